@@ -1,0 +1,112 @@
+//! What a session asks of users and mailboxes, and the built-in stores.
+//!
+//! [`Users`] and [`Storage`] are what the built-in stores offer to sessions
+//! without the interpreter.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use crate::protocol::{Failure, MsgNo, Secret};
+
+/// One user's entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// What PASS or APOP is checked against.
+    pub password: Secret,
+    /// The reference by which the storage knows the user's mailbox.
+    pub storage: Box<str>,
+}
+
+/// A user database: the direct way for `-auth`.
+pub trait Users: Send + Sync {
+    /// The entry of `user`, if there is one.
+    fn lookup(&self, user: &str) -> Option<Account>;
+}
+
+/// A set of mailboxes: the direct way for `-storage`.
+///
+/// Calls may block on files: they are made off the async threads.
+pub trait Storage: Send + Sync {
+    /// Locks `mailbox` and takes the list of its messages; what arrives later
+    /// waits for the next session.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another session, in this process or another,
+    /// has it; [`StoreError::Missing`] when there is no such mailbox.
+    fn lock(&self, mailbox: &str) -> Result<Arc<dyn Maildrop>, StoreError>;
+}
+
+/// A locked mailbox: a fixed list of messages.
+///
+/// Dropping the last reference unlocks too, so a lock cannot outlive its session.
+pub trait Maildrop: Send + Sync {
+    /// Number of messages.
+    fn count(&self) -> u32;
+    /// Octets of all messages, as [`sizes`](Self::sizes) counts them.
+    fn octets(&self) -> Result<u64, StoreError>;
+    /// Size of one message in octets.
+    fn size(&self, number: MsgNo) -> Result<u64, StoreError>;
+    /// Size of every message in octets.
+    fn sizes(&self) -> Result<Arc<[u64]>, StoreError>;
+    /// Unique id of one message.
+    fn uid(&self, number: MsgNo) -> Result<Box<str>, StoreError>;
+    /// Unique id of every message.
+    fn uids(&self) -> Result<Arc<[Box<str>]>, StoreError>;
+    /// Opens one message.
+    fn get(&self, number: MsgNo) -> Result<Message, StoreError>;
+    /// Deletes messages for good. All are tried; the first error is returned.
+    fn delete(&self, numbers: &[MsgNo]) -> Result<(), StoreError>;
+    /// Ends the lock. A second call does nothing.
+    fn unlock(&self);
+}
+
+/// A message on its way to a client.
+#[derive(Debug)]
+pub struct Message {
+    /// Octets to announce in the reply to RETR: never more than will be sent.
+    pub octets: u64,
+    /// Where the stored bytes come from.
+    pub content: Content,
+}
+
+/// The stored bytes of a message.
+#[derive(Debug)]
+pub enum Content {
+    /// In memory.
+    Data(Arc<[u8]>),
+    /// In a file, read from its current position to its end.
+    File(File),
+}
+
+/// What can go wrong in a store. The text is for the log, never for the client.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another session has the mailbox.
+    #[error("mailbox \"{0}\" is locked")]
+    InUse(String),
+    /// There is no such mailbox, or it cannot be used.
+    #[error("{0}")]
+    Missing(String),
+    /// There is no message of that number.
+    #[error("id \"{0}\" out of range")]
+    NoMessage(u32),
+    /// A file could not be used.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried, with the path.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    /// What the client may know of it.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Missing(_) => Failure::Permanent,
+            Self::InUse(_) | Self::NoMessage(_) | Self::Io { .. } => Failure::Temporary,
+        }
+    }
+}

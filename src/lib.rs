@@ -1,0 +1,10 @@
+//! A POP3 server for Tcl scripts.
+//!
+//! The way of a message, from the mailbox to the client, crosses these rooms;
+//! each knows only the ones above it:
+//!
+//! - [`protocol`] – POP3 itself, pure: bytes and replies in, requests and bytes out.
+//! - [`backend`] – what a session asks of users and mailboxes, and the built-in stores.
+//! - [`net`] – sockets: the runtime, the listener and the driver of one connection.
+pub mod backend;
+pub mod protocol;

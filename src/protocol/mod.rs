@@ -1,0 +1,189 @@
+//! POP3 itself (RFC 1939, 2449): no tokio, no Tcl, no sockets, no files, no clock,
+//! no randomness.
+//!
+//! [`Session`](session::Session) takes bytes and [`Reply`]s and gives [`Request`]s and bytes. A
+//! driver (the tokio one in `net`, the Tcl channel one in `bind`) does the I/O.
+
+pub mod session;
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq;
+
+/// A message number as clients write it: 1 for the first message (RFC 1939 §5).
+///
+/// That it lies within the maildrop is checked by `maildrop`, so a number inside
+/// a [`Request`] always names a message of the session's maildrop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MsgNo(NonZeroU32);
+
+impl MsgNo {
+    /// The message number `n`; none for 0.
+    pub fn new(n: u32) -> Option<Self> {
+        NonZeroU32::new(n).map(Self)
+    }
+
+    /// As clients write it, from 1.
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    /// As arrays are indexed, from 0.
+    pub fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
+impl fmt::Display for MsgNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How much of a message is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// RETR: all of it.
+    Whole,
+    /// TOP: the header, the blank line and so many lines of the body.
+    Top(u32),
+}
+
+/// A password, an APOP digest or what it is made of.
+///
+/// Debug prints nothing of it; comparison takes the same time wherever the
+/// first difference is.
+#[derive(Clone)]
+pub struct Secret(Box<[u8]>);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes, for hashing; never for printing.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// What a client offers to prove who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// PASS: the password itself.
+    Password(Secret),
+    /// APOP: a digest of challenge and password (RFC 1939 §7).
+    Apop {
+        /// The time stamp of the greeting, angle brackets included.
+        challenge: Box<str>,
+        /// The 32 hexadecimal digits as the client sent them.
+        digest: Secret,
+    },
+}
+
+/// What a session asks of users and mailboxes: the coarse jobs, one for a command.
+///
+/// A session asks one at a time and takes no further command before
+/// [`Session::handle_reply`](session::Session::handle_reply).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// PASS or APOP: look the user up, check the proof, lock the mailbox and
+    /// count it. Answered by [`Reply::Opened`] or [`Reply::Refused`].
+    Login {
+        /// The user's name as the client sent it.
+        user: Box<[u8]>,
+        /// What came with it.
+        proof: Proof,
+    },
+    /// LIST n; also STAT when messages are marked. Answered by [`Reply::Sizes`],
+    /// one size for each number in the order asked.
+    SizesOf(Vec<MsgNo>),
+    /// LIST: the size of every message. Answered by [`Reply::Sizes`].
+    Sizes,
+    /// UIDL n. Answered by [`Reply::Uids`] with one element.
+    Uid(MsgNo),
+    /// UIDL: every unique id. Answered by [`Reply::Uids`].
+    Uids,
+    /// RETR or TOP. Answered by [`Reply::Fetching`], after which the driver feeds
+    /// the message to [`Session::handle_body`](session::Session::handle_body).
+    Fetch {
+        /// Which message.
+        number: MsgNo,
+        /// How much of it; a hint that lets a driver stop reading early.
+        extent: Extent,
+    },
+    /// QUIT: delete the marked messages (none: delete nothing), then unlock.
+    /// Answered by [`Reply::Updated`].
+    Update {
+        /// The marked messages, in the order of their marking.
+        delete: Vec<MsgNo>,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The mailbox is locked and is this session's.
+    Opened {
+        /// The storage reference, as the script's `lookup` gave it.
+        storage: Box<str>,
+        /// Number of messages.
+        count: u32,
+        /// Octets of all messages together.
+        octets: u64,
+    },
+    /// The login failed; nothing is locked.
+    Refused(Refusal),
+    /// Sizes in octets.
+    Sizes(Arc<[u64]>),
+    /// Unique ids, each 1 to 70 characters from 0x21 to 0x7E (RFC 1939 §7).
+    Uids(Arc<[Box<str>]>),
+    /// The message follows through `handle_body`.
+    Fetching {
+        /// Octets to announce: never more than will be sent.
+        octets: u64,
+    },
+    /// Deleted and unlocked.
+    Updated,
+    /// The request failed. After `Update` some messages may be left, but the
+    /// mailbox is unlocked.
+    Failed(Failure),
+}
+
+/// Why a login failed, as far as the client may know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Unknown user, wrong proof, or no mailbox: not told apart.
+    Credentials,
+    /// Another session has the mailbox (`[IN-USE]`, RFC 2449 §8.1.1).
+    InUse,
+    /// The stores failed.
+    Failed(Failure),
+}
+
+/// A failure of the stores, as far as the client may know (RFC 3206); the detail
+/// goes to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// `[SYS/TEMP]`: may work later.
+    Temporary,
+    /// `[SYS/PERM]`: somebody must mend something first.
+    Permanent,
+}
