@@ -7,4 +7,5 @@
 //! - [`backend`] – what a session asks of users and mailboxes, and the built-in stores.
 //! - [`net`] – sockets: the runtime, the listener and the driver of one connection.
 pub mod backend;
+pub mod ffi;
 pub mod protocol;

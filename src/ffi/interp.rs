@@ -1,0 +1,206 @@
+//! Evaluation, results, variables and namespaces of an interpreter.
+
+use std::ffi::{c_int, CString};
+use std::ptr;
+
+use super::value::{result, Value};
+use super::Interp;
+
+const OK: c_int = clib::TCL_OK as c_int;
+const EVAL_GLOBAL: c_int = clib::TCL_EVAL_GLOBAL as c_int;
+const GLOBAL_ONLY: c_int = clib::TCL_GLOBAL_ONLY as c_int;
+
+/// What a script raised: any return code but `ok`.
+#[derive(Clone, Debug)]
+pub struct Raised {
+    code: c_int,
+    message: Value,
+    options: Value,
+}
+
+impl Raised {
+    fn take(interp: &Interp, code: c_int) -> Self {
+        let message = result(interp);
+        // SAFETY: the options of the command that has just returned `code`.
+        let options = unsafe { Value::from_raw(clib::Tcl_GetReturnOptions(interp.as_ptr(), code)) };
+        Self {
+            code,
+            message,
+            options,
+        }
+    }
+
+    /// The error message; what `break`, `continue` or `return` mean here otherwise.
+    pub fn message(&self) -> String {
+        match self.code {
+            1 => self.message.to_text(),
+            2 => "invoked \"return\" outside of a proc".to_owned(),
+            3 => "invoked \"break\" outside of a loop".to_owned(),
+            4 => "invoked \"continue\" outside of a loop".to_owned(),
+            code => format!("command returned bad code: {code}"),
+        }
+    }
+
+    /// The stack trace, for a log.
+    pub fn info(&self) -> String {
+        let info = self.options.dict_get("-errorinfo");
+        info.map_or_else(|| self.message(), |info| info.to_text())
+    }
+
+    /// The words of `-errorcode`.
+    pub fn error_code(&self) -> Vec<String> {
+        let code = self
+            .options
+            .dict_get("-errorcode")
+            .and_then(|c| c.to_list());
+        let words = code.unwrap_or_default();
+        words.iter().map(Value::to_text).collect()
+    }
+
+    /// Puts it back into the interpreter, as the outcome of the running command.
+    pub(super) fn put_back(&self, interp: &Interp) -> c_int {
+        // SAFETY: live values; Tcl takes references of its own.
+        unsafe {
+            clib::Tcl_SetObjResult(interp.as_ptr(), self.message.as_ptr());
+            clib::Tcl_SetReturnOptions(interp.as_ptr(), self.options.as_ptr())
+        }
+    }
+
+    /// Hands it to `interp bgerror`, which runs from the event loop.
+    pub fn report_in_background(&self, interp: &Interp) {
+        if is_deleted(interp) {
+            return;
+        }
+        self.put_back(interp);
+        // SAFETY: result and options were set just now.
+        unsafe { clib::Tcl_BackgroundException(interp.as_ptr(), self.code) };
+        reset(interp);
+    }
+}
+
+/// Keeps an interpreter's memory while scripts run in it that may delete it.
+pub struct Preserved(Interp);
+
+impl Preserved {
+    /// Preserves `interp` until the guard goes (Tcl_Preserve(3tcl)).
+    pub fn new(interp: &Interp) -> Self {
+        // SAFETY: an interpreter of this thread, live now.
+        unsafe { clib::Tcl_Preserve(interp.as_ptr().cast()) };
+        Self(interp.clone())
+    }
+}
+
+impl Drop for Preserved {
+    fn drop(&mut self) {
+        // SAFETY: the other half of `new`.
+        unsafe { clib::Tcl_Release(self.0.as_ptr().cast()) };
+    }
+}
+
+/// Whether the interpreter is being deleted: nothing can be evaluated in it.
+pub fn is_deleted(interp: &Interp) -> bool {
+    // SAFETY: an interpreter that is live or preserved.
+    unsafe { clib::Tcl_InterpDeleted(interp.as_ptr()) != 0 }
+}
+
+/// Calls a command, given as its words, at the global level.
+///
+/// # Errors
+/// Whatever the command raises.
+pub fn call(interp: &Interp, words: &[Value]) -> Result<Value, Raised> {
+    let _preserved = Preserved::new(interp);
+    let pointers: Vec<_> = words.iter().map(Value::as_ptr).collect();
+    let count = c_int::try_from(pointers.len()).unwrap_or(c_int::MAX);
+    // SAFETY: `words` keeps every value live during the call.
+    let code =
+        unsafe { clib::Tcl_EvalObjv(interp.as_ptr(), count, pointers.as_ptr(), EVAL_GLOBAL) };
+    match code {
+        OK => Ok(result(interp)),
+        code => Err(Raised::take(interp, code)),
+    }
+}
+
+/// Evaluates a script of ours at the global level.
+///
+/// # Errors
+/// Whatever the script raises.
+pub fn eval(interp: &Interp, script: &str) -> Result<Value, Raised> {
+    let _preserved = Preserved::new(interp);
+    let script = Value::text(script);
+    // SAFETY: `script` lives during the call.
+    let code = unsafe { clib::Tcl_EvalObjEx(interp.as_ptr(), script.as_ptr(), EVAL_GLOBAL) };
+    match code {
+        OK => Ok(result(interp)),
+        code => Err(Raised::take(interp, code)),
+    }
+}
+
+/// Empties the result.
+pub fn reset(interp: &Interp) {
+    // SAFETY: an interpreter of this thread.
+    unsafe { clib::Tcl_ResetResult(interp.as_ptr()) };
+}
+
+/// Sets a global or fully qualified variable. A failing write trace is ignored: the
+/// variables we set are for readers only.
+pub fn set_var(interp: &Interp, name: &str, value: &Value) {
+    let name = c_string(name);
+    // SAFETY: C strings and a live value, of which Tcl takes its own reference.
+    unsafe {
+        clib::Tcl_SetVar2Ex(
+            interp.as_ptr(),
+            name.as_ptr(),
+            ptr::null(),
+            value.as_ptr(),
+            GLOBAL_ONLY,
+        );
+    }
+}
+
+/// Reads a global or fully qualified variable.
+pub fn get_var(interp: &Interp, name: &str) -> Option<Value> {
+    get_element(interp, name, None)
+}
+
+/// Reads an element of a global or fully qualified array.
+pub fn get_element(interp: &Interp, name: &str, element: Option<&str>) -> Option<Value> {
+    let name = c_string(name);
+    let element = element.map(c_string);
+    let element = element.as_ref().map_or(ptr::null(), |e| e.as_ptr());
+    // SAFETY: C strings; a variable's value is live while we take a reference.
+    unsafe {
+        let value = clib::Tcl_GetVar2Ex(interp.as_ptr(), name.as_ptr(), element, GLOBAL_ONLY);
+        (!value.is_null()).then(|| Value::from_raw(value))
+    }
+}
+
+/// Makes a namespace, if it is not there yet.
+pub fn create_namespace(interp: &Interp, name: &str) {
+    let name = c_string(name);
+    // SAFETY: C strings; no client data, no delete procedure.
+    unsafe {
+        let interp = interp.as_ptr();
+        if clib::Tcl_FindNamespace(interp, name.as_ptr(), ptr::null_mut(), GLOBAL_ONLY).is_null() {
+            clib::Tcl_CreateNamespace(interp, name.as_ptr(), ptr::null_mut(), None);
+        }
+    }
+}
+
+/// Deletes a namespace with all that is in it, if it is there.
+pub fn delete_namespace(interp: &Interp, name: &str) {
+    let name = c_string(name);
+    // SAFETY: C strings; a namespace just found is live.
+    unsafe {
+        let interp = interp.as_ptr();
+        let found = clib::Tcl_FindNamespace(interp, name.as_ptr(), ptr::null_mut(), GLOBAL_ONLY);
+        if !found.is_null() {
+            clib::Tcl_DeleteNamespace(found);
+        }
+    }
+}
+
+/// A name as Tcl's C interface takes it; NUL, which no name of ours has, ends it.
+pub(super) fn c_string(name: &str) -> CString {
+    let name = name.split('\0').next().unwrap_or_default();
+    CString::new(name).unwrap_or_default()
+}
