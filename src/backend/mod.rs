@@ -3,6 +3,11 @@
 //! [`Users`] and [`Storage`] are what the built-in stores offer to sessions
 //! without the interpreter.
 
+pub mod users;
+
+mod reason;
+mod tcl_list;
+
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -88,6 +93,9 @@ pub enum StoreError {
     /// There is no such mailbox, or it cannot be used.
     #[error("{0}")]
     Missing(String),
+    /// The session's lock has ended, by `unlock` from elsewhere.
+    #[error("mailbox \"{0}\" is not locked")]
+    NotLocked(String),
     /// There is no message of that number.
     #[error("id \"{0}\" out of range")]
     NoMessage(u32),
@@ -106,7 +114,9 @@ impl StoreError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Missing(_) => Failure::Permanent,
-            Self::InUse(_) | Self::NoMessage(_) | Self::Io { .. } => Failure::Temporary,
+            Self::InUse(_) | Self::NotLocked(_) | Self::NoMessage(_) | Self::Io { .. } => {
+                Failure::Temporary
+            }
         }
     }
 }
