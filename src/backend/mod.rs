@@ -7,6 +7,9 @@ pub mod users;
 
 mod reason;
 mod tcl_list;
+pub mod access;
+pub mod hold;
+pub mod script;
 
 use std::fs::File;
 use std::io;

@@ -1,0 +1,332 @@
+//! Jobs for the interpreter's thread: how sessions reach stores that are scripts.
+//!
+//! One job is all that a command needs, so that a command crosses to the
+//! interpreter once and back once. Sessions push from the network threads; the
+//! interpreter's thread pops, runs the callbacks and answers. Neither waits for
+//! the other while it holds a lock.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::hold::{Hold, Lock};
+use super::{Account, Message};
+use crate::protocol::{Extent, MsgNo, Proof, Reply};
+
+/// Names a server object in this process; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(u64);
+
+/// Names a connection in this process; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(u64);
+
+fn next() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+macro_rules! id {
+    ($name:ident) => {
+        impl $name {
+            /// A new one.
+            #[allow(clippy::new_without_default, reason = "each is another")]
+            pub fn new() -> Self {
+                Self(next())
+            }
+
+            /// Its number.
+            pub fn get(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl From<u64> for $name {
+            fn from(number: u64) -> Self {
+                Self(number)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+id!(ServerId);
+id!(ConnectionId);
+
+/// What the interpreter's thread is asked to do, one variant for a command.
+#[derive(Debug)]
+pub enum Work {
+    /// `exists`, `lookup`, the check of the proof ([`verify`](super::access::verify)),
+    /// `lock`, `stat`, `size`: users and storage are scripts. Answered by
+    /// [`Reply::Opened`] or [`Reply::Refused`].
+    Login {
+        /// The user's name.
+        user: Box<str>,
+        /// To be checked before anything is locked.
+        proof: Proof,
+    },
+    /// `exists`, `lookup`: only the users are scripts. Answered by
+    /// [`Outcome::Account`], or [`Reply::Refused`] when the script fails.
+    Lookup {
+        /// The user's name.
+        user: Box<str>,
+    },
+    /// `lock`, `stat`, `size`: only the storage is a script. Answered by
+    /// [`Reply::Opened`] or [`Reply::Refused`].
+    Open {
+        /// The storage reference from the user's entry.
+        mailbox: Box<str>,
+    },
+    /// `size` of every message. Answered by [`Reply::Sizes`].
+    Sizes {
+        /// The mailbox.
+        mailbox: Arc<str>,
+        /// Number of messages: they are 1 to `count`.
+        count: u32,
+    },
+    /// `size` of some messages. Answered by [`Reply::Sizes`], in this order.
+    SizesOf {
+        /// The mailbox.
+        mailbox: Arc<str>,
+        /// Which messages.
+        numbers: Vec<MsgNo>,
+    },
+    /// `uidl` of one message, or its digest. Answered by [`Reply::Uids`].
+    Uid {
+        /// The mailbox.
+        mailbox: Arc<str>,
+        /// Which message.
+        number: MsgNo,
+    },
+    /// `uidl` of all messages, or their digests. Answered by [`Reply::Uids`].
+    Uids {
+        /// The mailbox.
+        mailbox: Arc<str>,
+        /// Number of messages: they are 1 to `count`.
+        count: u32,
+    },
+    /// `size` (RETR only), `get`, and the bytes. Answered by [`Outcome::Message`].
+    Fetch {
+        /// The mailbox.
+        mailbox: Arc<str>,
+        /// Which message.
+        number: MsgNo,
+        /// How much of it will be sent.
+        extent: Extent,
+    },
+    /// `dele` if any are marked, then in every case `unlock` if
+    /// [`Job::take_lock`] gives the lock. Answered by [`Reply::Updated`], or by
+    /// [`Reply::Failed`] when `dele` fails.
+    Update {
+        /// The mailbox.
+        mailbox: Arc<str>,
+        /// Which messages, in the order of their marking.
+        delete: Vec<MsgNo>,
+    },
+    /// `unlock` only: the session has ended without QUIT. Nobody waits for the
+    /// answer. The lock is dropped after the call.
+    Release(Lock),
+}
+
+/// What the interpreter's thread answers.
+#[derive(Debug)]
+pub enum Outcome {
+    /// To [`Work::Lookup`]: the user's entry, if there is one.
+    Account(Option<Account>),
+    /// To [`Work::Fetch`]: the message.
+    Message(Message),
+    /// To all others, and [`Reply::Failed`] to any.
+    Reply(Reply),
+}
+
+/// The session has ended while the interpreter locked its mailbox: whoever gets
+/// this must run the storage's `unlock` now.
+#[derive(Debug)]
+#[must_use = "the mailbox stays locked otherwise"]
+pub struct UnlockNow(pub Lock);
+
+/// One job. Dropping it unanswered answers "failed for now".
+pub struct Job {
+    /// Whose `-auth` and `-storage` are to be called.
+    pub server: ServerId,
+    /// For which connection.
+    pub connection: ConnectionId,
+    /// What is to be done.
+    pub work: Work,
+    hold: Arc<Hold>,
+    waiter: oneshot::Sender<Outcome>,
+}
+
+impl Job {
+    /// A job, and the end on which its answer arrives.
+    ///
+    /// For the driver on Tcl channels, which runs the job itself and then takes
+    /// the answer with `try_recv`; the network driver uses [`JobQueue::submit`].
+    pub fn new(
+        server: ServerId,
+        connection: ConnectionId,
+        hold: Arc<Hold>,
+        work: Work,
+    ) -> (Self, oneshot::Receiver<Outcome>) {
+        let (waiter, answer) = oneshot::channel();
+        (
+            Self {
+                server,
+                connection,
+                work,
+                hold,
+                waiter,
+            },
+            answer,
+        )
+    }
+
+    /// Whether somebody still waits for it; jobs of sessions that have ended
+    /// need not be run. A [`Work::Release`] is always wanted.
+    pub fn is_wanted(&self) -> bool {
+        matches!(self.work, Work::Release(_)) || !self.hold.is_ended()
+    }
+
+    /// For [`Work::Update`]: the lock, just before `unlock` is called for it.
+    ///
+    /// None: somebody else (the destruction of the server inside a callback of
+    /// this very job) has unlocked, and `unlock` must not be called again.
+    pub fn take_lock(&self) -> Option<Lock> {
+        self.hold.take()
+    }
+
+    /// Answers the job. [`Reply::Opened`] hands the mailbox's lock to the session.
+    ///
+    /// # Errors
+    /// [`UnlockNow`] when the outcome says that a mailbox is locked, but the
+    /// session has ended meanwhile.
+    pub fn answer(self, outcome: Outcome) -> Result<(), UnlockNow> {
+        if let Outcome::Reply(Reply::Opened { storage, count, .. }) = &outcome {
+            let lock = Lock::by_script(Arc::from(&**storage), *count);
+            self.hold.keep(lock).map_err(UnlockNow)?;
+        }
+        // Nobody waits any more: the lock is in the hold, whose end releases it.
+        let _ = self.waiter.send(outcome);
+        Ok(())
+    }
+}
+
+/// The way of jobs to one interpreter's thread.
+///
+/// Bounded by the number of connections: each has at most one job under way,
+/// and one [`Work::Release`] after its end.
+pub struct JobQueue {
+    queue: Mutex<Queue>,
+    alert: Box<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+impl JobQueue {
+    /// An empty queue. `alert` wakes the interpreter's thread: it is called on
+    /// network threads, with no lock held, after a push to the empty queue. Who
+    /// stops popping before [`pop`](Self::pop) gave none must come back by itself.
+    pub fn new(alert: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            queue: Mutex::default(),
+            alert: Box::new(alert),
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // A panic cannot leave the queue half changed.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Pushes a job; its answer arrives on what is returned. When the queue is
+    /// closed the receiver gives an error at once.
+    pub fn submit(
+        &self,
+        server: ServerId,
+        connection: ConnectionId,
+        hold: Arc<Hold>,
+        work: Work,
+    ) -> oneshot::Receiver<Outcome> {
+        let (job, answer) = Job::new(server, connection, hold, work);
+        let refused = {
+            let mut queue = self.queue();
+            if queue.closed {
+                Some(job)
+            } else {
+                let first = queue.jobs.is_empty();
+                queue.jobs.push_back(job);
+                drop(queue);
+                if first {
+                    (self.alert)();
+                }
+                None
+            }
+        };
+        // Outside of the lock: dropping a job may unlock a mailbox.
+        drop(refused);
+        answer
+    }
+
+    /// The next job, skipping those that nobody wants any more.
+    pub fn pop(&self) -> Option<Job> {
+        loop {
+            let job = self.queue().jobs.pop_front()?;
+            if job.is_wanted() {
+                return Some(job);
+            }
+        }
+    }
+
+    /// Number of jobs that wait.
+    pub fn len(&self) -> usize {
+        self.queue().jobs.len()
+    }
+
+    /// Whether no job waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Drops the queued jobs of one server, for its destruction. Returns the
+    /// locks whose `unlock` was still queued: the caller runs it directly.
+    #[must_use = "the mailboxes stay locked otherwise"]
+    pub fn forget(&self, server: ServerId) -> Vec<Lock> {
+        let gone: Vec<Job> = {
+            let mut queue = self.queue();
+            let all = std::mem::take(&mut queue.jobs);
+            let (gone, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|j| j.server == server);
+            queue.jobs = kept.into();
+            gone
+        };
+        gone.into_iter().filter_map(owed).collect()
+    }
+
+    /// Ends the queue, for the end of its interpreter: what is queued is dropped,
+    /// later pushes fail. Sessions that wait get a temporary failure.
+    pub fn close(&self) {
+        let jobs = {
+            let mut queue = self.queue();
+            queue.closed = true;
+            std::mem::take(&mut queue.jobs)
+        };
+        drop(jobs);
+    }
+}
+
+fn owed(job: Job) -> Option<Lock> {
+    match job.work {
+        Work::Release(lock) => Some(lock),
+        _ => None,
+    }
+}
