@@ -4,6 +4,15 @@
 //! [`Session`](session::Session) takes bytes and [`Reply`]s and gives [`Request`]s and bytes. A
 //! driver (the tokio one in `net`, the Tcl channel one in `bind`) does the I/O.
 
+mod auth;
+pub mod body;
+pub mod command;
+pub mod limits;
+pub mod line;
+pub mod listing;
+pub mod maildrop;
+pub mod output;
+pub mod reply;
 pub mod session;
 
 use std::fmt;

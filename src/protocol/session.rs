@@ -1,1 +1,390 @@
-//! The state machine of one connection (skeleton).
+//! The state machine of one connection (RFC 1939 §3).
+//!
+//! A driver's turn, repeated while anything happens:
+//!
+//! 1. [`Session::poll_delay`]: wait that long before anything else;
+//! 2. [`Session::poll_request`]: have it answered, [`Session::handle_reply`];
+//! 3. while [`Session::wants_body`]: [`Session::handle_body`] with the next stored
+//!    bytes; at their end, or when [`Session::body_done`], `handle_body_end`;
+//! 4. write [`Session::output`], [`Session::consume_output`];
+//! 5. if [`Session::is_over`] and all output is written: close;
+//! 6. if [`Session::wants_input`]: read, [`Session::handle_input`].
+
+mod execute;
+mod settle;
+mod view;
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::body::Body;
+use super::command::Command;
+use super::limits::Limits;
+use super::line::{Line, LineReader};
+use super::listing::Listing;
+use super::maildrop::Maildrop;
+use super::output::Output;
+use super::{reply, Extent, MsgNo, Reply, Request};
+
+pub use view::{EndReason, Snapshot, StateName, Tally};
+
+/// What the sessions of a server have in common.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of this host, as greeting and farewell show it.
+    pub host: Box<str>,
+    /// Name of the server software, `tcllib/pop3d-VERSION`.
+    pub server: Box<str>,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// One connection's POP3, without I/O.
+///
+/// Each command line gets exactly one reply, in the order of the lines; one
+/// request at most is open at a time, and no command is taken meanwhile.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<Config>,
+    id: Box<str>,
+    lines: LineReader,
+    output: Output,
+    phase: Phase,
+    /// Asked, and not yet polled by the driver.
+    request: Option<Request>,
+    /// A failed login's wait, not yet polled by the driver.
+    delay: Option<Duration>,
+    /// Bad commands since the last good one.
+    errors: u32,
+    failed_logins: u32,
+    tally: Tally,
+    end: Option<EndReason>,
+}
+
+/// The states of RFC 1939 §3, with what each knows.
+#[derive(Debug)]
+enum Phase {
+    /// AUTHORIZATION.
+    Authorization {
+        /// The last user name a client gave; kept after a failed login for
+        /// `conn state`, as Tcllib does.
+        name: Box<[u8]>,
+        step: Step,
+    },
+    /// TRANSACTION.
+    Transaction(Box<Opened>),
+    /// UPDATE: until the driver has deleted and unlocked, and after.
+    Update(Box<Opened>),
+}
+
+/// How far a login is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// USER or APOP must come.
+    Nothing,
+    /// USER has come, PASS must.
+    Named,
+    /// The driver checks.
+    Checking,
+}
+
+/// A maildrop that this session has locked.
+#[derive(Debug)]
+struct Opened {
+    name: Box<[u8]>,
+    storage: Box<str>,
+    maildrop: Maildrop,
+    work: Work,
+}
+
+/// What a session in TRANSACTION or UPDATE is at.
+#[derive(Debug)]
+enum Work {
+    /// It waits for a command.
+    Idle,
+    /// It waits for the answer to a request.
+    Asked(Question),
+    /// It writes a listing as output drains.
+    Listing(Listing),
+    /// It sends a message.
+    Body(Body),
+}
+
+/// Which request is open, and what its answer is for.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    /// STAT: the sizes of the marked messages.
+    Totals,
+    Size(MsgNo),
+    Sizes,
+    Uid(MsgNo),
+    Uids,
+    Message(Extent),
+    Update,
+}
+
+impl Session {
+    /// A new connection; the greeting is in the output at once.
+    ///
+    /// `id` is the time stamp of the greeting, `<DIGITS_SERVER_PID@HOST>`; it is
+    /// the challenge of APOP and must not be predictable.
+    pub fn new(config: Arc<Config>, id: Box<str>) -> Self {
+        let mut session = Self {
+            config,
+            id,
+            lines: LineReader::default(),
+            output: Output::default(),
+            phase: Phase::Authorization {
+                name: Box::default(),
+                step: Step::Nothing,
+            },
+            request: None,
+            delay: None,
+            errors: 0,
+            failed_logins: 0,
+            tally: Tally::default(),
+            end: None,
+        };
+        let greeting = reply::Line::Ready {
+            host: &session.config.host,
+            server: &session.config.server,
+            id: &session.id,
+        };
+        greeting.write(session.output.writer());
+        session
+    }
+
+    /// Takes the next bytes from the client, at most
+    /// [`input_room`](Self::input_room) of them.
+    ///
+    /// After QUIT, and after the end, they are discarded: what was pipelined
+    /// behind it must not be executed.
+    pub fn handle_input(&mut self, bytes: &[u8]) {
+        if self.takes_commands() {
+            self.lines.push(bytes);
+            self.advance();
+        }
+    }
+
+    /// Takes the answer to the request that was polled last. An answer nobody
+    /// waits for is ignored, one of a wrong kind is a failure.
+    pub fn handle_reply(&mut self, reply: Reply) {
+        if self.end.is_none() && self.request.is_none() {
+            self.settle(reply);
+            self.advance();
+        }
+    }
+
+    /// Takes the next stored bytes of the message being fetched.
+    pub fn handle_body(&mut self, chunk: &[u8]) {
+        if self.end.is_some() {
+            return;
+        }
+        let Phase::Transaction(opened) = &mut self.phase else {
+            return;
+        };
+        if let Work::Body(body) = &mut opened.work {
+            let out = self.output.writer();
+            let before = out.len();
+            body.push(chunk, out);
+            self.tally.octets += (out.len() - before) as u64;
+        }
+    }
+
+    /// The message being fetched is complete: ends the answer.
+    pub fn handle_body_end(&mut self) {
+        let Some(work @ Work::Body(_)) = self.work_mut() else {
+            return;
+        };
+        if let Work::Body(body) = mem::replace(work, Work::Idle) {
+            body.finish(self.output.writer());
+            self.tally.messages += 1;
+        }
+        self.advance();
+    }
+
+    /// The message being fetched cannot be read further. `+OK` is sent already
+    /// and POP3 has no way to take it back: the session ends without the final
+    /// ".", so that the client sees an incomplete message.
+    pub fn handle_body_failed(&mut self) {
+        if let Some(Work::Body(_)) = self.work() {
+            self.finish(EndReason::BodyFailed);
+        }
+    }
+
+    /// What the session asks, if it asks. It must be answered, once.
+    pub fn poll_request(&mut self) -> Option<Request> {
+        self.request.take()
+    }
+
+    /// A wait, if there is one, before output is written and requests are
+    /// polled. Given once.
+    pub fn poll_delay(&mut self) -> Option<Duration> {
+        let delay = self.delay.take();
+        // Else the output's consumption goes on with what is pipelined.
+        if delay.is_some() && self.output.waiting() == 0 {
+            self.advance();
+        }
+        delay
+    }
+
+    /// What is to be written to the client.
+    pub fn output(&self) -> &[u8] {
+        self.output.unsent()
+    }
+
+    /// Notes that the first `n` bytes of the output are written.
+    pub fn consume_output(&mut self, n: usize) {
+        // A buffer in steady use keeps its memory, an idle one does not.
+        let keep = matches!(self.work(), Some(Work::Body(_) | Work::Listing(_)));
+        self.output.consume(n, keep);
+        self.advance();
+    }
+
+    /// Whether input is wanted. Not while a command is at work or output waits
+    /// above its mark: a client that does not read is not read from.
+    pub fn wants_input(&self) -> bool {
+        self.input_room() > 0
+    }
+
+    /// How many bytes of input are wanted at most; 0 if none.
+    pub fn input_room(&self) -> usize {
+        if !self.takes_commands() || self.is_busy() {
+            return 0;
+        }
+        let limits = &self.config.limits;
+        // A whole line with its CRLF fits always, else it could never end.
+        let bound = limits.pipelined.max(limits.line.saturating_add(2));
+        bound.saturating_sub(self.lines.waiting())
+    }
+
+    /// Whether stored bytes are wanted: a message is fetched, TOP has not had
+    /// its lines, and output is below its mark.
+    pub fn wants_body(&self) -> bool {
+        matches!(self.work(), Some(Work::Body(body)) if !body.is_done())
+            && self.output.waiting() < self.output_mark()
+    }
+
+    /// Whether TOP has all it sends, so that `handle_body_end` may follow at once.
+    pub fn body_done(&self) -> bool {
+        matches!(self.work(), Some(Work::Body(body)) if body.is_done())
+    }
+
+    /// Whether the session has ended: close when its output is written.
+    pub fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Whether a maildrop was opened.
+    pub fn is_authenticated(&self) -> bool {
+        !matches!(self.phase, Phase::Authorization { .. })
+    }
+
+    /// Why the session ended, if it did by itself.
+    pub fn end_reason(&self) -> Option<EndReason> {
+        self.end
+    }
+
+    /// What it has done so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Goes as far as possible without the driver: continues a listing, executes
+    /// the commands that wait.
+    fn advance(&mut self) {
+        loop {
+            self.continue_listing();
+            if !self.takes_commands() || self.is_busy() {
+                return;
+            }
+            let command = match self.lines.next_line(self.config.limits.line) {
+                Some(Line::Text(line)) => Some(Command::parse(line)),
+                Some(Line::TooLong) => None,
+                None => return,
+            };
+            self.tally.commands += 1;
+            match command {
+                Some(command) => self.execute(command),
+                None => self.respond(reply::Line::TooLong),
+            }
+        }
+    }
+
+    /// Whether commands are still executed: until QUIT or the end.
+    fn takes_commands(&self) -> bool {
+        self.end.is_none() && !matches!(self.phase, Phase::Update(_))
+    }
+
+    /// Whether the next command must wait.
+    fn is_busy(&self) -> bool {
+        let at_work = match &self.phase {
+            Phase::Authorization { step, .. } => *step == Step::Checking,
+            Phase::Transaction(opened) | Phase::Update(opened) => {
+                !matches!(opened.work, Work::Idle)
+            }
+        };
+        at_work || self.delay.is_some() || self.output.waiting() >= self.output_mark()
+    }
+
+    /// Where output is too much; never 0, at which nothing could go on.
+    fn output_mark(&self) -> usize {
+        self.config.limits.output_mark.max(1)
+    }
+
+    /// Writes on at a listing, if one is under way, until output is at its mark.
+    fn continue_listing(&mut self) {
+        let mark = self.output.length_at(self.output_mark());
+        let Phase::Transaction(opened) = &mut self.phase else {
+            return;
+        };
+        if let Work::Listing(listing) = &mut opened.work {
+            if listing.write(&opened.maildrop, self.output.writer(), mark) {
+                opened.work = Work::Idle;
+            }
+        }
+    }
+
+    /// As [`work`](Self::work), to go on with.
+    fn work_mut(&mut self) -> Option<&mut Work> {
+        match &mut self.phase {
+            Phase::Transaction(opened) | Phase::Update(opened) if self.end.is_none() => {
+                Some(&mut opened.work)
+            }
+            _ => None,
+        }
+    }
+
+    /// What the session is at, if it is logged in and not over.
+    fn work(&self) -> Option<&Work> {
+        match &self.phase {
+            Phase::Transaction(opened) | Phase::Update(opened) if self.end.is_none() => {
+                Some(&opened.work)
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends the session; input that waits is discarded.
+    fn finish(&mut self, reason: EndReason) {
+        self.end = Some(reason);
+        self.lines.clear();
+    }
+
+    /// Answers a command with a line, and counts bad commands in a row.
+    fn respond(&mut self, line: reply::Line) {
+        if !line.is_bad_command() {
+            self.errors = 0;
+            line.write(self.output.writer());
+            return;
+        }
+        self.errors += 1;
+        if Limits::reached(self.errors, self.config.limits.errors) {
+            reply::Line::TooManyErrors.write(self.output.writer());
+            self.finish(EndReason::TooManyErrors);
+        } else {
+            line.write(self.output.writer());
+        }
+    }
+}

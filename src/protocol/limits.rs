@@ -1,0 +1,130 @@
+//! Every bound of a server, and its reason.
+
+use std::time::Duration;
+
+/// What one client, or all of them together, may take from a server.
+///
+/// Sessions obey the bounds on lines, input, output, errors and logins; drivers
+/// obey the time-outs and the numbers of connections. Each is an option of a
+/// server object. 0 means "no bound" where the field says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one command line without its line end. A longer line is skipped
+    /// and answered with one −ERR.
+    ///
+    /// RFC 2449 §4 allows 255 octets with CRLF; the rest is for long passwords.
+    pub line: usize,
+    /// Bytes of output that wait for the client before commands, listings and
+    /// message bodies pause.
+    ///
+    /// With the largest chunk a driver adds at a time this bounds the memory of a
+    /// slow reader; much less would cost system calls.
+    pub output_mark: usize,
+    /// Bytes of input that wait while an earlier command is at work; at least one
+    /// command line fits always.
+    ///
+    /// RFC 2449 §6.6 lets clients send ahead; 16 KiB are a thousand commands.
+    pub pipelined: usize,
+    /// Bad commands in a row before the session ends; 0: no bound.
+    ///
+    /// A POP3 client makes none: who makes twenty speaks another protocol.
+    pub errors: u32,
+    /// Failed logins before the session ends; 0: no bound.
+    ///
+    /// Enough for slips of a human, few enough that guessing needs reconnecting.
+    pub failed_logins: u32,
+    /// Wait before the reply to the first failed login; doubles with each
+    /// further one. 0: no wait.
+    pub login_delay: Duration,
+    /// Where the doubling stops, below the patience of clients (about 30 s).
+    pub login_delay_max: Duration,
+    /// Inactivity after which a session that is logged in ends; 0: never.
+    ///
+    /// RFC 1939 §3: at least ten minutes.
+    pub idle: Duration,
+    /// Time to log in, from the greeting on; 0: for ever.
+    ///
+    /// Those who have not shown who they are get less; a human types a password
+    /// in two minutes.
+    pub login_timeout: Duration,
+    /// Connections of a server at a time; 0: no bound.
+    ///
+    /// Each costs some 3 KiB and a descriptor.
+    pub connections: u32,
+    /// Connections of a server from one address at a time; 0: no bound.
+    ///
+    /// Three quarters of all: one address cannot shut out the others, and a
+    /// proxy in front of everybody still works. Lower it where there is none.
+    pub per_address: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            line: 1024,
+            output_mark: 64 * 1024,
+            pipelined: 16 * 1024,
+            errors: 20,
+            failed_logins: 5,
+            login_delay: Duration::from_millis(250),
+            login_delay_max: Duration::from_secs(4),
+            idle: Duration::from_secs(600),
+            login_timeout: Duration::from_secs(120),
+            connections: 16_384,
+            per_address: 12_288,
+        }
+    }
+}
+
+impl Limits {
+    /// The wait before the reply to the failed login number `failures`, from 1.
+    pub fn delay_after(&self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(31);
+        self.login_delay
+            .saturating_mul(1 << doublings)
+            .min(self.login_delay_max)
+    }
+
+    /// Whether `count` has come to a bound of which 0 means that there is none.
+    pub(super) fn reached(count: u32, bound: u32) -> bool {
+        bound != 0 && count >= bound
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_doubles_up_to_its_maximum() {
+        let limits = Limits::default();
+        let table = [
+            (1, 250),
+            (2, 500),
+            (3, 1000),
+            (4, 2000),
+            (5, 4000),
+            (6, 4000),
+        ];
+        for (failures, milliseconds) in table {
+            let want = Duration::from_millis(milliseconds);
+            assert_eq!(limits.delay_after(failures), want, "{failures}");
+        }
+        assert_eq!(limits.delay_after(u32::MAX), limits.login_delay_max);
+        assert_eq!(limits.delay_after(0), limits.login_delay);
+    }
+
+    #[test]
+    fn no_delay_stays_none() {
+        let limits = Limits {
+            login_delay: Duration::ZERO,
+            ..Limits::default()
+        };
+        assert_eq!(limits.delay_after(9), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_authenticated_session_has_the_ten_minutes_of_rfc_1939() {
+        assert!(Limits::default().idle >= Duration::from_secs(600));
+    }
+}

@@ -1,0 +1,360 @@
+//! Every text that goes over the wire.
+//!
+//! Texts and spelling are those of Tcllib's pop3d, which scripts and tests look
+//! for; response codes (RFC 2449 §8, RFC 3206) stand in front of them.
+
+use super::{Extent, Failure, MsgNo};
+
+/// For a connection that a server refuses to take, instead of the greeting.
+pub const TOO_MANY_CONNECTIONS: &[u8] =
+    b"-ERR [SYS/TEMP] too many connections, please try again later\r\n";
+
+/// The first line of the answer to a command, or the greeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// The greeting.
+    Ready {
+        host: &'a str,
+        server: &'a str,
+        id: &'a str,
+    },
+    /// QUIT: done.
+    ShuttingDown { host: &'a str, server: &'a str },
+    /// QUIT: the storage could not delete.
+    NotRemoved(Failure),
+    /// CAPA.
+    Capabilities,
+    /// USER.
+    SendPassword,
+    /// PASS, APOP: logged in.
+    Welcome,
+    /// PASS, APOP: not logged in.
+    LoginFailed,
+    /// PASS, APOP: the stores failed.
+    LoginImpossible(Failure),
+    /// PASS, APOP: another session has the mailbox of this user.
+    InUse { name: &'a [u8] },
+    /// APOP after USER.
+    UserChosen,
+    /// A command of the other state.
+    AlreadyAuthenticated,
+    /// A command of the other state.
+    NotAuthenticated,
+    /// STAT.
+    Totals { count: u32, octets: u64 },
+    /// LIST, all messages.
+    Messages { count: u32 },
+    /// LIST, one message.
+    Size { number: MsgNo, octets: u64 },
+    /// UIDL, all messages.
+    UniqueIds,
+    /// UIDL, one message.
+    UniqueId { number: MsgNo, uid: &'a str },
+    /// RETR and TOP: the message follows.
+    Message { extent: Extent, octets: u64 },
+    /// DELE.
+    Deleted(MsgNo),
+    /// NOOP.
+    Nothing,
+    /// RSET.
+    Waiting { count: u32 },
+    /// No live message has that number.
+    NoSuchMessage,
+    /// TOP without a number of lines.
+    LinesMissing,
+    /// TOP with something else than a number of lines.
+    LinesNegative,
+    /// The storage failed while the session goes on.
+    StorageFailed(Failure),
+    /// No such command.
+    Unknown { verb: &'a str },
+    /// A command line over the bound.
+    TooLong,
+    /// Too many bad commands in a row: instead of the reply to the last.
+    TooManyErrors,
+}
+
+impl Line<'_> {
+    /// Appends the line with its CRLF.
+    pub fn write(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Ready { host, server, id } => {
+                texts(out, &["+OK ", host, " ", server, " ready ", id]);
+            }
+            Self::ShuttingDown { host, server } => {
+                texts(out, &["+OK ", host, " ", server, " shutting down"]);
+            }
+            Self::InUse { name } => {
+                text(out, "-ERR [IN-USE] could not aquire lock for maildrop ");
+                printable(out, name);
+            }
+            Self::Totals { count, octets } => {
+                numbers(out, "+OK ", u64::from(count), octets);
+            }
+            Self::Size { number, octets } => {
+                numbers(out, "+OK ", u64::from(number.get()), octets);
+            }
+            Self::UniqueId { number, uid } => {
+                text(out, "+OK ");
+                uid_item(out, number, uid);
+                return;
+            }
+            Self::Messages { count } => counted(out, "+OK ", u64::from(count), " messages"),
+            Self::Waiting { count } => {
+                counted(out, "+OK ", u64::from(count), " messages waiting");
+            }
+            Self::Deleted(number) => {
+                counted(out, "+OK message ", u64::from(number.get()), " deleted");
+            }
+            Self::Message { extent, octets } => match extent {
+                Extent::Whole => counted(out, "+OK ", octets, " octets"),
+                Extent::Top(_) => text(out, "+OK "),
+            },
+            Self::Unknown { verb } => texts(out, &["-ERR unknown command '", verb, "'"]),
+            Self::NotRemoved(failure)
+            | Self::LoginImpossible(failure)
+            | Self::StorageFailed(failure) => {
+                texts(out, &["-ERR ", code(failure), " ", self.fixed()]);
+            }
+            _ => text(out, self.fixed()),
+        }
+        text(out, "\r\n");
+    }
+
+    /// The text of a line without arguments; of a failure, what follows its code.
+    fn fixed(&self) -> &'static str {
+        match self {
+            Self::Capabilities => "+OK Capability list follows",
+            Self::SendPassword => "+OK please send PASS command",
+            Self::Welcome => "+OK congratulations",
+            Self::LoginFailed => "-ERR authentication failed, sorry",
+            Self::LoginImpossible(_) => "authentication failed, sorry",
+            Self::UserChosen => "-ERR login mechanism USER/PASS was chosen",
+            Self::AlreadyAuthenticated => "-ERR client already authenticated",
+            Self::NotAuthenticated => "-ERR client not authenticated",
+            Self::UniqueIds => "+OK unique-id listing follows",
+            Self::Nothing => "+OK ",
+            Self::NoSuchMessage => "-ERR no such message",
+            Self::LinesMissing => "-ERR missing argument: #lines to read",
+            Self::LinesNegative => "-ERR number of lines has to be greater than or equal to zero.",
+            Self::StorageFailed(_) => "the maildrop could not be read",
+            Self::NotRemoved(_) => "some deleted messages not removed",
+            Self::TooLong => "-ERR command line too long",
+            Self::TooManyErrors => "-ERR too many errors, closing the connection",
+            _ => "",
+        }
+    }
+
+    /// Whether the client has sent what no client should. A wrong message number
+    /// is none of it: clients go through numbers that may be deleted.
+    pub fn is_bad_command(&self) -> bool {
+        matches!(
+            self,
+            Self::UserChosen
+                | Self::AlreadyAuthenticated
+                | Self::NotAuthenticated
+                | Self::LinesMissing
+                | Self::LinesNegative
+                | Self::LoginFailed
+                | Self::Unknown { .. }
+                | Self::TooLong
+        )
+    }
+}
+
+/// The capabilities (RFC 2449 §6) and the end of their list. Tcllib names the
+/// implementation only after login (§6.9 allows both).
+pub fn capabilities(out: &mut Vec<u8>, server: &str, authenticated: bool) {
+    text(out, "TOP\r\nUIDL\r\nUSER\r\nPIPELINING\r\nRESP-CODES\r\n");
+    if authenticated {
+        texts(out, &["IMPLEMENTATION ", server, "\r\n"]);
+    }
+    end_of_list(out);
+}
+
+/// One line of the answer to LIST.
+pub fn size_item(out: &mut Vec<u8>, number: MsgNo, octets: u64) {
+    numbers(out, "", u64::from(number.get()), octets);
+    text(out, "\r\n");
+}
+
+/// One line of the answer to UIDL.
+pub fn uid_item(out: &mut Vec<u8>, number: MsgNo, uid: &str) {
+    decimal(out, u64::from(number.get()));
+    texts(out, &[" ", uid, "\r\n"]);
+}
+
+/// Ends an answer of many lines (RFC 1939 §3).
+pub fn end_of_list(out: &mut Vec<u8>) {
+    text(out, ".\r\n");
+}
+
+/// The response code of a failure (RFC 3206 §4).
+fn code(failure: Failure) -> &'static str {
+    match failure {
+        Failure::Temporary => "[SYS/TEMP]",
+        Failure::Permanent => "[SYS/PERM]",
+    }
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn texts(out: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        text(out, part);
+    }
+}
+
+fn counted(out: &mut Vec<u8>, before: &str, number: u64, after: &str) {
+    text(out, before);
+    decimal(out, number);
+    text(out, after);
+}
+
+fn numbers(out: &mut Vec<u8>, before: &str, first: u64, second: u64) {
+    counted(out, before, first, " ");
+    decimal(out, second);
+}
+
+/// A name as the client sent it, if that is printable UTF-8; else with `?` for
+/// what could upset a terminal or a log.
+fn printable(out: &mut Vec<u8>, name: &[u8]) {
+    for c in String::from_utf8_lossy(name).chars() {
+        let c = match c {
+            char::REPLACEMENT_CHARACTER => '?',
+            c if c.is_control() => '?',
+            c => c,
+        };
+        text(out, c.encode_utf8(&mut [0; 4]));
+    }
+}
+
+/// Decimal digits without the formatting machinery: a listing of 100,000
+/// messages has 200,000 numbers.
+fn decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut begin = digits.len();
+    loop {
+        begin -= 1;
+        digits[begin] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[begin..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn no(n: u32) -> MsgNo {
+        MsgNo::new(n).unwrap()
+    }
+
+    #[test]
+    fn lines_with_arguments() {
+        let (host, server) = ("h.example", "tcllib/pop3d-1.10.0");
+        let table: [(Line, &str); 15] = [
+            (
+                Line::Ready {
+                    host,
+                    server,
+                    id: "<1_s_2@h>",
+                },
+                "+OK h.example tcllib/pop3d-1.10.0 ready <1_s_2@h>\r\n",
+            ),
+            (
+                Line::ShuttingDown { host, server },
+                "+OK h.example tcllib/pop3d-1.10.0 shutting down\r\n",
+            ),
+            (
+                Line::InUse {
+                    name: "jö".as_bytes(),
+                },
+                "-ERR [IN-USE] could not aquire lock for maildrop jö\r\n",
+            ),
+            (
+                Line::InUse {
+                    name: b"a\xffb\x1bc\r",
+                },
+                "-ERR [IN-USE] could not aquire lock for maildrop a?b?c?\r\n",
+            ),
+            (
+                Line::Totals {
+                    count: 0,
+                    octets: 0,
+                },
+                "+OK 0 0\r\n",
+            ),
+            (
+                Line::Size {
+                    number: no(7),
+                    octets: u64::MAX,
+                },
+                "+OK 7 18446744073709551615\r\n",
+            ),
+            (
+                Line::UniqueId {
+                    number: no(10),
+                    uid: "a.b!",
+                },
+                "+OK 10 a.b!\r\n",
+            ),
+            (Line::Messages { count: 1 }, "+OK 1 messages\r\n"),
+            (Line::Waiting { count: 20 }, "+OK 20 messages waiting\r\n"),
+            (Line::Deleted(no(300)), "+OK message 300 deleted\r\n"),
+            (
+                Line::Message {
+                    extent: Extent::Whole,
+                    octets: 1099,
+                },
+                "+OK 1099 octets\r\n",
+            ),
+            (
+                Line::Message {
+                    extent: Extent::Top(3),
+                    octets: 1099,
+                },
+                "+OK \r\n",
+            ),
+            (
+                Line::Unknown { verb: "XTND" },
+                "-ERR unknown command 'XTND'\r\n",
+            ),
+            (
+                Line::NotRemoved(Failure::Temporary),
+                "-ERR [SYS/TEMP] some deleted messages not removed\r\n",
+            ),
+            (
+                Line::LoginImpossible(Failure::Permanent),
+                "-ERR [SYS/PERM] authentication failed, sorry\r\n",
+            ),
+        ];
+        for (line, want) in table {
+            let mut out = Vec::new();
+            line.write(&mut out);
+            assert_eq!(String::from_utf8_lossy(&out), want);
+        }
+    }
+
+    #[test]
+    fn capabilities_end_with_a_dot() {
+        let mut out = Vec::new();
+        capabilities(&mut out, "S", true);
+        let want = "TOP\r\nUIDL\r\nUSER\r\nPIPELINING\r\nRESP-CODES\r\nIMPLEMENTATION S\r\n.\r\n";
+        assert_eq!(String::from_utf8_lossy(&out), want);
+    }
+
+    #[test]
+    fn decimals() {
+        for number in [0, 1, 9, 10, 99, 100, 12_345_678_901, u64::MAX] {
+            let mut out = Vec::new();
+            decimal(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Commands, each in the state it comes in.
+
+use std::mem;
+use std::sync::Arc;
+
+use super::{EndReason, Opened, Phase, Question, Session, Step, Work};
+use crate::protocol::command::{BadLines, Command, Number, TopArguments};
+use crate::protocol::maildrop::NoSuchMessage;
+use crate::protocol::reply::{self, Line};
+use crate::protocol::{Extent, MsgNo, Proof, Request, Secret};
+
+impl Session {
+    /// Executes one command: writes its reply, or asks for what the reply needs.
+    pub(super) fn execute(&mut self, command: Command) {
+        match command {
+            Command::Quit => self.quit(),
+            Command::Capa => self.capabilities(),
+            Command::Unknown(verb) => self.respond(Line::Unknown {
+                verb: verb.as_str(),
+            }),
+            Command::User(_) | Command::Pass(_) | Command::Apop { .. } => {
+                self.authorization(command);
+            }
+            _ => self.transaction(command),
+        }
+    }
+
+    /// CAPA, in every state (RFC 2449 §5).
+    fn capabilities(&mut self) {
+        let authenticated = self.is_authenticated();
+        self.respond(Line::Capabilities);
+        let out = self.output.writer();
+        reply::capabilities(out, &self.config.server, authenticated);
+    }
+
+    /// The commands that belong to AUTHORIZATION.
+    fn authorization(&mut self, command: Command) {
+        let Phase::Authorization { name: user, step } = &mut self.phase else {
+            return self.respond(Line::AlreadyAuthenticated);
+        };
+        match command {
+            Command::User(name) => {
+                *user = name;
+                *step = Step::Named;
+                self.respond(Line::SendPassword);
+            }
+            // RFC 1939 §7: PASS only "immediately after a successful USER".
+            Command::Pass(_) if *step != Step::Named => self.respond(Line::LoginFailed),
+            Command::Pass(password) => self.log_in(Proof::Password(password)),
+            Command::Apop { .. } if *step == Step::Named => self.respond(Line::UserChosen),
+            Command::Apop { name, digest } => {
+                *user = name;
+                self.log_in_by_digest(digest);
+            }
+            _ => {}
+        }
+    }
+
+    fn log_in_by_digest(&mut self, digest: Secret) {
+        let challenge = self.id.clone();
+        self.log_in(Proof::Apop { challenge, digest });
+    }
+
+    /// Asks whether the user named last may have the mailbox.
+    fn log_in(&mut self, proof: Proof) {
+        if let Phase::Authorization { name, step } = &mut self.phase {
+            let user = name.clone();
+            *step = Step::Checking;
+            self.request = Some(Request::Login { user, proof });
+        }
+    }
+
+    /// QUIT. Before login there is nothing to update (RFC 1939 §4).
+    fn quit(&mut self) {
+        self.lines.clear();
+        let nobody = Phase::Authorization {
+            name: Box::default(),
+            step: Step::Nothing,
+        };
+        match mem::replace(&mut self.phase, nobody) {
+            Phase::Transaction(mut opened) => {
+                let delete = opened.maildrop.marked().to_vec();
+                opened.work = Work::Asked(Question::Update);
+                self.request = Some(Request::Update { delete });
+                self.phase = Phase::Update(opened);
+            }
+            phase => {
+                self.phase = phase;
+                self.say_goodbye();
+            }
+        }
+    }
+
+    /// The last reply of a session that was quit, and its end.
+    pub(super) fn say_goodbye(&mut self) {
+        let config = Arc::clone(&self.config);
+        self.respond(Line::ShuttingDown {
+            host: &config.host,
+            server: &config.server,
+        });
+        self.finish(EndReason::Quit);
+    }
+
+    /// The commands that belong to TRANSACTION.
+    fn transaction(&mut self, command: Command) {
+        let Phase::Transaction(opened) = &mut self.phase else {
+            return self.respond(Line::NotAuthenticated);
+        };
+        let next = opened.transaction(command);
+        match next {
+            Next::Reply(line) => self.respond(line),
+            Next::Ask(question, request) => {
+                opened.work = Work::Asked(question);
+                self.request = Some(request);
+            }
+        }
+    }
+}
+
+/// What a command in TRANSACTION leads to.
+enum Next {
+    /// An answer at once.
+    Reply(Line<'static>),
+    /// A request, and what its answer is for.
+    Ask(Question, Request),
+}
+
+impl From<NoSuchMessage> for Next {
+    fn from(NoSuchMessage: NoSuchMessage) -> Self {
+        Self::Reply(Line::NoSuchMessage)
+    }
+}
+
+impl Opened {
+    fn transaction(&mut self, command: Command) -> Next {
+        let next = match command {
+            Command::Stat => Ok(self.stat()),
+            Command::List(None) => Ok(Next::Ask(Question::Sizes, Request::Sizes)),
+            Command::List(Some(number)) => self.live(number).map(|number| {
+                let request = Request::SizesOf(vec![number]);
+                Next::Ask(Question::Size(number), request)
+            }),
+            Command::Uidl(None) => Ok(Next::Ask(Question::Uids, Request::Uids)),
+            Command::Uidl(Some(number)) => self
+                .live(number)
+                .map(|number| Next::Ask(Question::Uid(number), Request::Uid(number))),
+            Command::Retr(number) => self.live(number).map(|number| fetch(number, Extent::Whole)),
+            Command::Top(arguments) => self.top(arguments),
+            Command::Dele(number) => self.dele(number),
+            Command::Rset => {
+                self.maildrop.unmark_all();
+                let count = self.maildrop.count();
+                Ok(Next::Reply(Line::Waiting { count }))
+            }
+            // The others are dealt with before they come here.
+            _ => Ok(Next::Reply(Line::Nothing)),
+        };
+        next.unwrap_or_else(Next::from)
+    }
+
+    /// The number of a message that is there and not marked.
+    fn live(&self, number: Number) -> Number {
+        self.maildrop.live(number?)
+    }
+
+    /// RFC 1939 §5: "messages marked as deleted are not counted in either total".
+    fn stat(&self) -> Next {
+        let (count, octets) = (self.maildrop.live_count(), self.maildrop.octets());
+        let marked = self.maildrop.marked();
+        if marked.is_empty() {
+            Next::Reply(Line::Totals { count, octets })
+        } else if count == 0 {
+            Next::Reply(Line::Totals { count, octets: 0 })
+        } else {
+            Next::Ask(Question::Totals, Request::SizesOf(marked.to_vec()))
+        }
+    }
+
+    /// TOP. Tcllib looks at the number first, if there is one.
+    fn top(&self, arguments: TopArguments) -> Result<Next, NoSuchMessage> {
+        let number = match arguments.number {
+            Some(number) => self.live(number)?,
+            None => return Ok(Next::Reply(Line::LinesMissing)),
+        };
+        Ok(match arguments.lines {
+            Ok(lines) => fetch(number, Extent::Top(lines)),
+            Err(BadLines::Missing) => Next::Reply(Line::LinesMissing),
+            Err(BadLines::NotANumber) => Next::Reply(Line::LinesNegative),
+        })
+    }
+
+    fn dele(&mut self, number: Number) -> Result<Next, NoSuchMessage> {
+        let number = number?;
+        self.maildrop.mark(number)?;
+        Ok(Next::Reply(Line::Deleted(number)))
+    }
+}
+
+fn fetch(number: MsgNo, extent: Extent) -> Next {
+    let request = Request::Fetch { number, extent };
+    Next::Ask(Question::Message(extent), request)
+}

@@ -1,0 +1,160 @@
+//! Answers to requests.
+
+use std::mem;
+
+use super::{EndReason, Opened, Phase, Question, Session, Step, Work};
+use crate::protocol::body::Body;
+use crate::protocol::limits::Limits;
+use crate::protocol::listing::{Column, Listing};
+use crate::protocol::maildrop::Maildrop;
+use crate::protocol::reply::Line;
+use crate::protocol::{Failure, Refusal, Reply};
+
+impl Session {
+    /// Goes on with the command whose request is answered.
+    pub(super) fn settle(&mut self, reply: Reply) {
+        match &mut self.phase {
+            Phase::Authorization { step, .. } => {
+                if *step == Step::Checking {
+                    *step = Step::Nothing;
+                    self.settle_login(reply);
+                }
+            }
+            Phase::Transaction(opened) | Phase::Update(opened) => {
+                if let Work::Asked(question) = opened.work {
+                    opened.work = Work::Idle;
+                    self.settle_question(question, reply);
+                }
+            }
+        }
+    }
+
+    fn settle_login(&mut self, reply: Reply) {
+        let Phase::Authorization { name, .. } = &mut self.phase else {
+            return;
+        };
+        match reply {
+            Reply::Opened {
+                storage,
+                count,
+                octets,
+            } => {
+                self.phase = Phase::Transaction(Box::new(Opened {
+                    name: mem::take(name),
+                    storage,
+                    maildrop: Maildrop::new(count, octets),
+                    work: Work::Idle,
+                }));
+                self.respond(Line::Welcome);
+            }
+            Reply::Refused(Refusal::Credentials) => self.login_failed(),
+            Reply::Refused(Refusal::InUse) => {
+                let name = name.clone();
+                self.respond(Line::InUse { name: &name });
+            }
+            Reply::Refused(Refusal::Failed(failure)) | Reply::Failed(failure) => {
+                self.respond(Line::LoginImpossible(failure));
+            }
+            _ => self.respond(Line::LoginImpossible(Failure::Temporary)),
+        }
+    }
+
+    /// Slows down who guesses, and sends them off at the bound.
+    fn login_failed(&mut self) {
+        self.failed_logins += 1;
+        let limits = &self.config.limits;
+        let delay = limits.delay_after(self.failed_logins);
+        self.delay = (!delay.is_zero()).then_some(delay);
+        let last = Limits::reached(self.failed_logins, limits.failed_logins);
+        Line::LoginFailed.write(self.output.writer());
+        if last {
+            self.finish(EndReason::TooManyLogins);
+        }
+    }
+
+    fn settle_question(&mut self, question: Question, reply: Reply) {
+        match (question, reply) {
+            (Question::Update, reply) => self.settle_update(&reply),
+            (Question::Message(extent), Reply::Fetching { octets }) => {
+                self.respond(Line::Message { extent, octets });
+                self.work_on(Work::Body(Body::new(extent)));
+            }
+            (Question::Totals, Reply::Sizes(sizes)) => self.settle_totals(&sizes),
+            (Question::Size(number), Reply::Sizes(sizes)) if sizes.len() == 1 => {
+                let octets = sizes[0];
+                self.respond(Line::Size { number, octets });
+            }
+            (Question::Uid(number), Reply::Uids(uids)) if uids.len() == 1 => {
+                let uid = &uids[0];
+                self.respond(Line::UniqueId { number, uid });
+            }
+            (Question::Sizes, Reply::Sizes(sizes)) => self.list(Column::Sizes(sizes)),
+            (Question::Uids, Reply::Uids(uids)) => self.list(Column::Uids(uids)),
+            (_, Reply::Failed(failure)) => self.respond(Line::StorageFailed(failure)),
+            _ => self.respond(Line::StorageFailed(Failure::Temporary)),
+        }
+    }
+
+    /// STAT: what is left when the marked messages are taken off.
+    fn settle_totals(&mut self, marked: &[u64]) {
+        let Phase::Transaction(opened) = &self.phase else {
+            return;
+        };
+        let maildrop = &opened.maildrop;
+        if marked.len() != maildrop.marked().len() {
+            return self.respond(Line::StorageFailed(Failure::Temporary));
+        }
+        let count = maildrop.live_count();
+        // A storage's total need not be the sum of its sizes; never below 0.
+        let octets = marked
+            .iter()
+            .fold(maildrop.octets(), |rest, size| rest.saturating_sub(*size));
+        self.respond(Line::Totals { count, octets });
+    }
+
+    /// Begins the answer to LIST or UIDL.
+    fn list(&mut self, column: Column) {
+        let Phase::Transaction(opened) = &self.phase else {
+            return;
+        };
+        let count = opened.maildrop.live_count();
+        let first = match column {
+            Column::Sizes(_) => Line::Messages { count },
+            Column::Uids(_) => Line::UniqueIds,
+        };
+        match Listing::new(column, &opened.maildrop) {
+            Some(listing) => {
+                self.respond(first);
+                self.work_on(Work::Listing(listing));
+            }
+            None => self.respond(Line::StorageFailed(Failure::Temporary)),
+        }
+    }
+
+    /// RFC 1939 §6: whatever comes of the deletions, the session ends.
+    fn settle_update(&mut self, reply: &Reply) {
+        let failure = match reply {
+            Reply::Updated => None,
+            Reply::Failed(failure) => Some(*failure),
+            _ => Some(Failure::Temporary),
+        };
+        match failure {
+            None => {
+                if let Phase::Update(opened) = &self.phase {
+                    self.tally.deleted = opened.maildrop.marked().len() as u64;
+                }
+                self.say_goodbye();
+            }
+            Some(failure) => {
+                self.respond(Line::NotRemoved(failure));
+                self.finish(EndReason::UpdateFailed);
+            }
+        }
+    }
+
+    fn work_on(&mut self, work: Work) {
+        if let Phase::Transaction(opened) = &mut self.phase {
+            opened.work = work;
+        }
+    }
+}
