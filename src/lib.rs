@@ -6,6 +6,8 @@
 //! - [`protocol`] – POP3 itself, pure: bytes and replies in, requests and bytes out.
 //! - [`backend`] – what a session asks of users and mailboxes, and the built-in stores.
 //! - [`net`] – sockets: the runtime, the listener and the driver of one connection.
+//! - [`mime`] – the fallback `mime` package: parts of messages, without Tcl.
 pub mod backend;
 pub mod ffi;
+pub mod mime;
 pub mod protocol;
