@@ -3,8 +3,14 @@
 //! [`Users`] and [`Storage`] are what the built-in stores offer to sessions
 //! without the interpreter.
 
+pub mod directory;
+pub mod mailbox_error;
+pub mod mailboxes;
 pub mod users;
 
+mod listing;
+mod lock;
+mod locked;
 mod reason;
 mod tcl_list;
 pub mod access;

@@ -1,0 +1,224 @@
+//! The layout of `pop3d::dbox`: a mailbox is a directory, a message a file in it.
+//!
+//! Messages are the regular files, and the symbolic links to such, whose names do
+//! not begin with a dot, in the order of their names. Their sizes are taken when
+//! the mailbox is locked and then stay: STAT and LIST agree throughout a session
+//! (RFC 1939 §5), whatever happens to the files.
+
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rustix::fs::{AtFlags, Mode, OFlags, CWD};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::listing::{is_regular, now, open_dir, read_dir, Cache, DirStamp, Names, Stamp};
+use super::locked::Messages;
+use super::mailboxes::{Layout, Mailboxes, Octets};
+use super::{Content, Message};
+
+/// Mailboxes as `pop3d::dbox` objects have them.
+pub fn dbox() -> Mailboxes {
+    Mailboxes::new(Files::default(), Octets::File)
+}
+
+/// One file for a message.
+#[derive(Default)]
+struct Files {
+    cache: Cache<FileList>,
+}
+
+impl Layout for Files {
+    fn create(&self, dir: &Path) -> io::Result<()> {
+        if let Some(parent) = dir.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::create_dir(dir)
+    }
+
+    fn is_mailbox(&self, _dir: &Path) -> bool {
+        true
+    }
+
+    fn read(&self, dir: &Path, _octets: Octets) -> io::Result<Arc<dyn Messages>> {
+        let (moment, stamp) = (now(), DirStamp::of(dir)?);
+        let known = self.cache.get(dir);
+        let fd = open_dir(dir)?;
+        // The stamp of the directory tells of files that come and go, but not of
+        // changes within one: those are asked for every time.
+        if let Some(known) = known.filter(|known| known.settled && known.stamp == stamp) {
+            if known.still_holds(&fd) {
+                return Ok(known);
+            }
+        }
+        let list = Arc::new(FileList::read(&fd, stamp, stamp.is_settled(moment))?);
+        self.cache.put(dir, list.clone(), list.weight());
+        Ok(list)
+    }
+
+    fn forget(&self, dir: &Path) {
+        self.cache.forget(dir);
+    }
+}
+
+/// The messages of one mailbox.
+struct FileList {
+    stamp: DirStamp,
+    /// Whether an equal stamp later means that no name has come or gone.
+    settled: bool,
+    names: Names,
+    stamps: Box<[Stamp]>,
+    sizes: Arc<[u64]>,
+    octets: u64,
+    uids: OnceLock<Arc<[Box<str>]>>,
+}
+
+impl FileList {
+    fn read(dir: &OwnedFd, stamp: DirStamp, settled: bool) -> io::Result<Self> {
+        let mut found = Names::default();
+        read_dir(dir, |name, _| found.push(name))?;
+        let found = found.sorted();
+        let mut stamps = Vec::with_capacity(found.len());
+        let mut messages = Vec::with_capacity(found.len());
+        for index in 0..found.len() {
+            if let Some(stamp) = stamp_of(dir, &found, index) {
+                stamps.push(stamp);
+                messages.push(index);
+            }
+        }
+        let all = messages.len() == found.len();
+        let sizes: Arc<[u64]> = stamps.iter().map(|stamp| stamp.size).collect();
+        Ok(Self {
+            stamp,
+            // What is no message now may be one later without a change here: a link
+            // may get a target.
+            settled: settled && all,
+            names: match all {
+                true => found,
+                false => found.select(messages.into_iter()),
+            },
+            stamps: stamps.into(),
+            octets: sizes.iter().sum(),
+            sizes,
+            uids: OnceLock::new(),
+        })
+    }
+
+    /// Whether every file is as it was.
+    fn still_holds(&self, dir: &OwnedFd) -> bool {
+        let mut stamps = self.stamps.iter().enumerate();
+        stamps.all(|(index, stamp)| stamp_of(dir, &self.names, index).as_ref() == Some(stamp))
+    }
+
+    /// Bytes of memory, unique ids included.
+    fn weight(&self) -> usize {
+        const EACH: usize = size_of::<Stamp>() + size_of::<u64>() + size_of::<Box<str>>() + 48;
+        size_of::<Self>() + self.names.weight() + EACH * self.stamps.len()
+    }
+}
+
+/// The stamp of a message; `None` when it is none, or none any more.
+fn stamp_of(dir: &OwnedFd, names: &Names, index: usize) -> Option<Stamp> {
+    let stat = rustix::fs::statat(dir, names.file(index), AtFlags::empty()).ok()?;
+    is_regular(&stat).then(|| Stamp::new(&stat))
+}
+
+impl Messages for FileList {
+    fn count(&self) -> usize {
+        self.names.len()
+    }
+
+    fn sizes(&self) -> &Arc<[u64]> {
+        &self.sizes
+    }
+
+    fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    fn uid(&self, index: usize) -> Box<str> {
+        match self.uids.get() {
+            Some(uids) => uids[index].clone(),
+            None => digest(self.names.get(index), &self.stamps[index]),
+        }
+    }
+
+    fn uids(&self) -> Arc<[Box<str>]> {
+        let make = || {
+            let stamps = self.names.iter().zip(&self.stamps);
+            stamps.map(|(name, stamp)| digest(name, stamp)).collect()
+        };
+        self.uids.get_or_init(make).clone()
+    }
+
+    fn path(&self, dir: &Path, index: usize) -> io::Result<PathBuf> {
+        Ok(dir.join(self.names.file(index)))
+    }
+
+    fn open(&self, dir: &Path, index: usize) -> io::Result<Message> {
+        let (file, stamp) = open_message(&self.path(dir, index)?, OFlags::empty())?;
+        Ok(Message {
+            // Of the file as it is now: it may have shrunk.
+            octets: stamp.size,
+            content: Content::File(file),
+        })
+    }
+
+    fn delete(&self, dir: &Path, index: usize) -> io::Result<()> {
+        let path = self.path(dir, index)?;
+        match rustix::fs::statat(CWD, &path, AtFlags::empty()) {
+            Err(Errno::NOENT) => {}
+            // The client has seen another message under this name than is there now.
+            Ok(stat) if Stamp::new(&stat) != self.stamps[index] => {
+                return Err(io::Error::other("changed since the mailbox was locked"));
+            }
+            _ => {}
+        }
+        match rustix::fs::unlink(&path) {
+            Err(Errno::NOENT) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+}
+
+/// Opens a message to read it. A pipe in the place of a file holds nobody up.
+///
+/// # Errors
+/// When it is not a regular file, or cannot be opened.
+pub fn open_message(path: &Path, further: OFlags) -> io::Result<(File, Stamp)> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = rustix::fs::open(path, flags | further, Mode::empty())?;
+    let stat = rustix::fs::fstat(&fd)?;
+    if !is_regular(&stat) {
+        return Err(io::Error::other("not a regular file"));
+    }
+    Ok((fd.into(), Stamp::new(&stat)))
+}
+
+/// The unique id of a message: 32 hexadecimal digits of its name, size and time of
+/// change, so that a name used again has a new one (RFC 1939 §7).
+///
+/// All of these stay when the mailbox moves, and when it is restored from a backup
+/// or copied to another machine with its times: clients must not fetch everything
+/// anew then. So neither the inode's number nor the time of its change is in it.
+fn digest(name: &[u8], stamp: &Stamp) -> Box<str> {
+    let mut hash = Sha256::new();
+    hash.update(stamp.size.to_le_bytes());
+    hash.update(stamp.seconds.to_le_bytes());
+    hash.update(stamp.nanos.to_le_bytes());
+    hash.update(name);
+    hex(&hash.finalize()[..16])
+}
+
+/// Hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> Box<str> {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _infallible = write!(text, "{byte:02x}");
+    }
+    text.into()
+}

@@ -1,0 +1,171 @@
+//! The lock of one mailbox across processes: `flock` on a dot file inside it.
+//!
+//! The kernel ends the lock with its holder, however that dies, so nothing ever
+//! needs cleaning. The file itself stays: it holds nothing, and removing it would
+//! touch the directory at every session. (A lock on the directory would need no
+//! file, but NFS locks only what is open for writing.)
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+/// Name of the file in the mailbox. Dot files are not messages.
+pub const LOCK_FILE: &str = ".pop3d.lock";
+
+/// How often a lock file that was replaced meanwhile is tried again. Each round
+/// means that a mailbox was removed and made anew at this very moment.
+const ATTEMPTS: usize = 8;
+
+/// A held lock; dropping it ends it.
+#[derive(Debug)]
+pub struct DirLock(File);
+
+impl DirLock {
+    /// Takes the lock of the directory `dir`; `None` while somebody else has it.
+    ///
+    /// # Errors
+    /// When the file cannot be made or locked, [`NotFound`](io::ErrorKind::NotFound)
+    /// when there is no such directory.
+    pub fn acquire(dir: &Path) -> io::Result<Option<Self>> {
+        let path = dir.join(LOCK_FILE);
+        for _ in 0..ATTEMPTS {
+            let file = open(&path, OFlags::CREATE)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                result => result?,
+            }
+            // Whoever removes or moves a mailbox holds its lock: between our open
+            // and our lock the file may have become another mailbox's, or nobody's.
+            if is_at(&file, &path)? {
+                return Ok(Some(Self(file)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether somebody has the lock of `dir`, without taking it (a shared lock for
+    /// the moment of the question).
+    pub fn is_held(dir: &Path) -> bool {
+        let Ok(file) = open(&dir.join(LOCK_FILE), OFlags::empty()) else {
+            return false;
+        };
+        let asked = flock(&file, FlockOperation::NonBlockingLockShared);
+        if asked.is_ok() {
+            let _closing_ends_it_too = flock(&file, FlockOperation::Unlock);
+        }
+        asked == Err(Errno::WOULDBLOCK)
+    }
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // A child between fork and exec has a copy of the descriptor, which would
+        // keep the lock past our close.
+        let _closing_ends_it_too = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+/// The lock file, for writing as NFS wants it; where it belongs to another user of
+/// the same mailbox, for reading, which is enough elsewhere.
+fn open(path: &PathBuf, create: OFlags) -> io::Result<File> {
+    let always = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    // Everybody who may enter the mailbox may lock it; umask takes away the rest.
+    let mode = Mode::from_raw_mode(0o666);
+    let fd = match rustix::fs::open(path, OFlags::RDWR | always | create, mode) {
+        Err(Errno::ACCESS) => rustix::fs::open(path, OFlags::RDONLY | always, mode)?,
+        result => result?,
+    };
+    Ok(fd.into())
+}
+
+fn flock(file: &File, operation: FlockOperation) -> Result<(), Errno> {
+    rustix::io::retry_on_intr(|| rustix::fs::flock(file, operation))
+}
+
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let locked = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (locked.dev(), locked.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn one_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!DirLock::is_held(dir.path()));
+        assert!(!dir.path().join(LOCK_FILE).exists());
+        let held = DirLock::acquire(dir.path()).unwrap().unwrap();
+        assert!(DirLock::is_held(dir.path()));
+        assert!(DirLock::acquire(dir.path()).unwrap().is_none());
+        drop(held);
+        assert!(!DirLock::is_held(dir.path()));
+        assert!(DirLock::acquire(dir.path()).unwrap().is_some());
+        assert!(DirLock::acquire(&dir.path().join("no")).is_err());
+    }
+
+    #[test]
+    fn ends_at_once_though_a_child_has_a_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = DirLock::acquire(dir.path()).unwrap().unwrap();
+        let copy = held.0.try_clone().unwrap();
+        drop(held);
+        assert!(DirLock::acquire(dir.path()).unwrap().is_some());
+        drop(copy);
+    }
+
+    #[test]
+    fn a_replaced_file_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOCK_FILE);
+        let old = open(&path, OFlags::CREATE).unwrap();
+        assert!(is_at(&old, &path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!is_at(&old, &path).unwrap());
+        // The old file keeps its inode while it is open, so the new one has another.
+        let _new = open(&path, OFlags::CREATE).unwrap();
+        assert!(!is_at(&old, &path).unwrap());
+        // A lock on the old file is no lock of the mailbox.
+        flock(&old, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(DirLock::acquire(dir.path()).unwrap().is_some());
+    }
+
+    /// A process of its own that holds the lock once this returns.
+    fn holder(dir: &Path) -> Child {
+        let mut child = Command::new("flock")
+            // -o: only this process has the descriptor, as only a server has ours.
+            .arg("-o")
+            .arg(dir.join(LOCK_FILE))
+            .args(["sh", "-c", "echo; read line"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = child.stdout.as_mut().unwrap();
+        out.read_exact(&mut [0]).unwrap();
+        child
+    }
+
+    #[test]
+    fn another_process_is_heeded_and_its_death_frees() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = holder(dir.path());
+        assert!(DirLock::is_held(dir.path()));
+        assert!(DirLock::acquire(dir.path()).unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(DirLock::acquire(dir.path()).unwrap().is_some());
+    }
+}

@@ -1,0 +1,158 @@
+//! What can go wrong with mailboxes, in the words that scripts know (COMPAT.md).
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use super::reason::Reason;
+use super::StoreError;
+
+/// Why an operation on mailboxes was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum MailboxError {
+    /// `base` with an empty directory.
+    #[error("directory not specified")]
+    NoDirectory,
+    /// `base` with a directory that cannot be used.
+    #[error("base: \"{directory}\" {fault}")]
+    Base {
+        /// The directory as it was named.
+        directory: Box<str>,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// Nothing works before `base`.
+    #[error("base directory not specified")]
+    NoBase,
+    /// `add` of what is there.
+    #[error("cannot add \"{0}\", mailbox already in existence")]
+    AddExisting(Box<str>),
+    /// `add` of a name outside the base directory.
+    #[error("cannot add \"{0}\", not a name within the base directory")]
+    AddOutside(Box<str>),
+    /// `remove` of what is not there.
+    #[error("cannot remove \"{0}\", mailbox does not exist")]
+    RemoveMissing(Box<str>),
+    /// `remove` of what a session uses.
+    #[error("cannot remove \"{0}\", mailbox is locked")]
+    RemoveLocked(Box<str>),
+    /// `move` of what is not there.
+    #[error("cannot move \"{0}\", mailbox does not exist")]
+    MoveMissing(Box<str>),
+    /// `move` of what a session uses.
+    #[error("cannot move \"{0}\", mailbox is locked")]
+    MoveLocked(Box<str>),
+    /// `move` to what is there.
+    #[error("cannot move \"{old}\", destination \"{new}\" already exists")]
+    MoveExisting {
+        /// The mailbox.
+        old: Box<str>,
+        /// Its new name.
+        new: Box<str>,
+    },
+    /// `move` to a name outside the base directory.
+    #[error(
+        "cannot move \"{old}\", destination \"{new}\" is not a name within the base directory"
+    )]
+    MoveOutside {
+        /// The mailbox.
+        old: Box<str>,
+        /// Its new name.
+        new: Box<str>,
+    },
+    /// The mailbox cannot be used.
+    #[error("\"{mailbox}\" {}", Is(*fault))]
+    Unusable {
+        /// The mailbox.
+        mailbox: Box<str>,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// Somebody has the mailbox. (Scripts see a 0 from `lock`.)
+    #[error("mailbox \"{0}\" is locked")]
+    Locked(Box<str>),
+    /// Nobody has the mailbox.
+    #[error("mailbox \"{0}\" is not locked")]
+    NotLocked(Box<str>),
+    /// There is no message of that number.
+    #[error("id \"{0}\" out of range")]
+    OutOfRange(i64),
+    /// `dele` without messages.
+    #[error("nothing to delete")]
+    NothingToDelete,
+    /// The system refused.
+    #[error("{what}: {}", Reason(source))]
+    Io {
+        /// What was tried, with the path.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a directory cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is none of that name, or the name leads out of the base directory.
+    Missing,
+    /// It is something else.
+    NotDirectory,
+    /// Without read access.
+    NotReadable,
+    /// Without write access.
+    NotWritable,
+    /// It is a directory, but not of this kind of mailbox.
+    NotMailbox,
+}
+
+impl Fault {
+    /// What is wrong with `dir`, checked as Tcl's `file` command does.
+    pub fn of(dir: &Path) -> Option<Self> {
+        use rustix::fs::{access, Access};
+        match std::fs::metadata(dir) {
+            Err(_) => Some(Self::Missing),
+            Ok(found) if !found.is_dir() => Some(Self::NotDirectory),
+            Ok(_) if access(dir, Access::READ_OK).is_err() => Some(Self::NotReadable),
+            Ok(_) if access(dir, Access::WRITE_OK).is_err() => Some(Self::NotWritable),
+            Ok(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "does not exist",
+            Self::NotDirectory => "not a directory",
+            Self::NotReadable => "not readable",
+            Self::NotWritable => "not writable",
+            Self::NotMailbox => "not a Maildir",
+        })
+    }
+}
+
+/// A fault of a mailbox, which scripts know as a sentence.
+struct Is(Fault);
+
+impl fmt::Display for Is {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Fault::Missing => self.0.fmt(f),
+            fault => write!(f, "is {fault}"),
+        }
+    }
+}
+
+impl From<MailboxError> for StoreError {
+    fn from(error: MailboxError) -> Self {
+        match error {
+            MailboxError::Locked(mailbox) => Self::InUse(mailbox.into()),
+            MailboxError::NotLocked(mailbox) => Self::NotLocked(mailbox.into()),
+            MailboxError::Io { what, source } => Self::Io { what, source },
+            MailboxError::OutOfRange(number) => {
+                Self::NoMessage(u32::try_from(number).unwrap_or_default())
+            }
+            error => Self::Missing(error.to_string()),
+        }
+    }
+}

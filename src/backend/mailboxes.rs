@@ -1,0 +1,491 @@
+//! A base directory full of mailboxes: what `pop3d::dbox` and `pop3d::maildir`
+//! objects are made of. Scripts and sessions see the same locks.
+//!
+//! A mailbox is a directory inside the base directory, and its name the way from
+//! there. No name leads out, but a symbolic link in the base directory is followed:
+//! only who may write there can make one. `remove` of a link removes the link.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustix::fs::{access, renameat_with, Access, RenameFlags, CWD};
+use rustix::io::Errno;
+
+use super::lock::{DirLock, LOCK_FILE};
+use super::locked::{Locked, Messages, Registry};
+use super::mailbox_error::{Fault, MailboxError};
+use super::{Maildrop, Message, Storage, StoreError};
+use crate::protocol::MsgNo;
+
+/// How the messages lie in a mailbox.
+pub trait Layout: Send + Sync {
+    /// Makes an empty mailbox, with the directories above it.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) and whatever the system says.
+    fn create(&self, dir: &Path) -> io::Result<()>;
+    /// Whether the directory `dir` is such a mailbox.
+    fn is_mailbox(&self, dir: &Path) -> bool;
+    /// Lists the messages of `dir`, whose lock the caller holds.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    fn read(&self, dir: &Path, octets: Octets) -> io::Result<Arc<dyn Messages>>;
+    /// The mailbox `dir` is about to go: forgets what is known of it.
+    fn forget(&self, dir: &Path);
+}
+
+/// What counts as the size of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Octets {
+    /// The size of its file, as Tcllib has it: never more than what is sent.
+    File,
+    /// What is sent: every line end two octets, the last line's included, but
+    /// without the dots that are stuffed (RFC 1939 §11).
+    Wire,
+}
+
+/// Mailboxes below a base directory.
+pub struct Mailboxes {
+    layout: Box<dyn Layout>,
+    base: RwLock<Option<Arc<Path>>>,
+    wire: AtomicBool,
+    registry: Arc<Registry>,
+}
+
+impl Mailboxes {
+    /// Mailboxes of this layout, of no use before [`set_base`](Self::set_base).
+    pub fn new(layout: impl Layout + 'static, octets: Octets) -> Self {
+        Self {
+            layout: Box::new(layout),
+            base: RwLock::default(),
+            wire: AtomicBool::new(octets == Octets::Wire),
+            registry: Arc::default(),
+        }
+    }
+
+    /// What counts as the size of a message, from the next lock on.
+    pub fn set_octets(&self, octets: Octets) {
+        self.wire.store(octets == Octets::Wire, Ordering::Relaxed);
+    }
+
+    /// What counts as the size of a message.
+    pub fn octets(&self) -> Octets {
+        match self.wire.load(Ordering::Relaxed) {
+            true => Octets::Wire,
+            false => Octets::File,
+        }
+    }
+
+    /// Makes `path` the base directory, which a script calls `shown`. A relative
+    /// path is one of the current directory of now.
+    ///
+    /// # Errors
+    /// When it is not a directory to read and write; the old one stays.
+    pub fn set_base(&self, shown: &str, path: &Path) -> Result<(), MailboxError> {
+        if shown.is_empty() {
+            return Err(MailboxError::NoDirectory);
+        }
+        let fault = |fault| MailboxError::Base {
+            directory: shown.into(),
+            fault,
+        };
+        let path = std::path::absolute(path).map_err(|_| fault(Fault::Missing))?;
+        if let Some(found) = Fault::of(&path) {
+            return Err(fault(found));
+        }
+        *self.base.write().unwrap_or_else(PoisonError::into_inner) = Some(path.into());
+        Ok(())
+    }
+
+    /// The base directory, absolute.
+    ///
+    /// # Errors
+    /// Before [`set_base`](Self::set_base).
+    pub fn base(&self) -> Result<Arc<Path>, MailboxError> {
+        let base = self.base.read().unwrap_or_else(PoisonError::into_inner);
+        base.clone().ok_or(MailboxError::NoBase)
+    }
+
+    /// Makes an empty mailbox.
+    ///
+    /// # Errors
+    /// When the name is taken or leads out of the base directory.
+    pub fn add(&self, mailbox: &str) -> Result<(), MailboxError> {
+        let Some(dir) = self.find(mailbox)? else {
+            return Err(MailboxError::AddOutside(mailbox.into()));
+        };
+        self.layout
+            .create(&dir)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => MailboxError::AddExisting(mailbox.into()),
+                _ => failed("can't create", mailbox, error),
+            })
+    }
+
+    /// Removes a mailbox with all that is in it.
+    ///
+    /// # Errors
+    /// When there is none, or somebody, maybe in another process, has it locked.
+    pub fn remove(&self, mailbox: &str) -> Result<(), MailboxError> {
+        let missing = || MailboxError::RemoveMissing(mailbox.into());
+        let dir = self.find(mailbox)?.ok_or_else(missing)?;
+        let found = fs::metadata(&dir).map_err(|_| missing())?;
+        let busy = || MailboxError::RemoveLocked(mailbox.into());
+        let lock = self.seize(&dir, found.is_dir()).map_err(|_| busy())?;
+        self.layout.forget(&dir);
+        let removed = match dir.is_symlink() || !found.is_dir() {
+            true => fs::remove_file(&dir),
+            false => remove_mailbox(&dir),
+        };
+        drop(lock);
+        removed.map_err(|error| failed("error deleting", mailbox, error))
+    }
+
+    /// Gives the mailbox `old` the name `new`. Its messages keep their unique ids.
+    ///
+    /// # Errors
+    /// When there is no `old`, somebody has it locked, or `new` is there already.
+    pub fn rename(&self, old: &str, new: &str) -> Result<(), MailboxError> {
+        let missing = || MailboxError::MoveMissing(old.into());
+        let from = self.find(old)?.ok_or_else(missing)?;
+        let found = fs::metadata(&from).map_err(|_| missing())?;
+        let names = |error: fn(Box<str>, Box<str>) -> MailboxError| error(old.into(), new.into());
+        let exists = || names(|old, new| MailboxError::MoveExisting { old, new });
+        let to = self.find(new)?;
+        let to = to.ok_or_else(|| names(|old, new| MailboxError::MoveOutside { old, new }))?;
+        if to.exists() {
+            return Err(exists());
+        }
+        let busy = || MailboxError::MoveLocked(old.into());
+        let lock = self.seize(&from, found.is_dir()).map_err(|_| busy())?;
+        self.layout.forget(&from);
+        let renamed = rename_new(&from, &to);
+        drop(lock);
+        renamed.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(),
+            _ => failed("error renaming", old, error),
+        })
+    }
+
+    /// The names of the mailboxes right inside the base directory that can be used,
+    /// sorted.
+    ///
+    /// # Errors
+    /// When there is no base directory, or it cannot be read.
+    pub fn list(&self) -> Result<Vec<String>, MailboxError> {
+        let base = self.base()?;
+        let unreadable = |error| failed("couldn't read directory", &base.to_string_lossy(), error);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&base).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            // A name that is not UTF-8 cannot be a storage reference.
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let path = entry.path();
+            if !name.starts_with('.') && Fault::of(&path).is_none() && self.layout.is_mailbox(&path)
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Whether there is a mailbox of that name.
+    ///
+    /// # Errors
+    /// When there is no base directory.
+    pub fn exists(&self, mailbox: &str) -> Result<bool, MailboxError> {
+        let dir = self.find(mailbox)?;
+        Ok(dir.is_some_and(|dir| dir.exists() && self.layout.is_mailbox(&dir)))
+    }
+
+    /// Whether somebody, maybe in another process, has the mailbox locked.
+    ///
+    /// # Errors
+    /// When there is no base directory.
+    pub fn is_locked(&self, mailbox: &str) -> Result<bool, MailboxError> {
+        let dir = self.find(mailbox)?;
+        Ok(dir.is_some_and(|dir| self.registry.has(&dir) || DirLock::is_held(&dir)))
+    }
+
+    /// Locks a mailbox for a script, until [`unlock`](Self::unlock); false when
+    /// somebody has it.
+    ///
+    /// # Errors
+    /// When the mailbox cannot be used.
+    pub fn lock_kept(&self, mailbox: &str) -> Result<bool, MailboxError> {
+        match self.open(mailbox) {
+            Ok(session) => {
+                self.registry.keep(session);
+                Ok(true)
+            }
+            Err(MailboxError::Locked(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends the lock of a mailbox, whoever in this process has it: a session's
+    /// handle then counts as unlocked. Without a lock it does nothing.
+    ///
+    /// # Errors
+    /// When there is no base directory.
+    pub fn unlock(&self, mailbox: &str) -> Result<(), MailboxError> {
+        if let Some(session) = self.find(mailbox)?.and_then(|dir| self.registry.find(&dir)) {
+            session.unlock();
+        }
+        Ok(())
+    }
+
+    /// Ends every lock: for the end of the object.
+    pub fn unlock_all(&self) {
+        self.registry.unlock_all();
+    }
+
+    /// Number of messages in a locked mailbox.
+    ///
+    /// # Errors
+    /// When the mailbox cannot be used or is not locked in this process.
+    pub fn stat(&self, mailbox: &str) -> Result<u32, MailboxError> {
+        let session = self.session(mailbox)?;
+        let session = session.ok_or_else(|| MailboxError::NotLocked(mailbox.into()))?;
+        Ok(session.count())
+    }
+
+    /// Octets of all messages of a mailbox; 0 when it is not locked.
+    ///
+    /// # Errors
+    /// When the mailbox cannot be used.
+    pub fn size(&self, mailbox: &str) -> Result<u64, MailboxError> {
+        let session = self.session(mailbox)?;
+        Ok(session
+            .and_then(|session| session.octets().ok())
+            .unwrap_or(0))
+    }
+
+    /// Octets of one message of a locked mailbox, as they were when it was locked.
+    ///
+    /// # Errors
+    /// When the mailbox cannot be used, or has no such message, or is not locked.
+    pub fn size_of(&self, mailbox: &str, id: i64) -> Result<u64, MailboxError> {
+        let (session, number) = self.message(mailbox, id)?;
+        session.size(number).map_err(of_store)
+    }
+
+    /// Unique id of one message of a locked mailbox.
+    ///
+    /// # Errors
+    /// As for [`size_of`](Self::size_of).
+    pub fn uid(&self, mailbox: &str, id: i64) -> Result<Box<str>, MailboxError> {
+        let (session, number) = self.message(mailbox, id)?;
+        session.uid(number).map_err(of_store)
+    }
+
+    /// Unique ids of all messages of a mailbox; none when it is not locked.
+    ///
+    /// # Errors
+    /// When the mailbox cannot be used.
+    pub fn uids(&self, mailbox: &str) -> Result<Arc<[Box<str>]>, MailboxError> {
+        let session = self.session(mailbox)?;
+        Ok(session
+            .and_then(|session| session.uids().ok())
+            .unwrap_or_default())
+    }
+
+    /// The file of one message of a locked mailbox.
+    ///
+    /// # Errors
+    /// As for [`size_of`](Self::size_of); when the message has gone.
+    pub fn path_of(&self, mailbox: &str, id: i64) -> Result<PathBuf, MailboxError> {
+        let (session, number) = self.message(mailbox, id)?;
+        session.path(number).map_err(of_store)
+    }
+
+    /// Opens one message of a locked mailbox.
+    ///
+    /// # Errors
+    /// As for [`path_of`](Self::path_of).
+    pub fn get(&self, mailbox: &str, id: i64) -> Result<Message, MailboxError> {
+        let (session, number) = self.message(mailbox, id)?;
+        session.get(number).map_err(of_store)
+    }
+
+    /// Deletes messages of a locked mailbox, whose numbers stay as they are. All
+    /// are tried; the first error is returned.
+    ///
+    /// # Errors
+    /// When the mailbox cannot be used, or has no such message (then nothing is
+    /// deleted), or a message cannot be deleted.
+    pub fn delete(&self, mailbox: &str, ids: &[i64]) -> Result<(), MailboxError> {
+        let session = self.session(mailbox)?;
+        if ids.is_empty() {
+            return Err(MailboxError::NothingToDelete);
+        }
+        let numbers: Result<Vec<MsgNo>, _> = ids.iter().map(|&id| number(id)).collect();
+        let session = session.ok_or(MailboxError::OutOfRange(ids[0]))?;
+        session.delete(&numbers?).map_err(of_store)
+    }
+
+    /// Where `mailbox` is, or would be; `None` when its name leads out of the base
+    /// directory or is no name.
+    fn find(&self, mailbox: &str) -> Result<Option<PathBuf>, MailboxError> {
+        let base = self.base()?;
+        Ok(path_within(&base, mailbox))
+    }
+
+    /// Where a mailbox is that can be used.
+    fn check(&self, mailbox: &str) -> Result<PathBuf, MailboxError> {
+        let unusable = |fault| MailboxError::Unusable {
+            mailbox: mailbox.into(),
+            fault,
+        };
+        let dir = self
+            .find(mailbox)?
+            .ok_or_else(|| unusable(Fault::Missing))?;
+        if let Some(fault) = Fault::of(&dir) {
+            return Err(unusable(fault));
+        }
+        if !self.layout.is_mailbox(&dir) {
+            return Err(unusable(Fault::NotMailbox));
+        }
+        Ok(dir)
+    }
+
+    /// Who in this process has a mailbox that can be used.
+    fn session(&self, mailbox: &str) -> Result<Option<Arc<Locked>>, MailboxError> {
+        let dir = self.check(mailbox)?;
+        Ok(self.registry.find(&dir))
+    }
+
+    fn message(&self, mailbox: &str, id: i64) -> Result<(Arc<Locked>, MsgNo), MailboxError> {
+        let session = self.session(mailbox)?;
+        let session = session.ok_or(MailboxError::OutOfRange(id))?;
+        Ok((session, number(id)?))
+    }
+
+    /// Locks a mailbox and lists it.
+    fn open(&self, mailbox: &str) -> Result<Arc<Locked>, MailboxError> {
+        let busy = || MailboxError::Locked(mailbox.into());
+        let Some(dir) = self.find(mailbox)? else {
+            return Err(MailboxError::Unusable {
+                mailbox: mailbox.into(),
+                fault: Fault::Missing,
+            });
+        };
+        if self.registry.has(&dir) {
+            return Err(busy());
+        }
+        // One question when all is well; which of the answers it is else, `check` says.
+        let usable = access(&dir, Access::READ_OK | Access::WRITE_OK).is_ok();
+        if !usable || !self.layout.is_mailbox(&dir) {
+            self.check(mailbox)?;
+        }
+        let explain = |error| match self.check(mailbox) {
+            Err(explained) => explained,
+            Ok(_) => failed("couldn't lock", mailbox, error),
+        };
+        let lock = DirLock::acquire(&dir).map_err(explain)?.ok_or_else(busy)?;
+        let messages = self.layout.read(&dir, self.octets()).map_err(explain)?;
+        Ok(Locked::new(&self.registry, mailbox, dir, lock, messages))
+    }
+
+    /// The lock of a mailbox that is about to go; an error while somebody has it.
+    fn seize(&self, dir: &Path, is_dir: bool) -> Result<Option<DirLock>, ()> {
+        if !is_dir {
+            return Ok(None);
+        }
+        if self.registry.has_within(dir) {
+            return Err(());
+        }
+        match DirLock::acquire(dir) {
+            Ok(Some(lock)) => Ok(Some(lock)),
+            Ok(None) => Err(()),
+            // Where no lock can be made nobody has one; removing will say the rest.
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+impl Storage for Mailboxes {
+    fn lock(&self, mailbox: &str) -> Result<Arc<dyn Maildrop>, StoreError> {
+        Ok(self.open(mailbox)?)
+    }
+}
+
+/// The directory below `base` that `mailbox` names. Names are made of one or more
+/// file names with slashes between them; none of them is `.` or `..`.
+fn path_within(base: &Path, mailbox: &str) -> Option<PathBuf> {
+    if mailbox.starts_with('/') || mailbox.contains('\0') {
+        return None;
+    }
+    let mut path = PathBuf::with_capacity(base.as_os_str().len() + 1 + mailbox.len());
+    path.push(base);
+    let mut named = false;
+    for part in mailbox.split('/').filter(|part| !part.is_empty()) {
+        if part == "." || part == ".." {
+            return None;
+        }
+        path.push(part);
+        named = true;
+    }
+    named.then_some(path)
+}
+
+fn number(id: i64) -> Result<MsgNo, MailboxError> {
+    let number = u32::try_from(id).ok().and_then(MsgNo::new);
+    number.ok_or(MailboxError::OutOfRange(id))
+}
+
+fn failed(what: &str, name: &str, source: io::Error) -> MailboxError {
+    MailboxError::Io {
+        what: format!("{what} \"{name}\""),
+        source,
+    }
+}
+
+/// What the script sees of an error that sessions see too.
+fn of_store(error: StoreError) -> MailboxError {
+    match error {
+        StoreError::InUse(mailbox) => MailboxError::Locked(mailbox.into()),
+        StoreError::NotLocked(mailbox) => MailboxError::NotLocked(mailbox.into()),
+        StoreError::NoMessage(number) => MailboxError::OutOfRange(number.into()),
+        StoreError::Io { what, source } => MailboxError::Io { what, source },
+        StoreError::Missing(text) => MailboxError::Io {
+            what: text,
+            source: io::ErrorKind::NotFound.into(),
+        },
+    }
+}
+
+/// Removes a mailbox whose lock is held. The lock file goes last: as long as there
+/// is anything in the directory, nobody else gets its lock.
+fn remove_mailbox(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name() == LOCK_FILE {
+            continue;
+        }
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    match fs::remove_file(dir.join(LOCK_FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::remove_dir(dir),
+    }
+}
+
+/// Renames, but never onto something.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system can promise it.
+        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to),
+        result => Ok(result?),
+    }
+}

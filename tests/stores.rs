@@ -1,0 +1,483 @@
+//! The built-in mailboxes through their public interface, as scripts (by name) and
+//! sessions (by handle) use them.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{symlink, PermissionsExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pop3d::backend::directory::dbox;
+use pop3d::backend::mailbox_error::MailboxError;
+use pop3d::backend::mailboxes::Mailboxes;
+use pop3d::backend::{Content, Message, Storage, StoreError};
+use pop3d::protocol::{Failure, MsgNo};
+use tempfile::TempDir;
+
+fn no(n: u32) -> MsgNo {
+    MsgNo::new(n).unwrap()
+}
+
+fn write(path: impl AsRef<Path>, content: &str) {
+    fs::write(path, content).unwrap();
+}
+
+fn read(message: Message) -> String {
+    let mut text = String::new();
+    match message.content {
+        Content::Data(data) => text.push_str(std::str::from_utf8(&data).unwrap()),
+        Content::File(mut file) => {
+            file.read_to_string(&mut text).unwrap();
+        }
+    }
+    text
+}
+
+fn text<T>(result: Result<T, MailboxError>) -> String {
+    result.map_or_else(|error| error.to_string(), |_| String::from("-"))
+}
+
+/// Makes every time stamp below `dir` old enough for listings to be kept.
+fn age(dir: &Path) {
+    let old = SystemTime::now() - Duration::from_secs(100);
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let file = fs::File::options().append(true).open(&path).unwrap();
+            file.set_modified(old).unwrap();
+        }
+    }
+}
+
+/// A dbox with a mailbox `m` of the messages `b` (5 octets) and `a` (3 octets).
+fn filled() -> (TempDir, Mailboxes) {
+    let dir = tempfile::tempdir().unwrap();
+    let boxes = dbox();
+    boxes.set_base("here", dir.path()).unwrap();
+    boxes.add("m").unwrap();
+    write(dir.path().join("m/b"), "B: 1\n");
+    write(dir.path().join("m/a"), "A:\n");
+    (dir, boxes)
+}
+
+#[test]
+fn errors_have_the_texts_that_scripts_know() {
+    let (dir, boxes) = filled();
+    let base = dir.path();
+    write(base.join("file"), "");
+    boxes.add("free").unwrap();
+    boxes.add("taken").unwrap();
+    assert!(boxes.lock_kept("taken").unwrap());
+    write(base.join("taken/1"), "late");
+    let bare = dbox();
+    let gone = base.join("gone");
+    #[rustfmt::skip]
+    let table = [
+        (text(bare.set_base("", Path::new(""))), "directory not specified"),
+        (text(bare.set_base("D", &gone)), "base: \"D\" does not exist"),
+        (text(bare.set_base("D", &base.join("file"))), "base: \"D\" not a directory"),
+        (text(bare.add("x")), "base directory not specified"),
+        (text(bare.remove("x")), "base directory not specified"),
+        (text(bare.rename("x", "y")), "base directory not specified"),
+        (text(bare.list()), "base directory not specified"),
+        (text(bare.exists("x")), "base directory not specified"),
+        (text(bare.is_locked("x")), "base directory not specified"),
+        (text(bare.lock_kept("x")), "base directory not specified"),
+        (text(bare.unlock("x")), "base directory not specified"),
+        (text(bare.stat("x")), "base directory not specified"),
+        (text(bare.size("x")), "base directory not specified"),
+        (text(bare.delete("x", &[])), "base directory not specified"),
+        (text(bare.get("x", 1)), "base directory not specified"),
+        (text(boxes.add("m")), "cannot add \"m\", mailbox already in existence"),
+        (text(boxes.add("file")), "cannot add \"file\", mailbox already in existence"),
+        (text(boxes.remove("no")), "cannot remove \"no\", mailbox does not exist"),
+        (text(boxes.remove("taken")), "cannot remove \"taken\", mailbox is locked"),
+        (text(boxes.rename("no", "x")), "cannot move \"no\", mailbox does not exist"),
+        (text(boxes.rename("taken", "x")), "cannot move \"taken\", mailbox is locked"),
+        (text(boxes.rename("free", "m")), "cannot move \"free\", destination \"m\" already exists"),
+        (text(boxes.rename("free", "free")), "cannot move \"free\", destination \"free\" already exists"),
+        (text(boxes.lock_kept("no")), "\"no\" does not exist"),
+        (text(boxes.lock_kept("file")), "\"file\" is not a directory"),
+        (text(boxes.stat("no")), "\"no\" does not exist"),
+        (text(boxes.stat("m")), "mailbox \"m\" is not locked"),
+        (text(boxes.size("file")), "\"file\" is not a directory"),
+        (text(boxes.size_of("m", 1)), "id \"1\" out of range"),
+        (text(boxes.size_of("taken", 1)), "id \"1\" out of range"),
+        (text(boxes.get("taken", 0)), "id \"0\" out of range"),
+        (text(boxes.get("taken", -1)), "id \"-1\" out of range"),
+        (text(boxes.get("taken", 1 << 40)), "id \"1099511627776\" out of range"),
+        (text(boxes.delete("m", &[])), "nothing to delete"),
+        (text(boxes.delete("m", &[1])), "id \"1\" out of range"),
+        (text(boxes.delete("no", &[])), "\"no\" does not exist"),
+        (text(boxes.delete("taken", &[7, 8])), "id \"7\" out of range"),
+        (text(boxes.unlock("no")), "-"),
+        (text(boxes.unlock("m")), "-"),
+    ];
+    for (index, (got, want)) in table.iter().enumerate() {
+        assert_eq!(got, want, "row {index}");
+    }
+    // The failed `base` above changed nothing, and neither does this one.
+    assert!(boxes.set_base("D", &gone).is_err());
+    assert_eq!(boxes.list().unwrap(), ["free", "m", "taken"]);
+}
+
+#[test]
+fn no_name_leads_out() {
+    let (dir, boxes) = filled();
+    let inner = dbox();
+    inner.set_base("m", &dir.path().join("m")).unwrap();
+    let absolute = dir.path().join("m");
+    let absolute = absolute.to_str().unwrap();
+    for name in [
+        "", "/", ".", "..", "../m", "x/..", "x/../..", "./x", "a\0b", absolute,
+    ] {
+        assert_eq!(
+            text(inner.add(name)),
+            format!("cannot add \"{name}\", not a name within the base directory")
+        );
+        assert!(!inner.exists(name).unwrap());
+        assert!(!inner.is_locked(name).unwrap());
+        assert_eq!(
+            text(inner.lock_kept(name)),
+            format!("\"{name}\" does not exist")
+        );
+        assert_eq!(
+            text(inner.remove(name)),
+            format!("cannot remove \"{name}\", mailbox does not exist")
+        );
+        let storage: &dyn Storage = &inner;
+        assert!(matches!(storage.lock(name), Err(StoreError::Missing(_))));
+    }
+    assert_eq!(
+        text(boxes.rename("m", "../m")),
+        "cannot move \"m\", destination \"../m\" is not a name within the base directory"
+    );
+    assert!(boxes.exists("m").unwrap());
+}
+
+#[test]
+fn a_session_by_name() {
+    let (dir, boxes) = filled();
+    assert_eq!(boxes.size("m").unwrap(), 0);
+    assert!(!boxes.is_locked("m").unwrap());
+    assert!(boxes.lock_kept("m").unwrap());
+    assert!(!boxes.lock_kept("m").unwrap());
+    assert!(!boxes.lock_kept("m/").unwrap());
+    assert!(boxes.is_locked("m").unwrap());
+    write(dir.path().join("m/0"), "late");
+    assert_eq!(boxes.stat("m").unwrap(), 2);
+    assert_eq!(boxes.size("m").unwrap(), 8);
+    assert_eq!(boxes.size_of("m", 1).unwrap(), 3);
+    assert_eq!(boxes.size_of("m", 2).unwrap(), 5);
+    assert_eq!(read(boxes.get("m", 2).unwrap()), "B: 1\n");
+    assert_eq!(boxes.path_of("m", 1).unwrap(), dir.path().join("m/a"));
+    assert_eq!(text(boxes.delete("m", &[1, 3])), "id \"3\" out of range");
+    assert!(dir.path().join("m/a").exists());
+    boxes.delete("m", &[1]).unwrap();
+    boxes.delete("m", &[1]).unwrap();
+    assert!(!dir.path().join("m/a").exists());
+    boxes.unlock("m").unwrap();
+    assert_eq!(boxes.size("m").unwrap(), 0);
+    assert!(boxes.lock_kept("m").unwrap());
+    assert_eq!(boxes.stat("m").unwrap(), 2);
+    assert_eq!(boxes.size_of("m", 1).unwrap(), 4);
+}
+
+#[test]
+fn scripts_and_sessions_see_one_state() {
+    let (_dir, boxes) = filled();
+    let session = boxes.lock("m").unwrap();
+    assert!(boxes.is_locked("m").unwrap());
+    assert!(!boxes.lock_kept("m").unwrap());
+    assert!(matches!(boxes.lock("m"), Err(StoreError::InUse(name)) if name == "m"));
+    assert_eq!(boxes.stat("m").unwrap(), session.count());
+    assert_eq!(boxes.size("m").unwrap(), session.octets().unwrap());
+
+    boxes.unlock("m").unwrap();
+    let gone = |result: Result<(), StoreError>| matches!(result, Err(StoreError::NotLocked(_)));
+    assert!(gone(session.octets().map(drop)));
+    assert!(gone(session.size(no(1)).map(drop)));
+    assert!(gone(session.sizes().map(drop)));
+    assert!(gone(session.uid(no(1)).map(drop)));
+    assert!(gone(session.uids().map(drop)));
+    assert!(gone(session.get(no(1)).map(drop)));
+    assert!(gone(session.delete(&[no(1)])));
+
+    // The old session's end does not touch the new one's lock.
+    let newer = boxes.lock("m").unwrap();
+    session.unlock();
+    drop(session);
+    assert!(boxes.is_locked("m").unwrap());
+    assert_eq!(newer.count(), 2);
+    newer.unlock();
+    assert!(!boxes.is_locked("m").unwrap());
+
+    // A handle that is dropped unlocks; a script's lock stays until it unlocks.
+    drop(boxes.lock("m").unwrap());
+    assert!(boxes.lock_kept("m").unwrap());
+    assert!(boxes.is_locked("m").unwrap());
+    boxes.unlock_all();
+    assert!(!boxes.is_locked("m").unwrap());
+}
+
+#[test]
+fn only_plain_files_are_messages() {
+    let (dir, boxes) = filled();
+    let m = dir.path().join("m");
+    fs::create_dir(m.join("sub")).unwrap();
+    write(m.join(".hidden"), "x");
+    symlink("b", m.join("link")).unwrap();
+    symlink("nothing", m.join("dangling")).unwrap();
+    symlink("sub", m.join("subdir")).unwrap();
+    assert!(Command::new("mkfifo")
+        .arg(m.join("pipe"))
+        .status()
+        .unwrap()
+        .success());
+    write(
+        m.join(std::ffi::OsStr::from_bytes(b"\xe9\xff [x]$")),
+        "latin",
+    );
+    for _ in 0..2 {
+        let session = boxes.lock("m").unwrap();
+        let all: Vec<String> = (1..=session.count())
+            .map(|n| read(session.get(no(n)).unwrap()))
+            .collect();
+        assert_eq!(all, ["A:\n", "B: 1\n", "B: 1\n", "latin"]);
+        session.unlock();
+        age(&m);
+    }
+    // What was a message and is a pipe now holds nobody up.
+    let session = boxes.lock("m").unwrap();
+    fs::rename(m.join("pipe"), m.join("a")).unwrap();
+    assert!(matches!(session.get(no(1)), Err(StoreError::Io { .. })));
+    assert!(matches!(
+        session.delete(&[no(1)]),
+        Err(StoreError::Io { .. })
+    ));
+    session.delete(&[no(3)]).unwrap();
+    assert!(m.join("b").exists());
+    assert!(!m.join("link").exists());
+}
+
+#[test]
+fn all_deletions_are_tried_and_nothing_else_is_deleted() {
+    let (dir, boxes) = filled();
+    let m = dir.path().join("m");
+    write(m.join("c"), "C\n");
+    write(m.join("d"), "D\n");
+    let session = boxes.lock("m").unwrap();
+    // Another message takes a's name, b has gone, d stays.
+    write(m.join("new"), "another\n");
+    fs::rename(m.join("new"), m.join("a")).unwrap();
+    fs::remove_file(m.join("b")).unwrap();
+    let error = session.delete(&[no(1), no(2), no(3)]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "couldn't delete message 1 of \"m\": changed since the mailbox was locked"
+    );
+    assert_eq!(error.failure(), Failure::Temporary);
+    assert_eq!(fs::read_to_string(m.join("a")).unwrap(), "another\n");
+    assert!(!m.join("c").exists());
+    assert!(m.join("d").exists());
+    // No number is acted upon when one is wrong.
+    assert!(matches!(
+        session.delete(&[no(4), no(5)]),
+        Err(StoreError::NoMessage(5))
+    ));
+    assert!(m.join("d").exists());
+}
+
+#[test]
+fn changes_between_sessions_are_noticed() {
+    let (dir, boxes) = filled();
+    let m = dir.path().join("m");
+    let sizes = || boxes.lock("m").unwrap().sizes().unwrap().to_vec();
+    age(&m);
+    assert_eq!(sizes(), [3, 5]);
+    assert_eq!(sizes(), [3, 5]);
+    // In place: the directory does not change.
+    write(m.join("a"), "longer\n");
+    assert_eq!(sizes(), [7, 5]);
+    write(m.join("c"), "x");
+    assert_eq!(sizes(), [7, 5, 1]);
+    fs::remove_file(m.join("b")).unwrap();
+    assert_eq!(sizes(), [7, 1]);
+}
+
+#[test]
+fn no_more_is_announced_than_there_is() {
+    let (dir, boxes) = filled();
+    let session = boxes.lock("m").unwrap();
+    write(dir.path().join("m/b"), "B\n");
+    assert_eq!(session.size(no(2)).unwrap(), 5);
+    let message = session.get(no(2)).unwrap();
+    assert_eq!(message.octets, 2);
+    assert_eq!(read(message), "B\n");
+}
+
+#[test]
+fn unique_ids() {
+    let (dir, boxes) = filled();
+    let m = dir.path().join("m");
+    let uids = |name: &str| boxes.lock(name).unwrap().uids().unwrap();
+    age(&m);
+    let first = uids("m");
+    assert_eq!(first.len(), 2);
+    assert_ne!(first[0], first[1]);
+    for uid in first.iter() {
+        assert_eq!(uid.len(), 32);
+        assert!(uid.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+    // Over sessions, by single question, over restarts, moves and chmod.
+    assert_eq!(uids("m"), first);
+    assert_eq!(boxes.lock("m").unwrap().uid(no(2)).unwrap(), first[1]);
+    boxes.rename("m", "n").unwrap();
+    assert_eq!(uids("n"), first);
+    let again = dbox();
+    again.set_base("again", dir.path()).unwrap();
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(dir.path().join("n/a"), private).unwrap();
+    assert_eq!(again.lock("n").unwrap().uids().unwrap(), first);
+    assert!(again.lock_kept("n").unwrap());
+    assert_eq!(again.uid("n", 1).unwrap(), first[0]);
+    assert_eq!(again.uids("n").unwrap(), first);
+    again.unlock("n").unwrap();
+    // A name used again, for a message of the same size.
+    fs::remove_file(dir.path().join("n/a")).unwrap();
+    write(dir.path().join("n/a"), "B:\n");
+    let later = uids("n");
+    assert_ne!(later[0], first[0]);
+    assert_eq!(later[1], first[1]);
+}
+
+#[test]
+fn mailboxes_come_go_and_move() {
+    let (dir, boxes) = filled();
+    boxes.add("sub/er").unwrap();
+    assert!(boxes.exists("sub/er").unwrap());
+    assert!(boxes.lock_kept("sub//er/").unwrap());
+    assert_eq!(
+        text(boxes.remove("sub")),
+        "cannot remove \"sub\", mailbox is locked"
+    );
+    assert!(boxes.is_locked("sub/er").unwrap());
+    boxes.unlock("sub/er").unwrap();
+    boxes.rename("m", "sub/m").unwrap();
+    assert_eq!(boxes.list().unwrap(), ["sub"]);
+    assert!(boxes.lock_kept("sub/m").unwrap());
+    assert_eq!(boxes.stat("sub/m").unwrap(), 2);
+    boxes.unlock("sub/m").unwrap();
+    boxes.remove("sub").unwrap();
+    assert!(boxes.list().unwrap().is_empty());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    boxes.add("sub").unwrap();
+    assert!(boxes.lock_kept("sub").unwrap());
+    assert_eq!(boxes.stat("sub").unwrap(), 0);
+}
+
+#[test]
+fn a_link_is_another_name_of_the_same_mailbox() {
+    let (dir, boxes) = filled();
+    symlink("m", dir.path().join("alias")).unwrap();
+    assert!(boxes.lock_kept("alias").unwrap());
+    assert!(!boxes.lock_kept("m").unwrap());
+    assert!(boxes.is_locked("m").unwrap());
+    assert_eq!(
+        text(boxes.remove("m")),
+        "cannot remove \"m\", mailbox is locked"
+    );
+    boxes.unlock("alias").unwrap();
+    boxes.remove("alias").unwrap();
+    assert!(boxes.lock_kept("m").unwrap());
+    assert_eq!(boxes.stat("m").unwrap(), 2);
+}
+
+/// A process that holds the lock of mailbox `m` once this returns.
+fn other_process(base: &Path) -> Child {
+    let mut child = Command::new("flock")
+        .args(["-o".as_ref(), base.join("m/.pop3d.lock").as_os_str()])
+        .args(["sh", "-c", "echo; read line"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    child
+}
+
+#[test]
+fn another_process_is_heeded_until_it_dies() {
+    let (dir, boxes) = filled();
+    let mut child = other_process(dir.path());
+    assert!(boxes.is_locked("m").unwrap());
+    assert!(!boxes.lock_kept("m").unwrap());
+    assert!(matches!(boxes.lock("m"), Err(StoreError::InUse(_))));
+    assert_eq!(
+        text(boxes.remove("m")),
+        "cannot remove \"m\", mailbox is locked"
+    );
+    assert_eq!(
+        text(boxes.rename("m", "n")),
+        "cannot move \"m\", mailbox is locked"
+    );
+    assert_eq!(text(boxes.stat("m")), "mailbox \"m\" is not locked");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!boxes.is_locked("m").unwrap());
+    assert!(boxes.lock_kept("m").unwrap());
+}
+
+#[test]
+fn one_of_many_gets_the_mailbox() {
+    let (_dir, boxes) = filled();
+    let boxes = Arc::new(boxes);
+    let held = std::sync::atomic::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    if let Ok(session) = boxes.lock("m") {
+                        assert_eq!(held.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                        held.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                        session.unlock();
+                    }
+                }
+            });
+        }
+    });
+    assert!(!boxes.is_locked("m").unwrap());
+}
+
+#[test]
+fn removing_and_locking_at_once() {
+    let (_dir, boxes) = filled();
+    std::thread::scope(|scope| {
+        let remover = scope.spawn(|| {
+            let mut removed = 0;
+            for _ in 0..300 {
+                if boxes.remove("m").is_ok() {
+                    removed += 1;
+                    assert!(!boxes.exists("m").unwrap());
+                    boxes.add("m").unwrap();
+                }
+            }
+            removed
+        });
+        while !remover.is_finished() {
+            match boxes.lock("m") {
+                // While it is locked it is not removed.
+                Ok(session) => {
+                    assert!(boxes.exists("m").unwrap());
+                    session.unlock();
+                }
+                Err(StoreError::InUse(_) | StoreError::Missing(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(remover.join().unwrap() > 0);
+    });
+}
