@@ -10,4 +10,5 @@
 pub mod backend;
 pub mod ffi;
 pub mod mime;
+pub mod net;
 pub mod protocol;

@@ -5,15 +5,14 @@
 //! channels, whose [`Runner`] has every answer at once.
 
 use std::borrow::Cow;
-use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use md5::{Digest, Md5};
+use tokio::sync::oneshot::{error::RecvError, Receiver};
 
 use super::hold::{Hold, Lock, View};
 use super::script::{Outcome, Work};
 use super::{Account, Maildrop, Message, Storage, StoreError, Users};
-use crate::protocol::{Failure, Proof, Refusal, Reply, Request, Secret};
+use crate::protocol::{Failure, MsgNo, Proof, Refusal, Reply, Request};
 
 /// How users or mailboxes are reached now.
 pub enum Way<T: ?Sized> {
@@ -103,17 +102,19 @@ impl From<StoreError> for Answer {
     }
 }
 
-/// How a driver gets work done elsewhere. None means that nobody could do it
-/// (the interpreter or the runtime is ending); the session gets a temporary failure.
+/// How a driver gets work done elsewhere.
+///
+/// An end whose sender was dropped means that nobody could do it (the interpreter
+/// or the runtime is ending, the work panicked); the session gets a temporary
+/// failure. A driver that has answers at once sends before it returns the end, and
+/// then the future of [`Access::perform`] is ready when polled first.
 pub trait Runner {
-    /// Has the interpreter's thread do `work`.
-    fn script(&self, hold: &Arc<Hold>, work: Work) -> impl Future<Output = Option<Outcome>>;
+    /// Has the interpreter's thread do `work`, as a
+    /// [`Job`](super::script::Job) with this hold.
+    fn script(&self, hold: &Arc<Hold>, work: Work) -> Receiver<Outcome>;
 
     /// Runs `work` where it may block on files.
-    fn blocking<T, F>(&self, work: F) -> impl Future<Output = Option<T>>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> T + Send + 'static;
+    fn blocking(&self, work: Box<dyn FnOnce() -> Answer + Send>) -> Receiver<Answer>;
 }
 
 impl Access {
@@ -209,13 +210,13 @@ impl Access {
                     .script(hold, Work::Lookup { user: user.into() })
                     .await
                 {
-                    Some(Outcome::Account(account)) => account,
+                    Ok(Outcome::Account(account)) => account,
                     other => return opened(other),
                 }
             }
         };
         // COMPAT 1: an empty storage reference fails the login.
-        let account = account.filter(|a| verify(&proof, &a.password) && !a.storage.is_empty());
+        let account = account.filter(|a| proof.matches(&a.password) && !a.storage.is_empty());
         match account {
             Some(Account { storage, .. }) => self.open(hold, storage, runner).await,
             None => Reply::Refused(Refusal::Credentials).into(),
@@ -235,9 +236,9 @@ impl Access {
                 let hold = hold.clone();
                 let job = move || lock(&hold, &*storage, mailbox);
                 runner
-                    .blocking(job)
+                    .blocking(Box::new(job))
                     .await
-                    .unwrap_or_else(|| refused(Failure::Temporary))
+                    .unwrap_or_else(|_| refused(Failure::Temporary))
             }
         }
     }
@@ -278,10 +279,10 @@ fn refused(failure: Failure) -> Answer {
 }
 
 /// What the interpreter answered to a login.
-fn opened(outcome: Option<Outcome>) -> Answer {
+fn opened(outcome: Result<Outcome, RecvError>) -> Answer {
     match outcome {
-        Some(Outcome::Reply(reply @ (Reply::Opened { .. } | Reply::Refused(_)))) => reply.into(),
-        Some(Outcome::Reply(Reply::Failed(failure))) => refused(failure),
+        Ok(Outcome::Reply(reply @ (Reply::Opened { .. } | Reply::Refused(_)))) => reply.into(),
+        Ok(Outcome::Reply(Reply::Failed(failure))) => refused(failure),
         _ => refused(Failure::Temporary),
     }
 }
@@ -311,9 +312,9 @@ async fn direct<R: Runner>(
         None => Answer::failed(Failure::Temporary),
     };
     runner
-        .blocking(job)
+        .blocking(Box::new(job))
         .await
-        .unwrap_or_else(|| Answer::failed(Failure::Temporary))
+        .unwrap_or_else(|_| Answer::failed(Failure::Temporary))
 }
 
 /// Asks a built-in store; may block on files.
@@ -336,11 +337,7 @@ fn ask(hold: &Hold, maildrop: &dyn Maildrop, request: Request) -> Answer {
     answer.unwrap_or_else(Answer::from)
 }
 
-fn update(
-    hold: &Hold,
-    maildrop: &dyn Maildrop,
-    delete: &[crate::protocol::MsgNo],
-) -> Result<Answer, StoreError> {
+fn update(hold: &Hold, maildrop: &dyn Maildrop, delete: &[MsgNo]) -> Result<Answer, StoreError> {
     let deleted = match delete {
         [] => Ok(()),
         numbers => maildrop.delete(numbers),
@@ -379,8 +376,8 @@ async fn by_script<R: Runner>(
         Request::Login { .. } => return Answer::failed(Failure::Temporary),
     };
     match runner.script(hold, work).await {
-        Some(Outcome::Message(message)) => message.into(),
-        Some(Outcome::Reply(reply)) if fits(&reply, expected) => reply.into(),
+        Ok(Outcome::Message(message)) => message.into(),
+        Ok(Outcome::Reply(reply)) if fits(&reply, expected) => reply.into(),
         _ => Answer::failed(Failure::Temporary),
     }
 }
@@ -392,33 +389,6 @@ fn fits(reply: &Reply, expected: usize) -> bool {
         Reply::Updated | Reply::Failed(_) => true,
         Reply::Opened { .. } | Reply::Refused(_) | Reply::Fetching { .. } => false,
     }
-}
-
-/// Whether `proof` shows that its owner knows `password`. Takes the same time for
-/// every wrong proof of the same length.
-pub fn verify(proof: &Proof, password: &Secret) -> bool {
-    match proof {
-        Proof::Password(given) => given == password,
-        // RFC 1939 §7: the digest of the time stamp, angle brackets included,
-        // followed by the secret. Clients write it in lower case; either is taken.
-        Proof::Apop { challenge, digest } => {
-            let wanted = Md5::new()
-                .chain_update(challenge.as_bytes())
-                .chain_update(password.expose())
-                .finalize();
-            let given = digest.expose().to_ascii_lowercase();
-            Secret::new(hex(&wanted)) == Secret::new(given)
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |n: u8| DIGITS[usize::from(n & 15)];
-    bytes
-        .iter()
-        .flat_map(|b| [digit(b >> 4), digit(*b)])
-        .collect()
 }
 
 /// A name as scripts see it: UTF-8, or else each byte the character of its number,

@@ -8,14 +8,14 @@ pub mod mailbox_error;
 pub mod mailboxes;
 pub mod users;
 
+pub mod access;
+pub mod hold;
 mod listing;
 mod lock;
 mod locked;
 mod reason;
-mod tcl_list;
-pub mod access;
-pub mod hold;
 pub mod script;
+mod tcl_list;
 
 use std::fs::File;
 use std::io;

@@ -63,7 +63,7 @@ id!(ConnectionId);
 /// What the interpreter's thread is asked to do, one variant for a command.
 #[derive(Debug)]
 pub enum Work {
-    /// `exists`, `lookup`, the check of the proof ([`verify`](super::access::verify)),
+    /// `exists`, `lookup`, the check of the proof ([`Proof::matches`]),
     /// `lock`, `stat`, `size`: users and storage are scripts. Answered by
     /// [`Reply::Opened`] or [`Reply::Refused`].
     Login {

@@ -1,0 +1,116 @@
+//! How many connections a server takes, in all and from one address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::observer::Refused;
+use crate::protocol::limits::Limits;
+
+/// Counts a server's connections.
+#[derive(Default)]
+pub(super) struct Admission {
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    all: u32,
+    of: HashMap<IpAddr, u32>,
+}
+
+/// The right to be connected; ends when dropped.
+pub struct Permit {
+    admission: Arc<Admission>,
+    peer: IpAddr,
+}
+
+impl Admission {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // A panic cannot leave the counts half changed.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Admits a connection from `peer`, if the limits (0: none) allow it.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        limits: &Limits,
+    ) -> Result<Permit, Refused> {
+        let peer = peer.to_canonical();
+        let mut counts = self.counts();
+        if limits.connections != 0 && counts.all >= limits.connections {
+            return Err(Refused::Connections);
+        }
+        let of_peer = counts.of.get(&peer).copied().unwrap_or(0);
+        if limits.per_address != 0 && of_peer >= limits.per_address {
+            return Err(Refused::PerAddress);
+        }
+        counts.all += 1;
+        counts.of.insert(peer, of_peer + 1);
+        Ok(Permit {
+            admission: self.clone(),
+            peer,
+        })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut counts = self.admission.counts();
+        counts.all -= 1;
+        if let Some(n) = counts.of.get_mut(&self.peer) {
+            *n -= 1;
+            if *n == 0 {
+                counts.of.remove(&self.peer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_bounds_hold_and_permits_come_back() {
+        let limits = Limits {
+            connections: 3,
+            per_address: 2,
+            ..Limits::default()
+        };
+        let admission = Arc::new(Admission::default());
+        let one: IpAddr = "127.0.0.1".parse().unwrap();
+        let mapped: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
+        let two: IpAddr = "::1".parse().unwrap();
+        let admit = |peer| admission.admit(peer, &limits);
+        let a = admit(one).ok().unwrap();
+        let _b = admit(mapped).ok().unwrap();
+        assert_eq!(admit(one).err(), Some(Refused::PerAddress));
+        let c = admit(two).ok().unwrap();
+        assert_eq!(admit(two).err(), Some(Refused::Connections));
+        drop(c);
+        drop(a);
+        let _d = admit(one).ok().unwrap();
+        assert_eq!(admit(one).err(), Some(Refused::PerAddress));
+        assert_eq!(admission.counts().of.len(), 1);
+    }
+
+    #[test]
+    fn zero_is_no_bound() {
+        let limits = Limits {
+            connections: 0,
+            per_address: 0,
+            ..Limits::default()
+        };
+        let admission = Arc::new(Admission::default());
+        let peer: IpAddr = "127.0.0.1".parse().unwrap();
+        let held: Vec<_> = (0..100)
+            .map(|_| admission.admit(peer, &limits).ok().unwrap())
+            .collect();
+        assert_eq!(admission.counts().all, 100);
+        drop(held);
+        assert_eq!(admission.counts().all, 0);
+        assert!(admission.counts().of.is_empty());
+    }
+}

@@ -1,0 +1,142 @@
+//! Messages on their way to the client, a chunk at a time: what waits for a slow
+//! client is one chunk, however large the message.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use super::driver::{with_scratch, Driver};
+use super::observer::{End, Event};
+use crate::backend::{Content, Message};
+
+/// Bytes read or copied at a time: enough that system calls are few, little
+/// enough to stay in the processor's cache.
+const CHUNK: usize = 64 * 1024;
+
+/// Chunks sent in a row before other connections have their turn.
+const CHUNKS_PER_TURN: u32 = 16;
+
+/// What became of a chunk.
+enum Chunk {
+    /// The session took it.
+    Taken,
+    /// There is no more.
+    End,
+    /// It must be waited for.
+    WouldBlock,
+}
+
+impl Driver<'_> {
+    /// Streams a message after [`Reply::Fetching`](crate::protocol::Reply::Fetching).
+    pub(super) async fn send(&mut self, message: Message) -> Result<(), End> {
+        match message.content {
+            Content::Data(bytes) => self.send_data(bytes).await,
+            Content::File(file) => self.send_file(file).await,
+        }
+    }
+
+    async fn send_data(&mut self, bytes: Arc<[u8]>) -> Result<(), End> {
+        let (mut sent, mut turn) = (0, 0);
+        while sent < bytes.len() {
+            turn += 1;
+            if !self.make_room(turn).await? {
+                break;
+            }
+            let end = bytes.len().min(sent + CHUNK);
+            self.connection.session().handle_body(&bytes[sent..end]);
+            sent = end;
+        }
+        self.connection.session().handle_body_end();
+        Ok(())
+    }
+
+    async fn send_file(&mut self, file: File) -> Result<(), End> {
+        let mut file = Arc::new(file);
+        let mut turn = 0;
+        loop {
+            turn += 1;
+            if !self.make_room(turn).await? {
+                break;
+            }
+            let chunk = match self.read_cached(&file) {
+                Ok(Chunk::WouldBlock) => self.read_waiting(&mut file).await,
+                other => other,
+            };
+            match chunk {
+                Ok(Chunk::End) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    self.read_failed(&error);
+                    return Ok(());
+                }
+            }
+        }
+        self.connection.session().handle_body_end();
+        Ok(())
+    }
+
+    /// Writes until the session wants the next chunk; false if it wants none any
+    /// more.
+    async fn make_room(&mut self, turn: u32) -> Result<bool, End> {
+        if turn % CHUNKS_PER_TURN == 0 {
+            tokio::task::yield_now().await;
+        }
+        if !self.connection.session().wants_body() {
+            self.flush().await?;
+        }
+        Ok(self.connection.session().wants_body())
+    }
+
+    /// Reads a chunk without leaving this thread, if the system has it in memory.
+    #[cfg(target_os = "linux")]
+    fn read_cached(&self, file: &File) -> io::Result<Chunk> {
+        use rustix::io::{preadv2, Errno, ReadWriteFlags};
+        /// preadv2(2): as −1 it means the file's own position.
+        const HERE: u64 = u64::MAX;
+        with_scratch(|buffer| {
+            let mut parts = [io::IoSliceMut::new(&mut buffer[..CHUNK])];
+            match preadv2(file, &mut parts, HERE, ReadWriteFlags::NOWAIT) {
+                Ok(n) => Ok(self.take(&buffer[..n])),
+                // Not in memory, or a file system that cannot tell.
+                Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {
+                    Ok(Chunk::WouldBlock)
+                }
+                Err(e) => Err(e.into()),
+            }
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read_cached(&self, _file: &File) -> io::Result<Chunk> {
+        Ok(Chunk::WouldBlock)
+    }
+
+    /// Reads a chunk on a thread that may block.
+    async fn read_waiting(&mut self, file: &mut Arc<File>) -> io::Result<Chunk> {
+        let source = file.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut buffer = vec![0; CHUNK];
+            let n = (&*source).read(&mut buffer)?;
+            buffer.truncate(n);
+            Ok::<_, io::Error>(buffer)
+        });
+        let bytes = read.await.map_err(io::Error::other)??;
+        Ok(self.take(&bytes))
+    }
+
+    fn take(&self, bytes: &[u8]) -> Chunk {
+        if bytes.is_empty() {
+            return Chunk::End;
+        }
+        self.connection.session().handle_body(bytes);
+        Chunk::Taken
+    }
+
+    fn read_failed(&self, error: &io::Error) {
+        let connection = self.connection.id;
+        self.connection
+            .server
+            .observe(|| Event::ReadFailed { connection, error });
+        self.connection.session().handle_body_failed();
+    }
+}

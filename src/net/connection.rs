@@ -1,0 +1,135 @@
+//! One connection, as its driver and its server share it.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::admission::Permit;
+use super::observer::{End, Event, Level};
+use super::Server;
+use crate::backend::access::text;
+use crate::backend::hold::{Ended, Hold, Lock};
+use crate::backend::script::{ConnectionId, Work};
+use crate::protocol::session::{Config, Session};
+
+/// A connection: a session, its socket and its lock.
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) peer: SocketAddr,
+    pub(super) since: Instant,
+    pub(super) server: Arc<Server>,
+    pub(super) config: Arc<Config>,
+    pub(super) stream: TcpStream,
+    pub(super) hold: Arc<Hold>,
+    /// Locked for single steps only, never while something is awaited.
+    session: Mutex<Session>,
+    /// Its end has been told and its lock released.
+    left: AtomicBool,
+    _permit: Permit,
+}
+
+impl Connection {
+    /// Registers `stream` with the runtime, on one of whose threads this is called.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(super) fn open(
+        server: Arc<Server>,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        session: Session,
+        config: Arc<Config>,
+        permit: Permit,
+    ) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            id: ConnectionId::new(),
+            peer,
+            since: Instant::now(),
+            server,
+            config,
+            stream: TcpStream::from_std(stream)?,
+            hold: Hold::new(),
+            session: Mutex::new(session),
+            left: AtomicBool::new(false),
+            _permit: permit,
+        }))
+    }
+
+    /// The session, for one step.
+    pub(super) fn session(&self) -> MutexGuard<'_, Session> {
+        // Only its driver changes it, and a driver that panicked does not go on.
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the session for all others: releases its lock, takes it out of the
+    /// list and tells of it. Only the first call does something.
+    pub(super) fn leave(&self, reason: End) {
+        if self.left.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Ended::Owed(lock) = self.hold.end() {
+            self.release(lock);
+        }
+        self.server.remove(self.id);
+        self.tell_end(reason);
+        self.server.closed(self.id);
+    }
+
+    fn release(&self, lock: Lock) {
+        if let Err(lock) = self.server.access.settle(lock) {
+            let (server, hold) = (self.server.id, self.hold.clone());
+            let work = Work::Release(lock);
+            // Nobody waits for the answer.
+            drop(self.server.jobs.submit(server, self.id, hold, work));
+        }
+    }
+
+    /// Ends the session from outside, at once. Gives the lock if the script must
+    /// unlock. A driver that is at work finds its socket shut.
+    pub(super) fn kill(&self) -> Option<Lock> {
+        if self.left.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+        let owed = match self.hold.end() {
+            Ended::Owed(lock) => self.server.access.settle(lock).err(),
+            Ended::Nothing | Ended::UnderWay => None,
+        };
+        self.tell_end(End::Killed);
+        owed
+    }
+
+    fn tell_end(&self, reason: End) {
+        if !self.server.is_observed(Level::Notice) {
+            return;
+        }
+        let (user, tally) = {
+            let session = self.session();
+            (session.snapshot().name, session.tally())
+        };
+        let user = text(&user);
+        self.server.observe(|| Event::Ended {
+            connection: self.id,
+            peer: self.peer,
+            user: &user,
+            tally,
+            duration: self.since.elapsed(),
+            reason,
+        });
+    }
+
+    /// Lets the client see the end of the stream while what it still sends can be
+    /// read.
+    pub(super) fn shut_writing(&self) {
+        let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
+    }
+
+    /// Bytes that have come and are not read.
+    pub(super) fn unread(&self) -> u64 {
+        rustix::io::ioctl_fionread(&self.stream).unwrap_or(0)
+    }
+}

@@ -1,0 +1,328 @@
+//! The driver of one connection: moves bytes between socket and session, and
+//! requests between session and stores.
+//!
+//! Its future lives as long as the connection, so it holds no buffer, and what is
+//! rarely under way is boxed.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::{pin, Pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::sync::oneshot::{channel, Receiver};
+use tokio::time::{sleep_until, Instant};
+
+use super::connection::Connection;
+use super::observer::{End, Event, Level};
+use super::wait::{first, Either, Timer, Woken};
+use crate::backend::access::{text, Answer, Runner};
+use crate::backend::hold::Hold;
+use crate::backend::script::{Outcome, Work};
+use crate::protocol::session::EndReason;
+use crate::protocol::{Reply, Request};
+
+/// How long a client may take nothing of what is sent to it. Shorter than the
+/// idle time-out: it has asked for this.
+const WRITE_STALL: Duration = Duration::from_secs(300);
+
+/// After the last reply: how long, and for how many bytes, input is read on and
+/// thrown away. Closing with unread input makes the system reset the connection,
+/// which may take the last reply with it.
+const LINGER: (Duration, usize) = (Duration::from_secs(2), 256 * 1024);
+
+/// When there is no time-out at all: the runtime's timer wants some time.
+const NEVER: Duration = Duration::from_secs(86_400 * 365);
+
+/// What one thread reads into; bytes stay in it only between two awaits.
+const SCRATCH: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into());
+}
+
+/// Lends the thread's buffer.
+pub(super) fn with_scratch<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
+    BUFFER.with_borrow_mut(|buffer| f(buffer))
+}
+
+/// Drives a connection to its end.
+pub(super) async fn drive(connection: Arc<Connection>) {
+    // Whatever ends this future, a panic or the end of the runtime included.
+    let _leaving = Leaving(connection.clone());
+    let first = login_deadline(&connection).unwrap_or_else(|| Instant::now() + NEVER);
+    let sleep = pin!(sleep_until(first));
+    let timer = Timer::new(sleep);
+    let mut driver = Driver { connection, timer };
+    let end = driver.run().await;
+    driver.connection.leave(end);
+    if let End::Session(_) = end {
+        driver.linger().await;
+    }
+}
+
+struct Leaving(Arc<Connection>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.leave(End::Dropped);
+    }
+}
+
+fn login_deadline(connection: &Connection) -> Option<Instant> {
+    let timeout = connection.config.limits.login_timeout;
+    (!timeout.is_zero()).then(|| connection.since + timeout)
+}
+
+/// What is rarely under way, so that it takes no room in the future of an idle
+/// connection.
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a session wants next.
+enum Turn {
+    Wait(Duration),
+    Ask(Request),
+    Write,
+    Read,
+    Close(EndReason),
+}
+
+pub(super) struct Driver<'a> {
+    pub(super) connection: Arc<Connection>,
+    timer: Timer<'a>,
+}
+
+impl Driver<'_> {
+    async fn run(&mut self) -> End {
+        loop {
+            let done = match self.turn() {
+                Turn::Wait(delay) => {
+                    self.timer.set(Some(Instant::now() + delay));
+                    self.timer.expired().await;
+                    Ok(())
+                }
+                Turn::Ask(request) => {
+                    let answered: Boxed<'_, Result<(), End>> = Box::pin(self.ask(request));
+                    answered.await
+                }
+                Turn::Write => self.flush().await,
+                Turn::Read => self.read().await,
+                Turn::Close(reason) => return End::Session(reason),
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    /// The order is that of [`session`](crate::protocol::session): what is
+    /// pipelined is answered before anything is written.
+    fn turn(&self) -> Turn {
+        let mut session = self.connection.session();
+        if let Some(delay) = session.poll_delay() {
+            return Turn::Wait(delay);
+        }
+        if let Some(request) = session.poll_request() {
+            return Turn::Ask(request);
+        }
+        let end = session.end_reason();
+        let written = session.output().is_empty();
+        drop(session);
+        match end {
+            Some(reason) if written => Turn::Close(reason),
+            Some(reason) => {
+                // Out of the list before the farewell, so that a client that comes
+                // back at once finds its mailbox free.
+                self.connection.leave(End::Session(reason));
+                Turn::Write
+            }
+            None if written => Turn::Read,
+            None => Turn::Write,
+        }
+    }
+
+    /// Writes all output; a client that does not read is waited for.
+    pub(super) async fn flush(&mut self) -> Result<(), End> {
+        while !self.write_now()? {
+            self.timer.set(Some(Instant::now() + self.stall()));
+            match self.timer.writable(&self.connection.stream).await {
+                Woken::Ready => {}
+                Woken::TimedOut => return Err(End::WriteTimeout),
+                Woken::Broken(e) => return Err(broken(&e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what the socket takes at once; whether that was all.
+    fn write_now(&self) -> Result<bool, End> {
+        let mut session = self.connection.session();
+        while !session.output().is_empty() {
+            match self.connection.stream.try_write(session.output()) {
+                Ok(n) => session.consume_output(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(broken(&e)),
+            }
+        }
+        Ok(true)
+    }
+
+    fn stall(&self) -> Duration {
+        let limits = &self.connection.config.limits;
+        let patience = match self.connection.session().is_authenticated() {
+            true => limits.idle,
+            false => limits.login_timeout,
+        };
+        if patience.is_zero() {
+            WRITE_STALL
+        } else {
+            patience.min(WRITE_STALL)
+        }
+    }
+
+    /// Waits for input and hands it over.
+    async fn read(&mut self) -> Result<(), End> {
+        let timeout = self.set_input_timeout();
+        loop {
+            match self.timer.readable(&self.connection.stream).await {
+                Woken::Ready => {}
+                // RFC 1939 §3: the autologout does not enter the UPDATE state.
+                Woken::TimedOut => return Err(timeout),
+                Woken::Broken(e) => return Err(broken(&e)),
+            }
+            match with_scratch(|buffer| self.read_now(buffer)) {
+                Ok(0) => return Err(End::PeerClosed),
+                Ok(_) => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(broken(&e)),
+            }
+        }
+    }
+
+    fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut session = self.connection.session();
+        let room = session.input_room().min(buffer.len());
+        let n = self.connection.stream.try_read(&mut buffer[..room])?;
+        session.handle_input(&buffer[..n]);
+        Ok(n)
+    }
+
+    /// Sets the deadline for the next input; returns what its passing means.
+    fn set_input_timeout(&mut self) -> End {
+        if self.connection.session().is_authenticated() {
+            let idle = self.connection.config.limits.idle;
+            self.timer
+                .set((!idle.is_zero()).then(|| Instant::now() + idle));
+            End::Idle
+        } else {
+            self.timer.set(login_deadline(&self.connection));
+            End::LoginTimeout
+        }
+    }
+
+    /// Has a request answered.
+    async fn ask(&mut self, request: Request) -> Result<(), End> {
+        let id = self.connection.id;
+        let server = &self.connection.server;
+        server.observe(|| Event::Asked {
+            connection: id,
+            request: &request,
+        });
+        // Replies to earlier commands need not wait for this one.
+        self.write_now()?;
+        let user = self.user_to_tell(&request);
+        let answer = self.perform(request).await?;
+        if let Some(error) = &answer.trouble {
+            server.observe(|| Event::StoreFailed {
+                connection: id,
+                error,
+            });
+        }
+        if let Some(user) = user {
+            let ok = matches!(answer.reply, Reply::Opened { .. });
+            let peer = self.connection.peer;
+            server.observe(|| Event::Login {
+                connection: id,
+                peer,
+                user: &user,
+                ok,
+            });
+        }
+        self.connection.session().handle_reply(answer.reply);
+        match answer.message {
+            Some(message) => self.send(message).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whose login it is, if anybody wants to know.
+    fn user_to_tell(&self, request: &Request) -> Option<Box<str>> {
+        match request {
+            Request::Login { user, .. } if self.connection.server.is_observed(Level::Warning) => {
+                Some(text(user).into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Asks the stores, and gives up when the connection breaks meanwhile; but
+    /// not at QUIT: RFC 1939 §6, once UPDATE is entered it is carried out.
+    async fn perform(&self, request: Request) -> Result<Answer, End> {
+        let carried_out = matches!(request, Request::Update { .. });
+        let runner = Elsewhere(&self.connection);
+        let Connection { server, hold, .. } = &*self.connection;
+        let answer = server.access.perform(hold, request, &runner);
+        if carried_out {
+            return Ok(answer.await);
+        }
+        // The end of input alone is no reason: what was asked may still be read.
+        match first(answer, self.connection.stream.ready(Interest::ERROR)).await {
+            Either::First(answer) => Ok(answer),
+            Either::Second(_) => Err(End::Broken(io::ErrorKind::ConnectionReset)),
+        }
+    }
+
+    /// After the last reply: reads what is still under way, within bounds.
+    async fn linger(&mut self) {
+        if self.connection.unread() == 0 {
+            return;
+        }
+        self.connection.shut_writing();
+        self.timer.set(Some(Instant::now() + LINGER.0));
+        let mut left = LINGER.1;
+        while let Woken::Ready = self.timer.readable(&self.connection.stream).await {
+            match with_scratch(|buffer| self.connection.stream.try_read(buffer)) {
+                Ok(n) if n > 0 && n <= left => left -= n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+fn broken(e: &io::Error) -> End {
+    End::Broken(e.kind())
+}
+
+/// Other threads: the interpreter's, and those for calls that may block.
+struct Elsewhere<'a>(&'a Connection);
+
+impl Runner for Elsewhere<'_> {
+    fn script(&self, hold: &Arc<Hold>, work: Work) -> Receiver<Outcome> {
+        let Connection { server, id, .. } = self.0;
+        server.jobs.submit(server.id, *id, hold.clone(), work)
+    }
+
+    fn blocking(&self, work: Box<dyn FnOnce() -> Answer + Send>) -> Receiver<Answer> {
+        let (done, answer) = channel();
+        tokio::task::spawn_blocking(move || {
+            // Nobody waits any more: a message is dropped, a lock is in the hold.
+            let _ = done.send(work());
+        });
+        answer
+    }
+}

@@ -1,0 +1,189 @@
+//! The listening socket and the loop that accepts.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{mpsc, Arc};
+use std::time::Duration;
+
+use rustix::io::fcntl_dupfd_cloexec;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use super::observer::Event;
+use super::{wait, Server};
+
+/// Connections that wait to be accepted: a burst of thousands of clients finds
+/// room; the kernel cuts it to its own bound.
+const BACKLOG: i32 = 4096;
+
+/// Accepted in one go before others have their turn.
+const ACCEPTS_PER_WAKE: usize = 64;
+
+/// Tcl 8.6 waits with `select`, which cannot watch descriptors from here on: the
+/// ones below stay free for the process's scripts.
+const FIRST_DESCRIPTOR: i32 = 1024;
+
+/// The first pause after an error, and the longest. Descriptors come free when
+/// connections end; until then the kernel's queue holds the clients.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// The hold on a running accept loop.
+pub(super) struct Listening {
+    pub(super) port: u16,
+    stop: oneshot::Sender<()>,
+    stopped: mpsc::Receiver<()>,
+}
+
+impl Listening {
+    /// Ends the loop and waits until the port is free.
+    pub(super) fn close(self) {
+        let _ = self.stop.send(());
+        // An error means that the loop is gone already.
+        let _ = self.stopped.recv();
+    }
+}
+
+/// Binds, and starts the accept loop of `server`.
+pub(super) fn start(
+    server: Arc<Server>,
+    address: Option<&str>,
+    port: u16,
+) -> io::Result<Listening> {
+    let handle = super::runtime::handle()?;
+    let listener = bind(address, port)?;
+    let port = listener.local_addr()?.port();
+    let listener = {
+        let _runtime = handle.enter();
+        #[allow(deprecated, reason = "a std listener's descriptor stays its own")]
+        AsyncFd::new(listener)?
+    };
+    let (stop, stopping) = oneshot::channel();
+    let (confirm, stopped) = mpsc::sync_channel(1);
+    handle.spawn(async move {
+        let accepting = async { accept_all(&server, &listener).await };
+        wait::first(stopping, accepting).await;
+        drop(listener);
+        let _ = confirm.send(());
+    });
+    Ok(Listening {
+        port,
+        stop,
+        stopped,
+    })
+}
+
+/// Binds to the first of the address's meanings that works. Without one: to
+/// IPv6 and IPv4 at once, or IPv4 only where there is no IPv6.
+fn bind(address: Option<&str>, port: u16) -> io::Result<TcpListener> {
+    let Some(address) = address.filter(|a| !a.is_empty()) else {
+        return match bind_to((Ipv6Addr::UNSPECIFIED, port).into()) {
+            Err(e) if lacks_ipv6(&e) => bind_to((Ipv4Addr::UNSPECIFIED, port).into()),
+            other => other,
+        };
+    };
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for meaning in (address, port).to_socket_addrs()? {
+        match bind_to(meaning) {
+            Ok(listener) => return Ok(listener),
+            Err(e) => failure = e,
+        }
+    }
+    Err(failure)
+}
+
+fn lacks_ipv6(e: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = e.raw_os_error();
+    [
+        Errno::AFNOSUPPORT,
+        Errno::ADDRNOTAVAIL,
+        Errno::PROTONOSUPPORT,
+    ]
+    .iter()
+    .any(|errno| code == Some(errno.raw_os_error()))
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        socket.set_only_v6(false)?;
+    }
+    // So that `up` works at once after `down`, past connections in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until dropped.
+async fn accept_all(server: &Arc<Server>, listener: &AsyncFd<TcpListener>) {
+    let mut pause = BACK_OFF.0;
+    loop {
+        match accept_some(server, listener).await {
+            Ok(()) => pause = BACK_OFF.0,
+            Err(error) => {
+                server.observe(|| Event::AcceptFailed { error: &error });
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(BACK_OFF.1);
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Accepts what has come, up to a bound.
+async fn accept_some(server: &Arc<Server>, listener: &AsyncFd<TcpListener>) -> io::Result<()> {
+    let mut ready = listener.readable().await?;
+    for _ in 0..ACCEPTS_PER_WAKE {
+        match ready.try_io(|listener| accept(listener.get_ref())) {
+            Ok(Ok((stream, peer))) => server.welcome(stream, peer),
+            // That one client has gone; the others wait still.
+            Ok(Err(e)) if is_of_the_client(&e) => {}
+            Ok(Err(e)) => return Err(e),
+            Err(_would_block) => break,
+        }
+    }
+    Ok(())
+}
+
+/// accept(2): errors of the network that are pending on the new connection are
+/// to be treated like EAGAIN, by retrying.
+fn is_of_the_client(e: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    matches!(
+        e.kind(),
+        ConnectionAborted
+            | ConnectionReset
+            | Interrupted
+            | HostUnreachable
+            | NetworkUnreachable
+            | NetworkDown
+            | TimedOut
+    )
+}
+
+/// One connection: not blocking, without delay, on a high descriptor.
+fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = listener.accept()?;
+    let stream = TcpStream::from(raised(stream.into()));
+    stream.set_nonblocking(true)?;
+    // Replies are short and written whole: nothing is won by waiting for more.
+    stream.set_nodelay(true)?;
+    Ok((
+        stream,
+        SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+    ))
+}
+
+/// The same connection on a descriptor that `select` does not need, or as it is
+/// when the process may not have so many.
+fn raised(fd: OwnedFd) -> OwnedFd {
+    fcntl_dupfd_cloexec(fd.as_fd(), FIRST_DESCRIPTOR).unwrap_or(fd)
+}

@@ -1,0 +1,25 @@
+//! Sockets: the runtime, the listener and the driver of one connection. Knows
+//! nothing of Tcl.
+//!
+//! Which thread calls what: an interpreter's thread makes [`Server`]s and calls
+//! their methods; the runtime's threads run the sessions, call the
+//! [`Observer`] and push to the server's
+//! [`JobQueue`](crate::backend::script::JobQueue). [`Server::close_listener`] and
+//! [`Server::kill`] wait for network threads, which never wait for an
+//! interpreter's thread; so call them with no lock held that an observer or an
+//! alert takes.
+
+mod admission;
+mod body;
+mod connection;
+mod driver;
+mod listener;
+mod observer;
+mod runtime;
+mod server;
+mod wait;
+
+pub use admission::Permit;
+pub use observer::{End, Event, Level, Observer, Refused};
+pub use runtime::{init, shutdown};
+pub use server::{ConnectionState, Server};

@@ -1,0 +1,176 @@
+//! What a server tells about itself: the source of log lines.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::backend::script::{ConnectionId, ServerId};
+use crate::backend::StoreError;
+use crate::protocol::session::{EndReason, Tally};
+use crate::protocol::Request;
+
+/// How much it matters; Tcllib's `log` has levels of these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something does not work, and somebody should look.
+    Error,
+    /// Something was refused.
+    Warning,
+    /// One line for each session.
+    Notice,
+    /// What else happens to connections.
+    Info,
+    /// Each request of each session.
+    Debug,
+}
+
+/// Something that happened. Holds no secret.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// New connections cannot be taken for now.
+    AcceptFailed {
+        /// What the system said.
+        error: &'a io::Error,
+    },
+    /// A connection was turned away with an −ERR line.
+    Refused {
+        /// Whose.
+        peer: SocketAddr,
+        /// Why.
+        reason: Refused,
+    },
+    /// A connection was taken.
+    Accepted {
+        /// Its name.
+        connection: ConnectionId,
+        /// Whose.
+        peer: SocketAddr,
+    },
+    /// A session asks users or mailboxes. The request's Debug shows no secret.
+    Asked {
+        /// Which session.
+        connection: ConnectionId,
+        /// What.
+        request: &'a Request,
+    },
+    /// A login has been checked.
+    Login {
+        /// Which session.
+        connection: ConnectionId,
+        /// From where.
+        peer: SocketAddr,
+        /// The user's name as the client sent it: it may hold any character.
+        user: &'a str,
+        /// Whether the mailbox is open now.
+        ok: bool,
+    },
+    /// A built-in store failed; the client was told without detail.
+    StoreFailed {
+        /// Which session.
+        connection: ConnectionId,
+        /// The detail.
+        error: &'a StoreError,
+    },
+    /// A message could not be read to its end.
+    ReadFailed {
+        /// Which session.
+        connection: ConnectionId,
+        /// What the system said.
+        error: &'a io::Error,
+    },
+    /// A session has ended. The one line for each.
+    Ended {
+        /// Which.
+        connection: ConnectionId,
+        /// From where.
+        peer: SocketAddr,
+        /// The last user name the client gave: it may hold any character.
+        user: &'a str,
+        /// What it did.
+        tally: Tally,
+        /// From the accepted connection to its end.
+        duration: Duration,
+        /// Why it ended.
+        reason: End,
+    },
+}
+
+impl Event<'_> {
+    /// How much it matters.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::AcceptFailed { .. } | Self::StoreFailed { .. } | Self::ReadFailed { .. } => {
+                Level::Error
+            }
+            Self::Refused { .. } | Self::Login { ok: false, .. } => Level::Warning,
+            Self::Ended { .. } => Level::Notice,
+            Self::Accepted { .. } | Self::Login { .. } => Level::Info,
+            Self::Asked { .. } => Level::Debug,
+        }
+    }
+}
+
+/// Why a connection was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The server has as many connections as it may have.
+    Connections,
+    /// This address has as many as it may have.
+    PerAddress,
+    /// The server is being destroyed.
+    Dead,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The session came to its end: QUIT, or too many errors.
+    Session(EndReason),
+    /// The client closed the connection without QUIT.
+    PeerClosed,
+    /// The connection broke.
+    Broken(io::ErrorKind),
+    /// No command came for too long (RFC 1939 §3, autologout: nothing is deleted).
+    Idle,
+    /// Nobody logged in within the time for it.
+    LoginTimeout,
+    /// The client read nothing for too long.
+    WriteTimeout,
+    /// The server was destroyed.
+    Killed,
+    /// The process is ending, or the session's task failed.
+    Dropped,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(reason) => reason.fmt(f),
+            Self::PeerClosed => f.write_str("closed by client"),
+            Self::Broken(kind) => write!(f, "connection broken: {kind}"),
+            Self::Idle => f.write_str("idle"),
+            Self::LoginTimeout => f.write_str("no login"),
+            Self::WriteTimeout => f.write_str("client does not read"),
+            Self::Killed => f.write_str("server destroyed"),
+            Self::Dropped => f.write_str("process ending"),
+        }
+    }
+}
+
+/// Who wants to know. All methods are called on network threads or, within
+/// [`Server::kill`](super::Server::kill), on the caller's; they must not block,
+/// and no lock is held while they run.
+pub trait Observer: Send + Sync {
+    /// Whether events of this level are wanted; asked before anything is built for
+    /// them, so it should cost no more than reading an atomic.
+    fn wants(&self, level: Level) -> bool;
+
+    /// Something happened. Only for levels that are wanted.
+    fn event(&self, server: ServerId, event: &Event<'_>);
+
+    /// A connection is no longer in the server's list, and its lock is released
+    /// or on its way to the interpreter: for `destroy defer`. Called once for each
+    /// connection that did not end by `kill`, after its [`Event::Ended`].
+    fn closed(&self, server: ServerId, connection: ConnectionId);
+}

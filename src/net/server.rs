@@ -1,0 +1,264 @@
+//! The network side of one server object.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::admission::{Admission, Permit};
+use super::connection::Connection;
+use super::listener::{self, Listening};
+use super::observer::{End, Event, Observer, Refused};
+use crate::backend::access::Access;
+use crate::backend::hold::Lock;
+use crate::backend::script::{ConnectionId, JobQueue, ServerId};
+use crate::protocol::reply;
+use crate::protocol::session::{Config, Session, Snapshot};
+
+/// One server: its listener and its connections.
+pub struct Server {
+    pub(super) id: ServerId,
+    name: Box<str>,
+    pub(super) access: Arc<Access>,
+    pub(super) jobs: Arc<JobQueue>,
+    observer: Arc<dyn Observer>,
+    config: RwLock<Option<Arc<Config>>>,
+    admission: Arc<Admission>,
+    connections: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
+    listening: Mutex<Option<Listening>>,
+    dead: AtomicBool,
+}
+
+/// A connection as `conn state` shows it.
+#[derive(Clone, Debug)]
+pub struct ConnectionState {
+    /// What its session is at.
+    pub snapshot: Snapshot,
+    /// The client's address; IPv4-mapped ones as IPv4.
+    pub peer: SocketAddr,
+}
+
+impl Server {
+    /// A server that does not listen yet. `name` becomes part of the greetings'
+    /// time stamps.
+    pub fn new(
+        id: ServerId,
+        name: &str,
+        access: Arc<Access>,
+        jobs: Arc<JobQueue>,
+        observer: Arc<dyn Observer>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            name: name.into(),
+            access,
+            jobs,
+            observer,
+            config: RwLock::default(),
+            admission: Arc::default(),
+            connections: Mutex::default(),
+            listening: Mutex::default(),
+            dead: AtomicBool::new(false),
+        })
+    }
+
+    /// Sets what new sessions obey. Needed before [`listen`](Self::listen).
+    pub fn configure(&self, config: Arc<Config>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Some(config);
+    }
+
+    fn config(&self) -> Option<Arc<Config>> {
+        self.config
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn connection_map(&self) -> MutexGuard<'_, HashMap<ConnectionId, Arc<Connection>>> {
+        // A panic cannot leave the map half changed.
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_listening(&self) -> Option<Listening> {
+        self.listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Binds and starts to accept; returns the port. An earlier listener of this
+    /// server is closed first.
+    ///
+    /// `address` may be a name or an address of this host; none means all
+    /// addresses, IPv6 and IPv4. Port 0 means any free one.
+    ///
+    /// # Errors
+    /// What the system said, for example that the address is in use.
+    pub fn listen(self: &Arc<Self>, address: Option<&str>, port: u16) -> io::Result<u16> {
+        if self.config().is_none() || self.dead.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.close_listener();
+        let listening = listener::start(self.clone(), address, port)?;
+        let port = listening.port;
+        *self
+            .listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(listening);
+        Ok(port)
+    }
+
+    /// Stops accepting; the port is free when this returns. Connections live on.
+    pub fn close_listener(&self) {
+        // Taken out first: no lock is held while this waits.
+        if let Some(listening) = self.take_listening() {
+            listening.close();
+        }
+    }
+
+    /// The names of the connections, oldest first.
+    pub fn connections(&self) -> Vec<ConnectionId> {
+        let mut all: Vec<_> = self.connection_map().keys().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// What one connection is at.
+    pub fn connection(&self, id: ConnectionId) -> Option<ConnectionState> {
+        let connection = self.connection_map().get(&id)?.clone();
+        let snapshot = connection.session().snapshot();
+        Some(ConnectionState {
+            snapshot,
+            peer: connection.peer,
+        })
+    }
+
+    /// Number of connections.
+    pub fn connection_count(&self) -> usize {
+        self.connection_map().len()
+    }
+
+    /// Admits a connection that the caller drives itself, on a Tcl channel. It
+    /// counts until the permit is dropped.
+    ///
+    /// # Errors
+    /// Why it is to be turned away, with
+    /// [`TOO_MANY_CONNECTIONS`](crate::protocol::reply::TOO_MANY_CONNECTIONS).
+    pub fn admit(&self, peer: IpAddr) -> Result<Permit, Refused> {
+        let config = self.config().ok_or(Refused::Dead)?;
+        if self.dead.load(Ordering::Acquire) {
+            return Err(Refused::Dead);
+        }
+        self.admission.admit(peer, &config.limits)
+    }
+
+    /// A time stamp for a greeting, `<DIGITS_SERVER_PID@HOST>`: unique, and not to
+    /// be predicted, as it is what APOP digests (RFC 1939 §7).
+    pub fn time_stamp(&self) -> Box<str> {
+        let mut random = [0; 8];
+        // Fails only on kernels without the call; then time is all there is.
+        let filled =
+            rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty());
+        let digits = match filled {
+            Ok(n) if n == random.len() => u64::from_ne_bytes(random),
+            _ => std::time::UNIX_EPOCH
+                .elapsed()
+                .map_or(0, |t| t.as_nanos() as u64),
+        };
+        let pid = std::process::id();
+        let config = self.config();
+        let host = config.as_ref().map_or("localhost", |c| &c.host);
+        format!("<{digits}_{}_{pid}@{host}>", self.name).into()
+    }
+
+    /// Ends everything at once: stops accepting, ends all connections (clients
+    /// see the end of the stream) and releases the locks of built-in stores.
+    /// Returns the locks that scripts hold: the caller, on the interpreter's
+    /// thread, runs `unlock` for each directly. Nothing is deleted, and queued
+    /// jobs of this server are dropped; [`Observer::closed`] is not called.
+    ///
+    /// A job that is being run at this moment, further up on the caller's stack,
+    /// learns of it by [`Job::take_lock`](crate::backend::script::Job::take_lock) and
+    /// [`Job::answer`](crate::backend::script::Job::answer).
+    #[must_use = "the mailboxes stay locked otherwise"]
+    pub fn kill(&self) -> Vec<Lock> {
+        self.dead.store(true, Ordering::Release);
+        self.close_listener();
+        let connections: Vec<_> = self.connection_map().drain().map(|(_, c)| c).collect();
+        let mut owed: Vec<Lock> = connections.iter().filter_map(|c| c.kill()).collect();
+        for connection in &connections {
+            connection.hold.wait_idle();
+        }
+        owed.extend(self.jobs.forget(self.id));
+        owed
+    }
+
+    /// Takes a fresh connection, or turns it away.
+    pub(super) fn welcome(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let (config, permit) = match (self.config(), self.admit(peer.ip())) {
+            (Some(config), Ok(permit)) => (config, permit),
+            (_, refusal) => {
+                let reason = refusal.err().unwrap_or(Refused::Dead);
+                self.observe(|| Event::Refused { peer, reason });
+                turn_away(&stream);
+                return;
+            }
+        };
+        let session = Session::new(config.clone(), self.time_stamp());
+        let opened = Connection::open(self.clone(), stream, peer, session, config, permit);
+        match opened {
+            Ok(connection) => self.start(connection),
+            Err(error) => self.observe(|| Event::AcceptFailed { error: &error }),
+        }
+    }
+
+    fn start(&self, connection: Arc<Connection>) {
+        let (id, peer) = (connection.id, connection.peer);
+        self.connection_map().insert(id, connection.clone());
+        self.observe(|| Event::Accepted {
+            connection: id,
+            peer,
+        });
+        if self.dead.load(Ordering::Acquire) {
+            // Killed since it was admitted, and the list was emptied before.
+            connection.leave(End::Killed);
+            return;
+        }
+        tokio::spawn(super::driver::drive(connection));
+    }
+
+    /// Takes a connection that has ended out of the list.
+    pub(super) fn remove(&self, id: ConnectionId) {
+        let gone = self.connection_map().remove(&id);
+        drop(gone);
+    }
+
+    pub(super) fn closed(&self, id: ConnectionId) {
+        self.observer.closed(self.id, id);
+    }
+
+    /// Tells of an event, if anybody listens.
+    pub(super) fn observe<'a>(&self, event: impl FnOnce() -> Event<'a>) {
+        let event = event();
+        if self.observer.wants(event.level()) {
+            self.observer.event(self.id, &event);
+        }
+    }
+
+    /// Whether events of this level are wanted, for those that cost work to build.
+    pub(super) fn is_observed(&self, level: super::Level) -> bool {
+        self.observer.wants(level)
+    }
+}
+
+/// Says why, without waiting for anything, and closes.
+fn turn_away(stream: &TcpStream) {
+    use std::io::Write;
+    // Fresh connections have room for one line; the stream does not block.
+    let mut stream = stream;
+    let _ = stream.write(reply::TOO_MANY_CONNECTIONS);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+}

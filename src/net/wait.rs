@@ -1,0 +1,93 @@
+//! Waiting for a socket with a time-out that costs nothing per command.
+
+use std::future::{poll_fn, Future};
+use std::io;
+use std::pin::{pin, Pin};
+use std::task::{ready, Context, Poll};
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+/// One timer per connection. A later deadline is only noted; the runtime's timer
+/// is set again when it fires early, not with each command.
+pub(super) struct Timer<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    deadline: Option<Instant>,
+}
+
+/// What ended a wait.
+#[derive(Debug)]
+pub(super) enum Woken {
+    Ready,
+    TimedOut,
+    Broken(io::Error),
+}
+
+impl<'a> Timer<'a> {
+    pub(super) fn new(sleep: Pin<&'a mut Sleep>) -> Self {
+        Self {
+            sleep,
+            deadline: None,
+        }
+    }
+
+    /// Sets when waits end; none: never.
+    pub(super) fn set(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline else {
+            return Poll::Pending;
+        };
+        loop {
+            if self.sleep.deadline() > deadline {
+                self.sleep.as_mut().reset(deadline);
+            }
+            ready!(self.sleep.as_mut().poll(cx));
+            if self.sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(deadline);
+        }
+    }
+
+    /// Waits for the deadline.
+    pub(super) async fn expired(&mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    /// Waits until something has come, or the deadline.
+    pub(super) async fn readable(&mut self, stream: &TcpStream) -> Woken {
+        poll_fn(|cx| self.or_timeout(stream.poll_read_ready(cx), cx)).await
+    }
+
+    /// Waits until something can be written, or the deadline.
+    pub(super) async fn writable(&mut self, stream: &TcpStream) -> Woken {
+        poll_fn(|cx| self.or_timeout(stream.poll_write_ready(cx), cx)).await
+    }
+
+    fn or_timeout(&mut self, socket: Poll<io::Result<()>>, cx: &mut Context<'_>) -> Poll<Woken> {
+        match socket {
+            Poll::Ready(Ok(())) => Poll::Ready(Woken::Ready),
+            Poll::Ready(Err(e)) => Poll::Ready(Woken::Broken(e)),
+            Poll::Pending => self.poll(cx).map(|()| Woken::TimedOut),
+        }
+    }
+}
+
+/// Which of two came first.
+pub(super) enum Either<A, B> {
+    First(A),
+    Second(B),
+}
+
+/// Waits for one of two; drops the other. The first is preferred.
+pub(super) async fn first<A: Future, B: Future>(a: A, b: B) -> Either<A::Output, B::Output> {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    poll_fn(|cx| match a.as_mut().poll(cx) {
+        Poll::Ready(a) => Poll::Ready(Either::First(a)),
+        Poll::Pending => b.as_mut().poll(cx).map(Either::Second),
+    })
+    .await
+}
