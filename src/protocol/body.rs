@@ -5,7 +5,7 @@
 //! CRLF stays, LF becomes CRLF, and a CR that no LF follows is a byte like any
 //! other. A message whose last line has no end gets one.
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use super::{reply, Extent};
 
@@ -33,7 +33,7 @@ impl Edge {
 
 /// Block that is examined as a whole. A multiple of all vector widths; small
 /// enough that one irregular place spoils little.
-const BLOCK: usize = 1024;
+const BLOCK: usize = 512;
 
 /// Makes line ends CRLF and stuffs dots.
 #[derive(Debug, Default)]
@@ -100,10 +100,9 @@ fn is_regular(bytes: &[u8]) -> bool {
 /// `end` if there is one.
 fn copy_lines(chunk: &[u8], begin: usize, end: usize, out: &mut Vec<u8>) {
     let mut copied = begin;
-    let mut from = begin;
-    // A LF at `begin` is settled, a dot after it is not.
-    while let Some(offset) = memchr(b'\n', &chunk[from..chunk.len().min(end + 1)]) {
-        let lf = from + offset;
+    let window = &chunk[begin..chunk.len().min(end + 1)];
+    for lf in memchr_iter(b'\n', window).map(|offset| begin + offset) {
+        // A LF at `begin` is settled, a dot after it is not.
         if lf > begin && chunk[lf - 1] != b'\r' {
             out.extend_from_slice(&chunk[copied..lf]);
             out.push(b'\r');
@@ -114,11 +113,8 @@ fn copy_lines(chunk: &[u8], begin: usize, end: usize, out: &mut Vec<u8>) {
             out.push(b'.');
             copied = lf + 1;
         }
-        from = lf + 1;
     }
-    if copied < end {
-        out.extend_from_slice(&chunk[copied..end]);
-    }
+    out.extend_from_slice(&chunk[copied..end]);
 }
 
 /// Counts the octets of a stored message as RETR sends it: line ends as CRLF,
@@ -282,5 +278,175 @@ impl Body {
     pub fn finish(mut self, out: &mut Vec<u8>) {
         self.stuffer.finish(out);
         reply::end_of_list(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a client gets, the message fed in chunks of `size`.
+    fn sent(message: &[u8], extent: Extent, size: usize) -> Vec<u8> {
+        let mut body = Body::new(extent);
+        let mut out = Vec::new();
+        for chunk in message.chunks(size) {
+            body.push(chunk, &mut out);
+        }
+        body.finish(&mut out);
+        out
+    }
+
+    #[track_caller]
+    fn check(extent: Extent, table: &[(&str, &str)]) {
+        for (message, want) in table {
+            for size in 1..=message.len().max(1) {
+                let got = sent(message.as_bytes(), extent, size);
+                let got = String::from_utf8_lossy(&got);
+                assert_eq!(&got, want, "{message:?} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_messages() {
+        let table = [
+            ("", ".\r\n"),
+            ("\n", "\r\n.\r\n"),
+            ("\r\n", "\r\n.\r\n"),
+            ("\r", "\r\r\n.\r\n"),
+            ("a", "a\r\n.\r\n"),
+            ("a\n", "a\r\n.\r\n"),
+            ("a\r\n", "a\r\n.\r\n"),
+            ("a\r", "a\r\r\n.\r\n"),
+            ("a\n\n", "a\r\n\r\n.\r\n"),
+            ("a\r\nb\nc\rd\n\re", "a\r\nb\r\nc\rd\r\n\re\r\n.\r\n"),
+            ("a\r\r\nb", "a\r\r\nb\r\n.\r\n"),
+            (".", "..\r\n.\r\n"),
+            ("..\n.\n", "...\r\n..\r\n.\r\n"),
+            ("a.\n.b\r\n.c.\n", "a.\r\n..b\r\n..c.\r\n.\r\n"),
+            ("\r.\n.", "\r.\r\n..\r\n.\r\n"),
+            ("\n.\n\n.\n", "\r\n..\r\n\r\n..\r\n.\r\n"),
+            ("a\0\u{e9}\n", "a\0\u{e9}\r\n.\r\n"),
+        ];
+        check(Extent::Whole, &table);
+    }
+
+    #[test]
+    fn top_without_a_line_is_the_header_and_the_blank_line() {
+        let table = [
+            ("", ".\r\n"),
+            ("S: x", "S: x\r\n.\r\n"),
+            ("S: x\n", "S: x\r\n.\r\n"),
+            ("S: x\n\n", "S: x\r\n\r\n.\r\n"),
+            ("S: x\n\nbody\n", "S: x\r\n\r\n.\r\n"),
+            ("S: x\r\n\r\nbody\r\n", "S: x\r\n\r\n.\r\n"),
+            ("S: x\r\nT: y\n\r\n\n", "S: x\r\nT: y\r\n\r\n.\r\n"),
+            ("\nbody", "\r\n.\r\n"),
+            ("\r\n.body", "\r\n.\r\n"),
+            // CR CR LF and blanks are not a blank line.
+            ("S: x\n\r\r\nb\n", "S: x\r\n\r\r\nb\r\n.\r\n"),
+            ("S: x\n \nb\n\nc", "S: x\r\n \r\nb\r\n\r\n.\r\n"),
+            (".S: x\n\n.b", "..S: x\r\n\r\n.\r\n"),
+        ];
+        check(Extent::Top(0), &table);
+    }
+
+    #[test]
+    fn top_counts_lines_of_the_body() {
+        let table = [
+            ("H\n\n1\n2\n3\n", "H\r\n\r\n1\r\n2\r\n.\r\n"),
+            ("H\r\n\r\n1\r\n2\r\n3\r\n", "H\r\n\r\n1\r\n2\r\n.\r\n"),
+            ("H\n\n1\n2", "H\r\n\r\n1\r\n2\r\n.\r\n"),
+            ("H\n\n1\n", "H\r\n\r\n1\r\n.\r\n"),
+            ("H\n\n\n\n\n", "H\r\n\r\n\r\n\r\n.\r\n"),
+            ("H\n\n.\n..\n.", "H\r\n\r\n..\r\n...\r\n.\r\n"),
+            ("H\n\n1\rx\n2\n3", "H\r\n\r\n1\rx\r\n2\r\n.\r\n"),
+            ("H\nI", "H\r\nI\r\n.\r\n"),
+        ];
+        check(Extent::Top(2), &table);
+    }
+
+    #[test]
+    fn top_is_done_at_its_last_line_end() {
+        let mut body = Body::new(Extent::Top(1));
+        let mut out = Vec::new();
+        for (chunk, done) in [("H\n\n", false), ("1", false), ("\n", true), ("2", true)] {
+            body.push(chunk.as_bytes(), &mut out);
+            assert_eq!(body.is_done(), done, "{chunk:?}");
+        }
+        assert!(!Body::new(Extent::Whole).is_done());
+    }
+
+    /// The simplest thing that can be right, for what is larger than a block.
+    fn slowly(message: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut last = b'\n';
+        for &byte in message {
+            match (last, byte) {
+                (b'\n', b'.') => out.push(b'.'),
+                (b'\r', b'\n') => {}
+                (_, b'\n') => out.push(b'\r'),
+                _ => {}
+            }
+            out.push(byte);
+            last = byte;
+        }
+        if last != b'\n' {
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b".\r\n");
+        out
+    }
+
+    /// Irregular pairs on, before and after each border of blocks and chunks.
+    #[test]
+    fn blocks_do_not_show() {
+        for pair in ["\n", ".", "\n.", "\r\n", "\r\n.", "\n\n.", "\r", "\n.\n."] {
+            for place in (0..8).chain(BLOCK - 8..BLOCK + 8) {
+                let mut message = vec![b'x'; 3 * BLOCK + 16];
+                for block in 0..3 {
+                    let at = block * BLOCK + place;
+                    message[at..at + pair.len()].copy_from_slice(pair.as_bytes());
+                }
+                let want = slowly(&message);
+                for size in [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 4 * BLOCK] {
+                    let got = sent(&message, Extent::Whole, size);
+                    assert!(got == want, "{pair:?} at {place} by {size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn octets_are_counted_after_line_ends_and_before_dots() {
+        let table = [
+            ("", 0),
+            ("\n", 2),
+            ("\r\n", 2),
+            ("\r", 3),
+            ("a", 3),
+            ("a\n", 3),
+            ("a\r\n", 3),
+            ("a\r", 4),
+            ("a\r\r\nb\nc", 10),
+            (".\n..\n", 7),
+            ("\n\n\n", 6),
+        ];
+        for (message, want) in table {
+            for size in 1..=message.len().max(1) {
+                let mut counter = OctetCounter::new();
+                for chunk in message.as_bytes().chunks(size) {
+                    counter.push(chunk);
+                }
+                assert_eq!(counter.octets(), want, "{message:?} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_runs_of_line_feeds_do_not_overflow_the_sums() {
+        let mut counter = OctetCounter::new();
+        counter.push(&[b'\n'; 100_000]);
+        assert_eq!(counter.octets(), 200_000);
     }
 }
