@@ -1,0 +1,130 @@
+# Reads the messages of tests/mail with Tcllib's mime and compares with what
+# our fallback is to make of them.
+#
+#     tclsh mime-compare.tcl ?-print? ?NAME ...?
+#
+# Beside each NAME.eml lies NAME.want: a first line that says how Tcllib's
+# results compare, then the description that tests/mime.rs expects of ours.
+#
+#     = both         Tcllib agrees, from a file and from a string
+#     = file N       it agrees from a file only, by difference N of src/mime/mod.rs
+#     = string N     it agrees from a string only
+#     = no N         it does not
+#
+# Without an option every claim is checked; the exit status is 1 if one is
+# wrong. -print shows Tcllib's descriptions.
+
+package require mime
+
+set directory [file join [file dirname [file normalize [info script]]] mail]
+
+# A string with everything but printable ASCII as \xHH or \uHHHH.
+proc printable {string} {
+    set printable ""
+    foreach char [split $string ""] {
+        scan $char %c code
+        if {$char eq "\\"} {
+            append printable "\\\\"
+        } elseif {$code >= 32 && $code < 127} {
+            append printable $char
+        } elseif {$code < 256} {
+            append printable [format "\\x%02x" $code]
+        } else {
+            append printable [format "\\u%04x" $code]
+        }
+    }
+    return $printable
+}
+
+# The result of a command, or its error after an exclamation mark.
+proc outcome {args} {
+    if {[catch {uplevel 1 $args} result]} {
+        return "! $result"
+    }
+    return [printable $result]
+}
+
+# A part and those in it, one line for each thing that a script can read.
+proc describe {token path} {
+    set lines {}
+    lappend lines "part $path [mime::getproperty $token content]"
+    lappend lines "  encoding [mime::getproperty $token encoding]"
+    lappend lines "  size [mime::getproperty $token size]"
+    lappend lines "  properties [mime::getproperty $token -names]"
+    foreach {name value} [lsort -stride 2 [mime::getproperty $token params]] {
+        lappend lines "  param [printable $name]=[printable $value]"
+    }
+    foreach name [mime::getheader $token -names] {
+        foreach value [mime::getheader $token $name] {
+            lappend lines "  field [printable $name]: [printable $value]"
+        }
+    }
+    if {[catch {mime::getproperty $token parts} parts]} {
+        lappend lines "  body [outcome mime::getbody $token]"
+        lappend lines "  text [outcome mime::getbody $token -decode]"
+        return $lines
+    }
+    set number 0
+    foreach part $parts {
+        lappend lines {*}[describe $part $path-[incr number]]
+    }
+    return $lines
+}
+
+proc content {path} {
+    set channel [open $path rb]
+    set content [read $channel]
+    close $channel
+    return $content
+}
+
+# What Tcllib makes of a message, given as a file or as a string.
+proc tcllib {path how} {
+    set source [expr {$how eq "file" ? $path : [content $path]}]
+    if {[catch {mime::initialize -$how $source} token]} {
+        return "! $token\n"
+    }
+    if {[catch {describe $token 1} lines]} {
+        set lines [list "! $lines"]
+    }
+    catch {mime::finalize $token -subordinates all}
+    return [join $lines \n]\n
+}
+
+proc agreement {want file string} {
+    set byFile [expr {$file eq $want}]
+    set byString [expr {$string eq $want}]
+    return [lindex {no string file both} [expr {2 * $byFile + $byString}]]
+}
+
+set mode -check
+if {[string match -* [lindex $argv 0]]} {
+    set argv [lassign $argv mode]
+}
+if {![llength $argv]} {
+    foreach path [lsort [glob -directory $directory *.eml]] {
+        lappend argv [file rootname [file tail $path]]
+    }
+}
+set wrong 0
+foreach name $argv {
+    set file [tcllib [file join $directory $name.eml] file]
+    set string [tcllib [file join $directory $name.eml] string]
+    set wantPath [file join $directory $name.want]
+    if {$mode eq "-print"} {
+        puts "## $name, file\n$file## $name, string\n$string"
+        continue
+    }
+    set want [content $wantPath]
+    set end [string first \n $want]
+    set claim [lindex [string range $want 0 $end-1] 1]
+    set true [agreement [string range $want $end+1 end] $file $string]
+    if {$claim ne $true} {
+        incr wrong
+        puts "$name: says $claim, but Tcllib agrees: $true"
+    }
+}
+if {$mode eq "-check"} {
+    puts "[llength $argv] messages, $wrong wrong claims"
+}
+exit [expr {$wrong > 0}]
