@@ -7,8 +7,17 @@
 //! - [`backend`] – what a session asks of users and mailboxes, and the built-in stores.
 //! - [`net`] – sockets: the runtime, the listener and the driver of one connection.
 //! - [`mime`] – the fallback `mime` package: parts of messages, without Tcl.
-pub mod backend;
+//! - [`ffi`] – the one door to Tcl's C interface, and all of the `unsafe`.
+//! - [`bind`] – the interpreter's side: object commands and callbacks.
+//!
+//! `load` enters by `Pop3d_Init`; tcl/load.tcl makes the packages' commands.
+
+#[macro_use]
 pub mod ffi;
+pub mod backend;
+pub mod bind;
 pub mod mime;
 pub mod net;
 pub mod protocol;
+
+export_init!(bind::world::World::enter);

@@ -13,7 +13,7 @@ pub mod hold;
 mod listing;
 mod lock;
 mod locked;
-mod reason;
+pub mod reason;
 pub mod script;
 mod tcl_list;
 

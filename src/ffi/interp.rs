@@ -3,6 +3,9 @@
 use std::ffi::{c_int, CString};
 use std::ptr;
 
+use clib::{ClientData, Tcl_Interp};
+
+use super::command::guarded;
 use super::value::{result, Value};
 use super::Interp;
 
@@ -197,6 +200,19 @@ pub fn delete_namespace(interp: &Interp, name: &str) {
             clib::Tcl_DeleteNamespace(found);
         }
     }
+}
+
+/// Calls `call` when the interpreter is deleted (Tcl_CallWhenDeleted(3tcl)).
+pub fn when_deleted(interp: &Interp, call: Box<dyn FnOnce()>) {
+    let data = Box::into_raw(Box::new(call)).cast();
+    // SAFETY: `deleted` takes the box over; every interpreter is deleted once.
+    unsafe { clib::Tcl_CallWhenDeleted(interp.as_ptr(), Some(deleted), data) };
+}
+
+unsafe extern "C" fn deleted(data: ClientData, _interp: *mut Tcl_Interp) {
+    // SAFETY: the box of `when_deleted`.
+    let call = unsafe { Box::from_raw(data.cast::<Box<dyn FnOnce()>>()) };
+    let _ = guarded("interpreter deletion", call);
 }
 
 /// A name as Tcl's C interface takes it; NUL, which no name of ours has, ends it.

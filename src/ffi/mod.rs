@@ -2,9 +2,11 @@
 //!
 //! - [`stubs`] – every `Tcl_*` function we or the `tcl` crate call, forwarded to the
 //!   stub table of the interpreter that loaded us;
+//! - [`entry`] – where `load` enters;
 //! - [`value`] – Tcl values, reference counted;
 //! - [`interp`] – evaluation, results, variables, namespaces;
 //! - [`command`] – object commands, and the barrier that no panic crosses;
+//! - [`channel`] – Tcl channels;
 //! - [`notifier`] – waking an interpreter's thread, and the event source that runs its jobs;
 //!
 //! What leaves this room is safe to call, on the thread that the handle belongs to;
@@ -14,7 +16,9 @@
 // generates (and copies) the string representation of a value when its reference
 // count goes to 1 or 0, which no message of megabytes can afford: hence `value`.
 
+pub mod channel;
 pub mod command;
+pub mod entry;
 pub mod interp;
 pub mod notifier;
 pub mod signals;

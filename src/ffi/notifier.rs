@@ -5,6 +5,8 @@ use std::ffi::c_int;
 use std::rc::Rc;
 use std::sync::{PoisonError, RwLock};
 
+use once_cell::sync::OnceCell;
+
 use clib::{ClientData, Tcl_Event, Tcl_ThreadId, Tcl_Time, Tcl_TimerToken};
 
 use super::command::guarded;
@@ -190,14 +192,19 @@ unsafe extern "C" fn fire(data: ClientData) {
 }
 
 /// Calls `call` when the process exits (Tcl_CreateExitHandler(3tcl)), on the thread
-/// that called `exit`.
+/// that called `exit`. Only the first call in a process counts.
 pub fn at_exit(call: fn()) {
-    // SAFETY: a function pointer fits a data pointer on the targets we compile for.
-    unsafe { clib::Tcl_CreateExitHandler(Some(exiting), call as ClientData) };
+    EXIT.get_or_init(|| {
+        // SAFETY: no data; the handler reads what `get_or_init` is about to store.
+        unsafe { clib::Tcl_CreateExitHandler(Some(exiting), std::ptr::null_mut()) };
+        call
+    });
 }
 
-unsafe extern "C" fn exiting(data: ClientData) {
-    // SAFETY: `at_exit` passed a `fn()`.
-    let call = unsafe { std::mem::transmute::<ClientData, fn()>(data) };
-    let _ = guarded("exit", call);
+static EXIT: OnceCell<fn()> = OnceCell::new();
+
+unsafe extern "C" fn exiting(_data: ClientData) {
+    if let Some(call) = EXIT.get() {
+        let _ = guarded("exit", call);
+    }
 }

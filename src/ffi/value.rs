@@ -44,11 +44,6 @@ impl Value {
         unsafe { Self::from_raw(clib::Tcl_NewStringObj(encoded.as_ptr().cast(), length)) }
     }
 
-    /// What a network peer sent, as a string; see [`name_text`].
-    pub fn name(bytes: &[u8]) -> Self {
-        Self::text(&name_text(bytes))
-    }
-
     /// A byte array value.
     pub fn bytes(bytes: &[u8]) -> Self {
         // SAFETY: pointer and length describe `bytes`, which Tcl copies.
@@ -235,15 +230,6 @@ pub fn result(interp: &Interp) -> Value {
     unsafe { Value::from_raw(clib::Tcl_GetObjResult(interp.as_ptr())) }
 }
 
-/// What a network peer sent, as text: UTF-8 where it is valid, else one character
-/// for each byte, as a Tcl channel reads it.
-pub fn name_text(bytes: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(bytes.iter().map(|&b| char::from(b)).collect()),
-    }
-}
-
 /// A length as Tcl's C interface takes it; nothing we pass comes near 2 GiB.
 fn clamp(length: usize) -> c_int {
     c_int::try_from(length).unwrap_or(c_int::MAX)
@@ -319,11 +305,5 @@ mod tests {
         for (bytes, want) in table {
             assert_eq!(&from_tcl_utf8(bytes), want, "{bytes:x?}");
         }
-    }
-
-    #[test]
-    fn peers_names_are_utf8_or_latin1() {
-        assert_eq!(name_text("ä".as_bytes()), "ä");
-        assert_eq!(name_text(b"\xE4"), "ä");
     }
 }

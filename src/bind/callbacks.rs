@@ -1,0 +1,424 @@
+//! The script's `-auth` and `-storage` command prefixes: what they are asked, in
+//! which order, and what becomes of everything that they may do.
+//!
+//! A callback is a list, never a string, and runs at the global level. It may do
+//! anything, even destroy its own server, so nothing is borrowed while it runs and
+//! everything is looked at afresh afterwards.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::message;
+use super::server::ServerObject;
+use crate::backend::script::{Job, Outcome, UnlockNow, Work};
+use crate::backend::{Account, Content, Message};
+use crate::ffi::interp::{self, Raised};
+use crate::ffi::Value;
+use crate::protocol::{Extent, Failure, MsgNo, Proof, Refusal, Reply, Secret};
+
+/// Callbacks of one long job between two looks at the clock.
+const CALLS_PER_STEP: usize = 16;
+
+/// A callback that did not do its part. It has been logged already.
+pub struct Trouble(Failure);
+
+/// How far a long job is.
+#[derive(Default)]
+pub struct Progress {
+    sizes: Vec<u64>,
+    uids: Uids,
+}
+
+type Uids = Vec<Box<str>>;
+
+/// The callbacks of one server.
+pub struct Callbacks<'a> {
+    server: &'a Rc<ServerObject>,
+}
+
+impl<'a> Callbacks<'a> {
+    /// The callbacks of `server`.
+    pub fn new(server: &'a Rc<ServerObject>) -> Self {
+        Self { server }
+    }
+
+    /// Runs a job and answers it, or, when it is long, a part of it: then it comes
+    /// back with its progress.
+    pub fn run(&self, job: Job, mut progress: Progress) -> Option<(Job, Progress)> {
+        let reply = match &job.work {
+            Work::Login { user, proof } => self.login(user, proof).unwrap_or_else(refused),
+            Work::Open { mailbox } => self.open(mailbox).unwrap_or_else(refused),
+            Work::Lookup { user } => match self.lookup(user) {
+                Ok(account) => return self.answer(job, Outcome::Account(account)),
+                Err(trouble) => refused(trouble),
+            },
+            Work::Fetch {
+                mailbox,
+                number,
+                extent,
+            } => match self.fetch(mailbox, *number, *extent) {
+                Ok(message) => return self.answer(job, Outcome::Message(message)),
+                Err(trouble) => failed(trouble),
+            },
+            Work::SizesOf { mailbox, numbers } => {
+                let sizes = numbers.iter().map(|&n| self.size(mailbox, Some(n)));
+                let sizes: Result<Arc<[u64]>, _> = sizes.collect();
+                sizes.map_or_else(failed, Reply::Sizes)
+            }
+            Work::Sizes { mailbox, count } => {
+                match self.more_sizes(mailbox, *count, &mut progress.sizes) {
+                    Ok(true) => Reply::Sizes(progress.sizes.into()),
+                    Ok(false) => return Some((job, progress)),
+                    Err(trouble) => failed(trouble),
+                }
+            }
+            Work::Uids { mailbox, count } => {
+                match self.more_uids(mailbox, *count, &mut progress.uids) {
+                    Ok(true) => Reply::Uids(distinct(progress.uids).into()),
+                    Ok(false) => return Some((job, progress)),
+                    Err(trouble) => failed(trouble),
+                }
+            }
+            Work::Uid { mailbox, number } => {
+                match self.more_for_uid(mailbox, *number, &mut progress.uids) {
+                    Ok(true) => Reply::Uids(
+                        distinct(progress.uids)
+                            .last()
+                            .cloned()
+                            .into_iter()
+                            .collect(),
+                    ),
+                    Ok(false) => return Some((job, progress)),
+                    Err(trouble) => failed(trouble),
+                }
+            }
+            Work::Update { mailbox, delete } => {
+                let deleted = self.delete(mailbox, delete);
+                // Whether or not that went well the mailbox is unlocked, once.
+                if job.take_lock().is_some() {
+                    self.unlock(mailbox);
+                }
+                deleted.map_or_else(failed, |()| Reply::Updated)
+            }
+            Work::Release(lock) => {
+                self.unlock(&lock.mailbox);
+                Reply::Updated
+            }
+        };
+        self.answer(job, Outcome::Reply(reply))
+    }
+
+    fn answer(&self, job: Job, outcome: Outcome) -> Option<(Job, Progress)> {
+        if let Err(UnlockNow(lock)) = job.answer(outcome) {
+            self.unlock(&lock.mailbox);
+        }
+        None
+    }
+
+    /// Logs in: `exists`, `lookup`, the check, `lock`, `stat`, `size`.
+    fn login(&self, user: &str, proof: &Proof) -> Result<Reply, Trouble> {
+        let account = self.lookup(user)?;
+        let account = account.filter(|a| proof.matches(&a.password) && !a.storage.is_empty());
+        match account {
+            Some(account) => self.open(&account.storage),
+            None => Ok(Reply::Refused(Refusal::Credentials)),
+        }
+    }
+
+    /// The user's entry. An error of `lookup` is what scripts use to say that there
+    /// is none.
+    fn lookup(&self, user: &str) -> Result<Option<Account>, Trouble> {
+        let name = Value::text(user);
+        let exists = self.call_auth(&[Value::text("exists"), name.clone()]);
+        let exists = exists.map_err(|raised| self.raised("exists", &raised))?;
+        if !self.boolean("exists", &exists)? {
+            return Ok(None);
+        }
+        let entry = match self.call_auth(&[Value::text("lookup"), name]) {
+            Ok(entry) => entry,
+            Err(raised) => {
+                let message = raised.message();
+                self.server
+                    .log("error", &format!("lookup {user}: {message}"));
+                return Ok(None);
+            }
+        };
+        let Some(entry) = entry.to_list() else {
+            return Err(self.wrong("lookup", "a list of password and storage reference"));
+        };
+        let text = |i: usize| entry.get(i).map(Value::to_text).unwrap_or_default();
+        Ok(Some(Account {
+            password: Secret::new(text(0).into_bytes()),
+            storage: text(1).into(),
+        }))
+    }
+
+    /// `lock`, `stat`, `size`. A mailbox that cannot be counted is unlocked again.
+    fn open(&self, mailbox: &str) -> Result<Reply, Trouble> {
+        let locked = self.storage("lock", mailbox, &[])?;
+        if !self.boolean("lock", &locked)? {
+            return Ok(Reply::Refused(Refusal::InUse));
+        }
+        match self.count(mailbox) {
+            Ok((count, octets)) => Ok(Reply::Opened {
+                storage: mailbox.into(),
+                count,
+                octets,
+            }),
+            Err(trouble) => {
+                self.unlock(mailbox);
+                Err(trouble)
+            }
+        }
+    }
+
+    fn count(&self, mailbox: &str) -> Result<(u32, u64), Trouble> {
+        let count = self.storage("stat", mailbox, &[])?;
+        let count = count.to_int().and_then(|n| u32::try_from(n).ok());
+        let count = count.ok_or_else(|| self.wrong("stat", "a number of messages"))?;
+        Ok((count, self.size(mailbox, None)?))
+    }
+
+    fn size(&self, mailbox: &str, number: Option<MsgNo>) -> Result<u64, Trouble> {
+        let number = number.map(|n| Value::int(n.get().into()));
+        let size = self.storage("size", mailbox, number.as_slice())?;
+        let size = size.to_int().and_then(|n| u64::try_from(n).ok());
+        size.ok_or_else(|| self.wrong("size", "a number of octets"))
+    }
+
+    fn more_sizes(&self, mailbox: &str, count: u32, sizes: &mut Vec<u64>) -> Result<bool, Trouble> {
+        for number in numbers_after(sizes.len(), count).take(CALLS_PER_STEP) {
+            sizes.push(self.size(mailbox, Some(number))?);
+        }
+        Ok(sizes.len() == count as usize)
+    }
+
+    /// RETR: `size`, `get`; TOP: `get`.
+    fn fetch(&self, mailbox: &str, number: MsgNo, extent: Extent) -> Result<Message, Trouble> {
+        let size = match extent {
+            Extent::Whole => Some(self.size(mailbox, Some(number))?),
+            Extent::Top(_) => None,
+        };
+        let mut message = self.get(mailbox, number)?;
+        // A client may wait for as many octets as were announced.
+        message.octets = message.octets.min(size.unwrap_or(u64::MAX));
+        Ok(message)
+    }
+
+    fn get(&self, mailbox: &str, number: MsgNo) -> Result<Message, Trouble> {
+        let got = self.storage("get", mailbox, &[Value::int(number.get().into())])?;
+        let finalize = self.server.finalizes();
+        message::from_value(&self.server.identity.interp, &got, finalize).map_err(|error| {
+            let text = format!("get {mailbox} {number}: {error}");
+            self.server.log("error", &text);
+            if let message::Error::Script(raised) = error {
+                raised.report_in_background(&self.server.identity.interp);
+            }
+            Trouble(Failure::Temporary)
+        })
+    }
+
+    fn delete(&self, mailbox: &str, numbers: &[MsgNo]) -> Result<(), Trouble> {
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let numbers: Vec<_> = numbers.iter().map(|n| Value::int(n.get().into())).collect();
+        self.storage("dele", mailbox, &[Value::list(&numbers)])?;
+        Ok(())
+    }
+
+    /// Unlocks a mailbox. Nobody can be told of an error but the log.
+    pub fn unlock(&self, mailbox: &str) {
+        if !interp::is_deleted(&self.server.identity.interp) {
+            let _ = self.storage_even_if_gone("unlock", mailbox, &[]);
+        }
+    }
+
+    /// One id. Without `uidl` it takes the digests of all messages before this one,
+    /// since equal messages are told apart by their order.
+    fn more_for_uid(&self, mailbox: &str, number: MsgNo, uids: &mut Uids) -> Result<bool, Trouble> {
+        if uids.is_empty() && self.server.storage_has_uidl() {
+            if let Some(uid) = self.uidl(mailbox, &[Value::int(number.get().into())])? {
+                uids.push(self.valid_uid(&uid)?);
+                return Ok(true);
+            }
+        }
+        self.more_digests(mailbox, number.get(), uids)
+    }
+
+    fn more_uids(&self, mailbox: &str, count: u32, uids: &mut Uids) -> Result<bool, Trouble> {
+        if uids.is_empty() && self.server.storage_has_uidl() {
+            if let Some(list) = self.uidl(mailbox, &[])? {
+                let list = list.to_list().filter(|list| list.len() == count as usize);
+                let list = list.ok_or_else(|| self.wrong("uidl", "as many ids as messages"))?;
+                *uids = list
+                    .iter()
+                    .map(|id| self.valid_uid(id))
+                    .collect::<Result<_, _>>()?;
+                if uids.iter().collect::<HashSet<_>>().len() < uids.len() {
+                    return Err(self.wrong("uidl", "a list of different ids"));
+                }
+                return Ok(true);
+            }
+        }
+        self.more_digests(mailbox, count, uids)
+    }
+
+    fn more_digests(&self, mailbox: &str, count: u32, uids: &mut Uids) -> Result<bool, Trouble> {
+        for number in numbers_after(uids.len(), count).take(CALLS_PER_STEP) {
+            uids.push(self.digest(mailbox, number)?);
+        }
+        Ok(uids.len() == count as usize)
+    }
+
+    /// What the storage's `uidl` says; none, for good, when the first call shows
+    /// that the storage does not know the method.
+    fn uidl(&self, mailbox: &str, number: &[Value]) -> Result<Option<Value>, Trouble> {
+        let words = [&[Value::text("uidl"), Value::text(mailbox)], number].concat();
+        match self.call_storage(&words) {
+            Ok(value) => {
+                self.server.set_storage_has_uidl(true);
+                Ok(Some(value))
+            }
+            Err(raised) if self.server.storage_uidl_is_proven() => {
+                Err(self.raised("uidl", &raised))
+            }
+            Err(_) => {
+                self.server.set_storage_has_uidl(false);
+                Ok(None)
+            }
+        }
+    }
+
+    fn valid_uid(&self, uid: &Value) -> Result<Box<str>, Trouble> {
+        let uid = uid.to_text();
+        // RFC 1939 §7: one to 70 characters in the range 0x21 to 0x7E.
+        let valid = (1..=70).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_graphic());
+        match valid {
+            true => Ok(uid.into()),
+            false => Err(self.wrong("uidl", "ids of 1 to 70 printable characters")),
+        }
+    }
+
+    /// The unique id of a message whose storage gives none: a digest of its bytes.
+    fn digest(&self, mailbox: &str, number: MsgNo) -> Result<Box<str>, Trouble> {
+        let message = self.get(mailbox, number)?;
+        let mut hash = Sha256::new();
+        match message.content {
+            Content::Data(bytes) => hash.update(&bytes),
+            Content::File(mut file) => {
+                std::io::copy(&mut file, &mut hash).map_err(|error| {
+                    self.server
+                        .log("error", &format!("get {mailbox} {number}: {error}"));
+                    Trouble(Failure::Temporary)
+                })?;
+            }
+        }
+        let hash = hash.finalize();
+        let hex = hash.iter().take(16).map(|byte| format!("{byte:02x}"));
+        Ok(hex.collect::<String>().into())
+    }
+
+    fn call_auth(&self, words: &[Value]) -> Result<Value, Raised> {
+        let prefix = self.server.auth_prefix();
+        self.call(&prefix, words)
+    }
+
+    fn call_storage(&self, words: &[Value]) -> Result<Value, Raised> {
+        let prefix = self.server.storage_prefix();
+        self.call(&prefix, words)
+    }
+
+    fn call(&self, prefix: &Value, words: &[Value]) -> Result<Value, Raised> {
+        let interp = &self.server.identity.interp;
+        match prefix.to_list() {
+            Some(prefix) => interp::call(interp, &[&prefix, words].concat()),
+            // Let Tcl say what is wrong with the list.
+            None => interp::call(interp, &[Value::text("llength"), prefix.clone()]),
+        }
+    }
+
+    /// Calls a method of the storage, for a session: not any more once the callback
+    /// before this one has destroyed the server.
+    fn storage(&self, method: &str, mailbox: &str, args: &[Value]) -> Result<Value, Trouble> {
+        if self.server.is_gone() {
+            return Err(Trouble(Failure::Temporary));
+        }
+        self.storage_even_if_gone(method, mailbox, args)
+    }
+
+    fn storage_even_if_gone(
+        &self,
+        method: &str,
+        mailbox: &str,
+        args: &[Value],
+    ) -> Result<Value, Trouble> {
+        let words = [&[Value::text(method), Value::text(mailbox)], args].concat();
+        self.call_storage(&words)
+            .map_err(|raised| self.raised(method, &raised))
+    }
+
+    fn boolean(&self, method: &str, value: &Value) -> Result<bool, Trouble> {
+        value
+            .to_bool()
+            .ok_or_else(|| self.wrong(method, "a boolean"))
+    }
+
+    /// A callback raised an error: in full to the log and to `interp bgerror`, as
+    /// for every error of a script that the event loop runs.
+    fn raised(&self, method: &str, raised: &Raised) -> Trouble {
+        self.server
+            .log("error", &format!("{method}: {}", raised.info()));
+        let permanent = raised
+            .error_code()
+            .starts_with(&["POP3D".into(), "MAILBOX".into()]);
+        raised.report_in_background(&self.server.identity.interp);
+        Trouble(match permanent {
+            true => Failure::Permanent,
+            false => Failure::Temporary,
+        })
+    }
+
+    /// A callback's result is not what it should be: treated as an error of its.
+    fn wrong(&self, method: &str, expected: &str) -> Trouble {
+        let message = format!("the result of \"{method}\" is not {expected}");
+        let error = ["error", &message, "", "POP3D CALLBACK"].map(Value::text);
+        match interp::call(&self.server.identity.interp, &error) {
+            Err(raised) => self.raised(method, &raised),
+            Ok(_) => Trouble(Failure::Temporary),
+        }
+    }
+}
+
+fn failed(Trouble(failure): Trouble) -> Reply {
+    Reply::Failed(failure)
+}
+
+fn refused(Trouble(failure): Trouble) -> Reply {
+    Reply::Refused(Refusal::Failed(failure))
+}
+
+/// The numbers after the first `done` messages.
+fn numbers_after(done: usize, count: u32) -> impl Iterator<Item = MsgNo> {
+    let first = u32::try_from(done).unwrap_or(u32::MAX).saturating_add(1);
+    (first..=count).filter_map(MsgNo::new)
+}
+
+/// Makes ids unique in the mailbox (RFC 1939 §7): equal messages have equal digests,
+/// and get their ordinal number among the equals.
+fn distinct(uids: Uids) -> Uids {
+    let mut seen: HashMap<Box<str>, u32> = HashMap::with_capacity(uids.len());
+    let mut distinct = Vec::with_capacity(uids.len());
+    for uid in uids {
+        let times = seen.entry(uid.clone()).or_default();
+        *times += 1;
+        distinct.push(match times {
+            1 => uid,
+            n => format!("{uid}.{n}").into(),
+        });
+    }
+    distinct
+}

@@ -1,0 +1,84 @@
+//! Runs an interpreter's job queue from its event loop.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use super::callbacks::{Callbacks, Progress};
+use super::log;
+use super::world::World;
+use crate::backend::script::Job;
+use crate::ffi::notifier::Source;
+
+/// How long jobs may keep the interpreter before its other events get their turn.
+/// A frame of an animated user interface is 16 ms: a fifth of it goes unnoticed.
+const SLICE: Duration = Duration::from_millis(3);
+
+/// The event source of one interpreter's jobs.
+pub struct JobSource {
+    world: Weak<World>,
+    /// Long jobs (the sizes of a hundred thousand messages) that have had a turn.
+    unfinished: RefCell<VecDeque<(Job, Progress)>>,
+    /// Whose turn is next, so that new jobs and unfinished ones alternate.
+    long_next: Cell<bool>,
+}
+
+impl JobSource {
+    /// The source for a world's queue.
+    pub fn new(world: &Rc<World>) -> Self {
+        Self {
+            world: Rc::downgrade(world),
+            unfinished: RefCell::default(),
+            long_next: Cell::new(false),
+        }
+    }
+
+    fn next(&self, world: &World) -> Option<(Job, Progress)> {
+        let long = || self.unfinished.borrow_mut().pop_front();
+        let new = || world.jobs.pop().map(|job| (job, Progress::default()));
+        if self.long_next.replace(!self.long_next.get()) {
+            long().or_else(new)
+        } else {
+            new().or_else(long)
+        }
+    }
+
+    /// A job whose server has been destroyed is dropped, which answers it.
+    fn step(&self, world: &World, job: Job, progress: Progress) {
+        if let Some(server) = world.server(job.server).filter(|_| job.is_wanted()) {
+            if let Some(rest) = Callbacks::new(&server).run(job, progress) {
+                self.unfinished.borrow_mut().push_back(rest);
+            }
+        }
+    }
+}
+
+impl Source for JobSource {
+    fn pending(&self) -> bool {
+        let Some(world) = self.world.upgrade() else {
+            return false;
+        };
+        log::refresh(&world);
+        for server in world.servers() {
+            server.check_direct();
+        }
+        let waiting = !world.jobs.is_empty() || !world.notes.is_empty();
+        waiting || !self.unfinished.borrow().is_empty()
+    }
+
+    fn run(&self) {
+        let started = Instant::now();
+        while let Some(world) = self.world.upgrade() {
+            let more_notes = log::drain(&world);
+            match self.next(&world) {
+                Some((job, progress)) => self.step(&world, job, progress),
+                None if !more_notes => return,
+                None => {}
+            }
+            if started.elapsed() >= SLICE {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `up`: opens the listening socket that `-socket` and `-port` describe.
+
+use std::io;
+
+use super::server::ServerObject;
+use crate::ffi::command::Error;
+use crate::ffi::interp;
+use crate::ffi::{Interp, Value};
+
+/// A listening socket.
+pub enum Listener {
+    /// Of the network side.
+    Native,
+}
+
+impl Listener {
+    /// Closes it; the port is free when this returns.
+    pub fn close(self, server: &ServerObject) {
+        match self {
+            Self::Native => server.engine.close_listener(),
+        }
+    }
+}
+
+/// Opens the socket; returns it with the true port.
+///
+/// # Errors
+/// What Tcl's `socket -server` raises in the same place.
+pub fn open(
+    server: &std::rc::Rc<ServerObject>,
+    socket: &Value,
+    port: &Value,
+) -> Result<(Listener, Value), Error> {
+    let interp = &server.identity.interp;
+    let address = native_address(interp, socket);
+    let number = match port.to_text().parse::<u16>() {
+        Ok(number) => number,
+        // A service name, a number of another form, or no port at all: Tcl knows,
+        // and says so in its own words.
+        Err(_) => port_by_tcl(interp, socket, port)?,
+    };
+    let bound = server.engine.listen(address.flatten().as_deref(), number);
+    let bound = bound.map_err(|error| socket_error(&error))?;
+    Ok((Listener::Native, Value::int(bound.into())))
+}
+
+/// The `-myaddr` of a prefix that is Tcl's own `socket` command (`Some(None)`: all
+/// addresses); none for any other prefix.
+fn native_address(interp: &Interp, socket: &Value) -> Option<Option<String>> {
+    let words = socket.to_list()?;
+    let words: Vec<_> = words.iter().map(Value::to_text).collect();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let address = match words[..] {
+        ["socket" | "::socket"] => None,
+        ["socket" | "::socket", "-myaddr", address] => Some(address.to_owned()),
+        _ => return None,
+    };
+    is_tcls_own(interp).then_some(address)
+}
+
+/// Whether `::socket` is the command that Tcl came with: neither a procedure nor an
+/// alias has taken its place.
+fn is_tcls_own(interp: &Interp) -> bool {
+    let script = "expr {[info procs ::socket] eq {} && [interp alias {} ::socket] eq {} \
+                  && [interp alias {} socket] eq {}}";
+    let own = interp::eval(interp, script);
+    own.is_ok_and(|own| own.to_bool() == Some(true))
+}
+
+/// Has Tcl itself open a socket on `port`, only to learn which port that is.
+fn port_by_tcl(interp: &Interp, socket: &Value, port: &Value) -> Result<u16, Error> {
+    let script = "apply {{socket port} {
+        set channel [{*}$socket -server {} $port]
+        try { lindex [fconfigure $channel -sockname] 2 } finally { close $channel }
+    }}";
+    let mut words = Value::text(script).to_list().unwrap_or_default();
+    words.extend([socket.clone(), port.clone()]);
+    let number = interp::call(interp, &words)?;
+    let number = number.to_int().and_then(|n| u16::try_from(n).ok());
+    number.ok_or_else(|| socket_error(&io::ErrorKind::InvalidInput.into()))
+}
+
+/// The error that Tcl's `socket` raises for what the system said.
+fn socket_error(error: &io::Error) -> Error {
+    let reason = crate::backend::reason::Reason(error).to_string();
+    let message = format!("couldn't open socket: {reason}");
+    let mut code = Vec::new();
+    if let Some(number) = error.raw_os_error() {
+        code = vec!["POSIX".to_owned(), errno_name(number).to_owned(), reason];
+    }
+    Error::New { message, code }
+}
+
+/// The names of the errors that binding a socket may meet.
+fn errno_name(number: i32) -> &'static str {
+    match number {
+        libc::EACCES => "EACCES",
+        libc::EPERM => "EPERM",
+        libc::EADDRINUSE => "EADDRINUSE",
+        libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
+        libc::EAFNOSUPPORT => "EAFNOSUPPORT",
+        libc::EINVAL => "EINVAL",
+        libc::EMFILE => "EMFILE",
+        libc::ENFILE => "ENFILE",
+        libc::ENOBUFS => "ENOBUFS",
+        libc::ENOMEM => "ENOMEM",
+        _ => "EIO",
+    }
+}
+
+/// The name of this host, as greetings show it.
+pub fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy();
+    // It stands in a message-id like word (RFC 1939 §7), whatever it is set to.
+    let printable = |c: &char| c.is_ascii_graphic() && !"<>@".contains(*c);
+    let name: String = name.chars().filter(printable).collect();
+    match name.is_empty() {
+        true => "localhost".to_owned(),
+        false => name,
+    }
+}

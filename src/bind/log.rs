@@ -1,0 +1,310 @@
+//! Log lines: through Tcllib's `log` where it is installed, and through a server's
+//! `-log` command prefix.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::server::ServerObject;
+use super::world::World;
+use crate::backend::script::{ConnectionId, ServerId};
+use crate::ffi::command;
+use crate::ffi::interp;
+use crate::ffi::notifier::Alert;
+use crate::ffi::{Interp, Value};
+use crate::net::{Event, Level, Observer};
+
+/// Lines that may wait for the interpreter. When a script does not come to its event
+/// loop, later ones are counted and dropped rather than kept without bound.
+const WAITING: usize = 10_000;
+
+/// A log line.
+pub struct Line {
+    /// How much it matters.
+    pub level: Level,
+    /// For people.
+    pub text: String,
+    /// The same for programs.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+enum Note {
+    Line(ServerId, Line),
+    Closed(ServerId),
+}
+
+/// What network threads have to tell an interpreter: log lines, and that a
+/// connection has closed.
+pub struct Notes {
+    waiting: Mutex<VecDeque<Note>>,
+    /// Bit n: lines of the level number n are wanted.
+    wanted: AtomicU8,
+    /// Some server waits for its last connection to close.
+    exiting: AtomicBool,
+    dropped: AtomicUsize,
+    alert: Alert,
+}
+
+const LEVELS: [Level; 5] = [
+    Level::Error,
+    Level::Warning,
+    Level::Notice,
+    Level::Info,
+    Level::Debug,
+];
+
+fn bit(level: Level) -> u8 {
+    1 << level as u8
+}
+
+/// The level as Tcllib's log calls it.
+fn name(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warning => "warning",
+        Level::Notice => "notice",
+        Level::Info => "info",
+        Level::Debug => "debug",
+    }
+}
+
+impl Notes {
+    /// None yet, for the interpreter of the calling thread.
+    pub fn new() -> Self {
+        Self {
+            waiting: Mutex::default(),
+            wanted: AtomicU8::new(0),
+            exiting: AtomicBool::new(false),
+            dropped: AtomicUsize::new(0),
+            alert: Alert::current(),
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Note>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the interpreter has something to read.
+    pub fn is_empty(&self) -> bool {
+        self.waiting().is_empty()
+    }
+
+    /// From now on closed connections are told of.
+    pub fn watch_closing(&self) {
+        self.exiting.store(true, Ordering::Relaxed);
+    }
+
+    fn push(&self, note: Note) {
+        let first = {
+            let mut waiting = self.waiting();
+            if waiting.len() >= WAITING && matches!(note, Note::Line(..)) {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            waiting.push_back(note);
+            waiting.len() == 1
+        };
+        if first {
+            self.alert.wake();
+        }
+    }
+}
+
+impl Observer for Notes {
+    fn wants(&self, level: Level) -> bool {
+        self.wanted.load(Ordering::Relaxed) & bit(level) != 0
+    }
+
+    fn event(&self, server: ServerId, event: &Event<'_>) {
+        self.push(Note::Line(server, line(event)));
+    }
+
+    fn closed(&self, server: ServerId, _connection: ConnectionId) {
+        if self.exiting.load(Ordering::Relaxed) {
+            self.push(Note::Closed(server));
+        }
+    }
+}
+
+/// Looks which levels are wanted now. Cheap, since it is asked before each wait for
+/// events: so a script's `log::lvSuppress` counts at once.
+pub fn refresh(world: &World) {
+    let mut wanted = 0;
+    let prefixed = |server: &std::rc::Rc<ServerObject>| !server.log_prefix().is_empty();
+    if world.servers().iter().any(prefixed) {
+        wanted = LEVELS.iter().fold(0, |bits, &level| bits | bit(level));
+    } else if command::exists(&world.interp, "::log::log") {
+        for level in LEVELS
+            .into_iter()
+            .filter(|&l| !is_suppressed(&world.interp, l))
+        {
+            wanted |= bit(level);
+        }
+    }
+    world.notes.wanted.store(wanted, Ordering::Relaxed);
+}
+
+fn is_suppressed(interp: &Interp, level: Level) -> bool {
+    let suppressed = interp::get_element(interp, "::log::suppressed", Some(name(level)));
+    suppressed.is_some_and(|suppressed| suppressed.to_bool() == Some(true))
+}
+
+/// Writes some of the waiting lines and ends servers whose last connection has
+/// closed. Returns whether there may be more.
+pub fn drain(world: &World) -> bool {
+    let note = world.notes.waiting().pop_front();
+    let Some(note) = note else { return false };
+    match note {
+        Note::Closed(id) => {
+            if let Some(server) = world.server(id) {
+                server.connection_closed();
+            }
+        }
+        Note::Line(id, line) => {
+            if let Some(server) = world.server(id) {
+                write(&server, &line);
+            }
+        }
+    }
+    let dropped = world.notes.dropped.swap(0, Ordering::Relaxed);
+    if dropped > 0 {
+        for server in world.servers() {
+            let text = format!("{dropped} log lines were dropped");
+            server.log("warning", &text);
+        }
+    }
+    true
+}
+
+/// Writes one line. An error of a log command must not stop a session: it goes to
+/// `interp bgerror`.
+pub fn write(server: &ServerObject, line: &Line) {
+    let interp = &server.identity.interp;
+    let level = Value::text(name(line.level));
+    let text = format!("pop3d {} {}", server.identity.name, line.text);
+    if command::exists(interp, "::log::log") && !is_suppressed(interp, line.level) {
+        let words = [Value::text("::log::log"), level.clone(), Value::text(&text)];
+        if let Err(raised) = interp::call(interp, &words) {
+            raised.report_in_background(interp);
+        }
+    }
+    let prefix = server.log_prefix().to_list().unwrap_or_default();
+    if !prefix.is_empty() {
+        let fields = line
+            .fields
+            .iter()
+            .map(|(key, value)| (*key, Value::text(value)));
+        let server_field = ("server", Value::text(&server.identity.name));
+        let fields = Value::dict(fields.chain([server_field]));
+        let words = [&prefix[..], &[level, Value::text(&text), fields]].concat();
+        if let Err(raised) = interp::call(interp, &words) {
+            raised.report_in_background(interp);
+        }
+    }
+}
+
+/// The line for an event of the network side.
+fn line(event: &Event<'_>) -> Line {
+    let mut fields: Vec<(&'static str, String)> = Vec::new();
+    let text = match event {
+        Event::AcceptFailed { error } => format!("accept: {error}"),
+        Event::Refused { peer, reason } => {
+            fields.extend([
+                ("peer", peer.to_string()),
+                ("reason", format!("{reason:?}")),
+            ]);
+            format!("{peer} refused: {reason:?}")
+        }
+        Event::Accepted { connection, peer } => {
+            fields.extend([
+                ("connection", connection.to_string()),
+                ("peer", peer.to_string()),
+            ]);
+            format!("conn{connection} state auth, waiting for logon from {peer}")
+        }
+        Event::Asked {
+            connection,
+            request,
+        } => {
+            fields.push(("connection", connection.to_string()));
+            format!("conn{connection} asks {request:?}")
+        }
+        Event::Login {
+            connection,
+            peer,
+            user,
+            ok,
+        } => {
+            fields.extend([
+                ("connection", connection.to_string()),
+                ("peer", peer.to_string()),
+                ("user", (*user).to_owned()),
+                ("ok", u8::from(*ok).to_string()),
+            ]);
+            let what = if *ok { "login" } else { "login refused" };
+            // The client chose the name: nothing in it may break the line.
+            format!("conn{connection} {what} {}", user.escape_debug())
+        }
+        Event::StoreFailed { connection, error } => {
+            fields.push(("connection", connection.to_string()));
+            format!("conn{connection} storage: {error}")
+        }
+        Event::ReadFailed { connection, error } => {
+            fields.push(("connection", connection.to_string()));
+            format!("conn{connection} reading a message: {error}")
+        }
+        Event::Ended {
+            connection,
+            peer,
+            user,
+            tally,
+            duration,
+            reason,
+        } => {
+            fields.extend([
+                ("connection", connection.to_string()),
+                ("user", (*user).to_owned()),
+                ("peer", peer.to_string()),
+                ("commands", tally.commands.to_string()),
+                ("messages", tally.messages.to_string()),
+                ("octets", tally.octets.to_string()),
+                ("deleted", tally.deleted.to_string()),
+                ("reason", reason.to_string()),
+                ("milliseconds", duration.as_millis().to_string()),
+            ]);
+            format!(
+                "conn{connection} closed user={} peer={peer} commands={} messages={} octets={} \
+                 deleted={} reason=\"{reason}\" milliseconds={}",
+                user.escape_debug(),
+                tally.commands,
+                tally.messages,
+                tally.octets,
+                tally.deleted,
+                duration.as_millis()
+            )
+        }
+    };
+    Line {
+        level: event.level(),
+        text,
+        fields,
+    }
+}
+
+impl ServerObject {
+    /// Logs a line of the interpreter's side.
+    pub fn log(&self, level: &str, text: &str) {
+        let level = LEVELS.into_iter().find(|&l| name(l) == level);
+        let level = level.unwrap_or(Level::Error);
+        let fields = Vec::new();
+        let text = text.to_owned();
+        write(
+            self,
+            &Line {
+                level,
+                text,
+                fields,
+            },
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! `pop3d::dbox`: mailboxes as Tcl objects.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::object::{self, Identity, Kind};
+use super::world::World;
+use crate::backend::directory;
+use crate::backend::mailbox_error::MailboxError;
+use crate::backend::mailboxes::{Mailboxes, Octets};
+use crate::ffi::command::{Command, Error};
+use crate::ffi::interp;
+use crate::ffi::{Interp, Value};
+
+const METHODS: &str = "add, base, dele, destroy, exists, get, list, lock, locked, move, remove, \
+                       size, stat, or unlock";
+
+const DBOX: Kind = Kind {
+    prefix: "p3dbox",
+    noun: "mailbox database",
+    namespace: "::pop3d::dbox::dbox",
+    constructor: "::pop3d::dbox::new",
+    methods: METHODS,
+};
+
+/// Makes the commands of `pop3d::dbox`.
+pub fn register(world: &Rc<World>) {
+    object::register(world, &DBOX, |_, identity| {
+        construct(identity, directory::dbox())
+    });
+}
+
+fn construct(identity: Identity, mailboxes: Mailboxes) -> Rc<dyn Command> {
+    let mailboxes = Arc::new(mailboxes);
+    let object = Rc::new(MailboxesObject {
+        identity,
+        mailboxes,
+    });
+    object.identity.create(object.clone());
+    object.identity.set("dir", &Value::text(""));
+    object
+}
+
+/// One set of mailboxes.
+pub struct MailboxesObject {
+    identity: Identity,
+    /// The mailboxes; sessions of the direct way use them too.
+    pub mailboxes: Arc<Mailboxes>,
+}
+
+impl Command for MailboxesObject {
+    fn invoke(&self, _interp: &Interp, args: &[Value]) -> Result<Value, Error> {
+        let (method, args) = self.identity.method(args)?;
+        match (&*method, args) {
+            ("base", [directory]) => self.base(directory),
+            ("base", _) => Err(self.identity.usage("base directory")),
+            ("list", []) => Ok(Value::texts(self.mailboxes.list()?)),
+            ("list", _) => Err(self.identity.usage("list")),
+            ("move", [old, new]) => {
+                self.mailboxes.rename(&old.to_text(), &new.to_text())?;
+                Ok(Value::text(""))
+            }
+            ("move", _) => Err(self.identity.usage("move old new")),
+            ("configure" | "cget", args) => self.options(&method, args),
+            ("destroy", []) => {
+                self.identity.delete();
+                Ok(Value::text(""))
+            }
+            ("destroy", _) => Err(self.identity.usage("destroy")),
+            _ => self.on_mailbox(&method, args),
+        }
+    }
+
+    fn deleted(&self, _interp: &Interp) {
+        self.mailboxes.unlock_all();
+        self.identity.delete_namespace();
+    }
+}
+
+impl MailboxesObject {
+    /// The methods on one mailbox.
+    fn on_mailbox(&self, method: &str, args: &[Value]) -> Result<Value, Error> {
+        let boxes = &self.mailboxes;
+        let flag = |flag: bool| Value::int(flag.into());
+        let octets = |octets: u64| Value::int(i64::try_from(octets).unwrap_or(i64::MAX));
+        let mailbox = args.first().map(Value::to_text).unwrap_or_default();
+        let done = Value::text("");
+        Ok(match (method, &args[args.len().min(1)..]) {
+            ("add" | "remove" | "exists" | "lock" | "locked" | "stat" | "unlock", _)
+                if args.len() != 1 =>
+            {
+                return Err(self.identity.usage(&format!("{method} mbox")));
+            }
+            ("add", _) => boxes.add(&mailbox).map(|()| done)?,
+            ("remove", _) => boxes.remove(&mailbox).map(|()| done)?,
+            ("exists", _) => flag(boxes.exists(&mailbox)?),
+            ("lock", _) => flag(boxes.lock_kept(&mailbox)?),
+            ("locked", _) => flag(boxes.is_locked(&mailbox)?),
+            ("stat", _) => Value::int(boxes.stat(&mailbox)?.into()),
+            ("unlock", _) => boxes.unlock(&mailbox).map(|()| done)?,
+            ("size", []) if args.len() == 1 => octets(boxes.size(&mailbox)?),
+            ("size", [id]) if id.is_empty() => octets(boxes.size(&mailbox)?),
+            ("size", [id]) => octets(boxes.size_of(&mailbox, number(id)?)?),
+            ("size", _) => return Err(self.identity.usage("size mbox ?msgId?")),
+            ("uidl", []) if args.len() == 1 => Value::texts(boxes.uids(&mailbox)?.iter()),
+            ("uidl", [id]) => Value::text(&boxes.uid(&mailbox, number(id)?)?),
+            ("uidl", _) => return Err(self.identity.usage("uidl mbox ?msgId?")),
+            ("dele", [ids]) => {
+                let ids = ids.to_list().ok_or_else(|| bad_id(ids))?;
+                let ids: Result<Vec<_>, _> = ids.iter().map(number).collect();
+                boxes.delete(&mailbox, &ids?).map(|()| done)?
+            }
+            ("dele", _) => return Err(self.identity.usage("dele mbox msgList")),
+            ("get", [id]) => self.get(&mailbox, number(id)?)?,
+            ("get", _) => return Err(self.identity.usage("get mbox msgId")),
+            (method, _) => return Err(self.identity.bad_method(method)),
+        })
+    }
+
+    fn base(&self, directory: &Value) -> Result<Value, Error> {
+        let shown = directory.to_text();
+        let path = directory.to_path().unwrap_or_default();
+        self.mailboxes.set_base(&shown, &path)?;
+        self.identity.set("dir", directory);
+        Ok(Value::text(""))
+    }
+
+    /// A mime token, of Tcllib's mime if it is there.
+    fn get(&self, mailbox: &str, id: i64) -> Result<Value, Error> {
+        let path = self.mailboxes.path_of(mailbox, id)?;
+        // A path is bytes; Tcl's file commands map characters below 256 and UTF-8
+        // alike through the system encoding.
+        let path = Value::text(&crate::backend::access::text(
+            path.as_os_str().as_encoded_bytes(),
+        ));
+        let words = [
+            Value::text("::mime::initialize"),
+            Value::text("-file"),
+            path,
+        ];
+        Ok(interp::call(&self.identity.interp, &words)?)
+    }
+
+    fn options(&self, method: &str, args: &[Value]) -> Result<Value, Error> {
+        let octets = || match self.mailboxes.octets() {
+            Octets::File => Value::text("file"),
+            Octets::Wire => Value::text("wire"),
+        };
+        match (method, args) {
+            ("configure", []) => Ok(Value::dict([("-octets", octets())])),
+            (_, [name]) if name.is("-octets") => Ok(octets()),
+            ("configure", [name, value]) if name.is("-octets") => {
+                self.mailboxes.set_octets(match &*value.to_text() {
+                    "file" => Octets::File,
+                    "wire" => Octets::Wire,
+                    other => {
+                        let message =
+                            format!("bad value \"{other}\" for -octets: expected file or wire");
+                        return Err(Error::new(message, &["OPTION", "-octets", other]));
+                    }
+                });
+                Ok(Value::text(""))
+            }
+            (_, [name, ..]) if !name.is("-octets") => {
+                let name = name.to_text();
+                let message = format!("unknown option \"{name}\": expected -octets");
+                Err(Error::new(message, &["OPTION", &name]))
+            }
+            ("cget", _) => Err(self.identity.usage("cget -octets")),
+            _ => Err(self.identity.usage("configure ?-octets? ?file|wire?")),
+        }
+    }
+}
+
+fn number(id: &Value) -> Result<i64, Error> {
+    id.to_int().ok_or_else(|| bad_id(id))
+}
+
+fn bad_id(id: &Value) -> Error {
+    let id = id.to_text();
+    Error::new(
+        format!("id \"{id}\" out of range"),
+        &["MAILBOX", "MESSAGE", &id],
+    )
+}
+
+impl From<MailboxError> for Error {
+    fn from(error: MailboxError) -> Self {
+        Error::new(error.to_string(), &["MAILBOX"])
+    }
+}

@@ -1,0 +1,208 @@
+//! What a storage's `get` may return, as bytes: a mime token, `file PATH` or
+//! `data BYTES`.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::backend::{Content, Message};
+use crate::ffi::interp::{self, Raised};
+use crate::ffi::{Interp, Value};
+use crate::protocol::body::OctetCounter;
+
+/// Why a message could not be had.
+#[derive(Debug)]
+pub enum Error {
+    /// The mime package raised an error.
+    Script(Raised),
+    /// A file could not be read.
+    File(PathBuf, std::io::Error),
+    /// The value is none of the three forms.
+    Form,
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Script(raised) => f.write_str(&raised.info()),
+            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Form => f.write_str("expected a mime token, \"file PATH\" or \"data BYTES\""),
+        }
+    }
+}
+
+/// The message that a storage's `get` returned. Its octets are never more than
+/// will be sent. With `finalize` a token is finalized afterwards.
+///
+/// # Errors
+/// When there is no message; see [`Error`].
+pub fn from_value(interp: &Interp, value: &Value, finalize: bool) -> Result<Message, Error> {
+    // A token never is a list of two elements.
+    match value.to_list().as_deref() {
+        Some([form, path]) if form.is("file") => {
+            let path = path.to_path().ok_or(Error::Form)?;
+            from_file(path)
+        }
+        Some([form, bytes]) if form.is("data") => Ok(from_bytes(bytes.to_bytes())),
+        Some([_token]) => {
+            let message = from_token(interp, value);
+            if finalize {
+                let words = [Value::text("::mime::finalize"), value.clone()];
+                interp::call(interp, &words).map_err(Error::Script)?;
+            }
+            message
+        }
+        _ => Err(Error::Form),
+    }
+}
+
+fn from_bytes(bytes: Vec<u8>) -> Message {
+    let mut counter = OctetCounter::new();
+    counter.push(&bytes);
+    Message {
+        octets: counter.octets(),
+        content: Content::Data(Arc::from(bytes)),
+    }
+}
+
+fn from_file(path: PathBuf) -> Result<Message, Error> {
+    let file = open(&path).map_err(|error| Error::File(path, error))?;
+    Ok(file)
+}
+
+/// Opens a regular file. Without O_NONBLOCK a FIFO would stop the interpreter.
+fn open(path: &PathBuf) -> std::io::Result<Message> {
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options()
+        .read(true)
+        .custom_flags(nonblock)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    Ok(Message {
+        // Line ends only ever add to a file's size.
+        octets: metadata.len(),
+        content: Content::File(file),
+    })
+}
+
+/// The bytes of a mime token: of the message it was made of, when it is unchanged;
+/// else what `mime::buildmessage` makes of it. Tcllib's mime would write an unchanged
+/// message differently from how it came (headers moved, lines ended by CR CR LF).
+fn from_token(interp: &Interp, token: &Value) -> Result<Message, Error> {
+    let name = token.to_text();
+    let element = |element: &str| interp::get_element(interp, &name, Some(element));
+    let parsed = element("canonicalP").is_some_and(|made| made.is("0"));
+    if let Some(fields) = element("header").filter(|_| parsed) {
+        let fields = header_fields(&fields);
+        if let Some(path) = element("file").and_then(|file| file.to_path()) {
+            if fields.is_some() && header_of_file(&path) == fields {
+                return from_file(path);
+            }
+        } else if let Some(lines) = element("lines").and_then(|lines| lines.to_list()) {
+            let text = joined(&lines);
+            if fields.is_some() && parse_header(&text) == fields {
+                return Ok(from_bytes(text));
+            }
+        }
+    }
+    let built = interp::call(
+        interp,
+        &[Value::text("::mime::buildmessage"), token.clone()],
+    );
+    Ok(from_bytes(built.map_err(Error::Script)?.to_bytes()))
+}
+
+fn joined(lines: &[Value]) -> Vec<u8> {
+    let text = lines
+        .iter()
+        .map(Value::to_text)
+        .collect::<Vec<_>>()
+        .join("\n");
+    Value::text(&text).to_bytes()
+}
+
+type Fields = HashMap<String, Vec<String>>;
+
+/// The fields that Tcllib's mime has of a message: a list of names and values.
+fn header_fields(header: &Value) -> Option<Fields> {
+    let items = header.to_list()?;
+    let field = |pair: &[Value]| {
+        let values = pair[1].to_list()?;
+        Some((
+            pair[0].to_text(),
+            values.iter().map(Value::to_text).collect(),
+        ))
+    };
+    items.chunks_exact(2).map(field).collect()
+}
+
+/// A header longer than this is no reason to read on.
+const LONGEST_HEADER: u64 = 1 << 20;
+
+fn header_of_file(path: &PathBuf) -> Option<Fields> {
+    let mut start = Vec::new();
+    let file = open(path).ok()?;
+    let Content::File(file) = file.content else {
+        return None;
+    };
+    file.take(LONGEST_HEADER).read_to_end(&mut start).ok()?;
+    parse_header(&start)
+}
+
+/// Reads a header as Tcllib's mime does, for comparison: `setheader` is the only way
+/// to change a parsed message, and it changes this.
+fn parse_header(message: &[u8]) -> Option<Fields> {
+    /// Kept by mime in other places, and refused by `setheader`.
+    const APART: [&str; 4] = [
+        "content-type",
+        "content-md5",
+        "content-transfer-encoding",
+        "mime-version",
+    ];
+    let mut unfolded: Vec<Vec<u8>> = Vec::new();
+    for line in message.split(|&b| b == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match (line.first(), unfolded.last_mut()) {
+            (None, _) => break,
+            (Some(b' ' | b'\t'), Some(field)) => {
+                field.push(b'\n');
+                field.extend_from_slice(line);
+            }
+            _ => unfolded.push(line.to_vec()),
+        }
+    }
+    let mut fields = Fields::new();
+    for field in unfolded {
+        let colon = field.iter().position(|&b| b == b':')?;
+        let text = |bytes: &[u8]| bytes.iter().map(|&b| char::from(b)).collect::<String>();
+        let name = text(&field[..colon]).trim_end().to_lowercase();
+        if !APART.contains(&&*name) {
+            let value = text(&field[colon + 1..]).trim().to_owned();
+            fields.entry(name).or_default().push(value);
+        }
+    }
+    Some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_read_as_mime_reads_them() {
+        let message = b"Subject: one\r\n two\r\nX: 1\nx:  2 \nContent-Type: text/plain\n\nY: body";
+        let want: Fields = [
+            ("subject".to_owned(), vec!["one\n two".to_owned()]),
+            ("x".to_owned(), vec!["1".to_owned(), "2".to_owned()]),
+        ]
+        .into();
+        assert_eq!(parse_header(message), Some(want));
+        assert_eq!(parse_header(b"no field\n\n"), None);
+    }
+}

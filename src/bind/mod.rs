@@ -1,0 +1,26 @@
+//! The interpreter's side: object commands, the jobs that call back into scripts,
+//! and the driver of sessions on Tcl channels.
+//!
+//! - [`world`] – what one interpreter has of us: its servers and its job queue;
+//! - [`object`] – what servers, user databases and mailbox databases have in common
+//!   as Tcl objects;
+//! - [`server`] with [`options`] – `::pop3d::new` and its objects;
+//! - [`callbacks`] – the script's `-auth` and `-storage` command prefixes;
+//! - [`listen`] – what `up` opens; [`direct`] – when stores are used without scripts;
+//! - [`log`] – log lines;
+//! - [`message`] – what a storage's `get` may return, as bytes;
+//! - [`jobs`] – runs the job queue from the event loop;
+//! - [`users`], [`mailboxes`] – the objects of `pop3d::udb` and `pop3d::dbox`.
+
+pub mod callbacks;
+pub mod direct;
+pub mod jobs;
+pub mod listen;
+pub mod log;
+pub mod mailboxes;
+pub mod message;
+pub mod object;
+pub mod options;
+pub mod server;
+pub mod users;
+pub mod world;

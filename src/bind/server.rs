@@ -1,0 +1,440 @@
+//! `::pop3d::new` and its objects.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::callbacks::Callbacks;
+use super::direct::Direct;
+use super::listen::{self, Listener};
+use super::object::{self, Identity, Kind};
+use super::options::Options;
+use super::world::World;
+use crate::backend::access::{text, Access};
+use crate::backend::script::{ConnectionId, ServerId};
+use crate::ffi::command::{Command, Error};
+use crate::ffi::interp;
+use crate::ffi::{Interp, Value};
+use crate::net::{self, ConnectionState};
+use crate::protocol::session::Config;
+
+const KIND: Kind = Kind {
+    prefix: "pop3d",
+    noun: "pop3 server",
+    namespace: "::pop3d::pop3d",
+    constructor: "::pop3d::new",
+    // Tcllib's list, which leaves `conn` out.
+    methods: "cget, configure, destroy, down, or up",
+};
+
+/// What clients and tests look for in the greeting.
+const SERVER: &str = concat!("tcllib/pop3d-", env!("CARGO_PKG_VERSION"));
+
+/// Makes the commands and variables of the package.
+pub fn register(world: &Rc<World>) {
+    object::register(world, &KIND, |world, identity| {
+        let server = ServerObject::new(world, identity);
+        server.identity.create(server.clone());
+        server.publish();
+        world.add_server(server.clone());
+        server
+    });
+    let interp = &world.interp;
+    let version = Value::text(env!("CARGO_PKG_VERSION"));
+    interp::set_var(interp, "::pop3d::version", &version);
+    // A script may have chosen a name before the package came.
+    if interp::get_var(interp, "::pop3d::server").is_none() {
+        interp::set_var(interp, "::pop3d::server", &Value::text(SERVER));
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Down,
+    Up,
+    /// `destroy defer` waits for the last connection to close.
+    Exiting,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+            Self::Exiting => "exiting",
+        }
+    }
+}
+
+/// One server.
+pub struct ServerObject {
+    /// Names it in jobs.
+    pub id: ServerId,
+    /// Its Tcl side.
+    pub identity: Identity,
+    /// Its interpreter's world.
+    pub world: Rc<World>,
+    /// Its network side.
+    pub engine: Arc<net::Server>,
+    options: RefCell<Options>,
+    state: Cell<State>,
+    /// What `cget -port` shows: the chosen port while up.
+    true_port: RefCell<Value>,
+    listener: RefCell<Option<Listener>>,
+    direct: Direct,
+    /// Whether the storage knows `uidl`; none before it was asked.
+    uidl: Cell<Option<bool>>,
+    gone: Cell<bool>,
+}
+
+impl ServerObject {
+    fn new(world: &Rc<World>, identity: Identity) -> Rc<Self> {
+        let id = ServerId::new();
+        let access = Arc::new(Access::default());
+        let name = &identity.name;
+        let (jobs, notes) = (world.jobs.clone(), world.notes.clone());
+        let engine = net::Server::new(id, name, access.clone(), jobs, notes);
+        let options = Options::default();
+        Rc::new(Self {
+            id,
+            identity,
+            world: world.clone(),
+            engine,
+            true_port: RefCell::new(options.port.clone()),
+            options: RefCell::new(options),
+            state: Cell::new(State::Down),
+            listener: RefCell::new(None),
+            direct: Direct::new(access),
+            uidl: Cell::new(None),
+            gone: Cell::new(false),
+        })
+    }
+
+    /// Keeps the variables of the server's namespace true.
+    fn publish(&self) {
+        let options = self.options.borrow();
+        let (port, auth) = (options.port.clone(), options.auth.clone());
+        let (storage, socket) = (options.storage.clone(), options.socket.clone());
+        drop(options);
+        self.identity.set("port", &port);
+        self.identity
+            .set("trueport", &self.true_port.borrow().clone());
+        self.identity.set("authCmd", &auth);
+        self.identity.set("storCmd", &storage);
+        self.identity.set("sockCmd", &socket);
+        self.identity
+            .set("state", &Value::text(self.state.get().name()));
+    }
+
+    fn up(self: &Rc<Self>) -> Result<Value, Error> {
+        if self.state.get() == State::Up {
+            return Ok(Value::text(""));
+        }
+        self.configure_engine();
+        let (socket, port) = {
+            let options = self.options.borrow();
+            (options.socket.clone(), options.port.clone())
+        };
+        let (listener, port) = listen::open(self, &socket, &port)?;
+        if self.gone.get() {
+            // The command prefix of -socket destroyed the server.
+            listener.close(self);
+            return Ok(Value::text(""));
+        }
+        *self.listener.borrow_mut() = Some(listener);
+        *self.true_port.borrow_mut() = port;
+        self.state.set(State::Up);
+        self.publish();
+        Ok(Value::text(""))
+    }
+
+    fn down(&self) {
+        if self.state.get() != State::Up {
+            return;
+        }
+        self.state.set(State::Down);
+        let listener = self.listener.borrow_mut().take();
+        if let Some(listener) = listener {
+            listener.close(self);
+        }
+        let port = self.options.borrow().port.clone();
+        *self.true_port.borrow_mut() = port;
+        self.publish();
+    }
+
+    /// What sessions obey from now on.
+    fn configure_engine(&self) {
+        let server = interp::get_var(&self.identity.interp, "::pop3d::server");
+        let server = server.map_or_else(|| SERVER.to_owned(), |server| server.to_text());
+        let config = Config {
+            host: listen::host_name().into(),
+            server: server.into(),
+            limits: self.options.borrow().limits.clone(),
+        };
+        self.engine.configure(Arc::new(config));
+    }
+
+    fn destroy(&self, mode: &str) -> Result<Value, Error> {
+        match mode {
+            "kill" => self.destroy_now(),
+            "defer" if self.connection_count() == 0 => self.destroy_now(),
+            "defer" => {
+                self.down();
+                self.world.notes.watch_closing();
+                self.state.set(State::Exiting);
+                self.publish();
+            }
+            _ => {
+                let expected = "Expected \"kill\", or \"defer\"";
+                let message = format!("Illegal destruction mode \"{mode}\": {expected}");
+                return Err(Error::new(message, &["DESTROY", mode]));
+            }
+        }
+        Ok(Value::text(""))
+    }
+
+    /// Ends every connection and unlocks its mailbox, deletes nothing, and goes.
+    pub fn destroy_now(&self) {
+        if self.gone.replace(true) {
+            return;
+        }
+        let me = self.world.remove_server(self.id);
+        self.down();
+        let owed = self.engine.kill();
+        if let Some(me) = me {
+            for lock in owed {
+                Callbacks::new(&me).unlock(&lock.mailbox);
+            }
+        }
+        self.direct.release();
+        self.identity.delete();
+        self.identity.delete_namespace();
+    }
+
+    /// A connection has gone: `destroy defer` may come to its end.
+    pub fn connection_closed(&self) {
+        if self.state.get() == State::Exiting && self.connection_count() == 0 {
+            self.destroy_now();
+        }
+    }
+
+    fn connection_count(&self) -> usize {
+        self.engine.connection_count()
+    }
+
+    fn cget(&self, name: &str) -> Result<Value, Error> {
+        let options = self.options.borrow();
+        Ok(match name {
+            "-state" => Value::text(self.state.get().name()),
+            "-port" => self.true_port.borrow().clone(),
+            "-auth" => options.auth.clone(),
+            "-storage" => options.storage.clone(),
+            "-socket" => options.socket.clone(),
+            _ => match options.get(name) {
+                Some(value) => value,
+                None => {
+                    let known = "\"-state\", \"-port\", \"-auth\", \"-socket\", or \"-storage\"";
+                    return Err(unknown_option(name, known));
+                }
+            },
+        })
+    }
+
+    fn configure(self: &Rc<Self>, args: &[Value]) -> Result<Value, Error> {
+        match args {
+            [] => {
+                let names = ["-port", "-auth", "-storage", "-socket", "-state"];
+                let mut pairs = Vec::new();
+                for name in names {
+                    pairs.push((name, self.cget(name)?));
+                }
+                return Ok(Value::dict(pairs));
+            }
+            [name] => return self.cget(&name.to_text()),
+            _ if args.len() % 2 == 1 => {
+                let message = "wrong # args, expected: -option | (-option value)...";
+                return Err(Error::new(message, &["WRONGARGS"]));
+            }
+            _ => {}
+        }
+        // Options before a bad one stay set.
+        let outcome = args
+            .chunks_exact(2)
+            .try_for_each(|pair| self.set(&pair[0].to_text(), &pair[1]));
+        self.direct.refresh(self, &self.options.borrow());
+        if self.state.get() == State::Up {
+            self.configure_engine();
+        }
+        self.publish();
+        outcome.map(|()| Value::text(""))
+    }
+
+    fn set(&self, name: &str, value: &Value) -> Result<(), Error> {
+        let mut options = self.options.borrow_mut();
+        match name {
+            "-auth" => options.auth = value.clone(),
+            "-storage" => {
+                options.storage = value.clone();
+                self.uidl.set(None);
+            }
+            "-socket" => options.socket = value.clone(),
+            "-port" => {
+                options.port = value.clone();
+                if self.state.get() == State::Down {
+                    *self.true_port.borrow_mut() = value.clone();
+                }
+            }
+            "-state" => return Err(Error::new("Option -state is read-only", &["OPTION", name])),
+            _ => {
+                if !options.set(name, value)? {
+                    let known = "\"-port\", \"-auth\", \"-socket\", or \"-storage\"";
+                    return Err(unknown_option(name, known));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn conn(&self, args: &[Value]) -> Result<Value, Error> {
+        let Some((method, args)) = args.split_first() else {
+            return Err(self.identity.usage("conn option ?arg ...?"));
+        };
+        match (&*method.to_text(), args) {
+            ("list", []) => Ok(Value::texts(
+                self.engine.connections().into_iter().map(connection_name),
+            )),
+            ("list", _) => Err(self.identity.usage("conn list")),
+            ("state", [id]) => self.conn_state(&id.to_text()),
+            ("state", _) => Err(self.identity.usage("conn state connId")),
+            (method, _) => {
+                let message = format!("bad option \"{method}\": must be list, or state");
+                Err(Error::new(message, &["METHOD", method]))
+            }
+        }
+    }
+
+    fn conn_state(&self, name: &str) -> Result<Value, Error> {
+        let id = name.strip_prefix("conn").and_then(|id| id.parse().ok());
+        let state = id.and_then(|id: u64| self.engine.connection(ConnectionId::from(id)));
+        let state = state.ok_or_else(|| {
+            let message = format!("connection \"{name}\" does not exist");
+            Error::new(message, &["CONNECTION", name])
+        })?;
+        Ok(self.state_dict(&state))
+    }
+
+    fn state_dict(&self, ConnectionState { snapshot, peer }: &ConnectionState) -> Value {
+        let deleted: Vec<_> = snapshot
+            .deleted
+            .iter()
+            .map(|n| Value::int((*n).into()))
+            .collect();
+        let octets = i64::try_from(snapshot.size).unwrap_or(i64::MAX);
+        Value::dict([
+            ("id", Value::text(&snapshot.id)),
+            ("state", Value::text(&snapshot.state.to_string())),
+            ("name", Value::text(&text(&snapshot.name))),
+            ("storage", Value::text(&snapshot.storage)),
+            ("logon", Value::text(&snapshot.logon)),
+            ("deleted", Value::list(&deleted)),
+            ("msg", Value::int(snapshot.msg.into())),
+            ("size", Value::int(octets)),
+            ("remotehost", Value::text(&peer.ip().to_string())),
+            ("remoteport", Value::int(peer.port().into())),
+            ("server", Value::text(&self.identity.name)),
+        ])
+    }
+
+    /// The `-auth` command prefix.
+    pub fn auth_prefix(&self) -> Value {
+        self.options.borrow().auth.clone()
+    }
+
+    /// The `-storage` command prefix.
+    pub fn storage_prefix(&self) -> Value {
+        self.options.borrow().storage.clone()
+    }
+
+    /// Whether tokens of `get` are finalized.
+    pub fn finalizes(&self) -> bool {
+        self.options.borrow().finalize
+    }
+
+    /// The `-log` command prefix.
+    pub fn log_prefix(&self) -> Value {
+        self.options.borrow().log.clone()
+    }
+
+    /// Whether the storage may know the method `uidl`.
+    pub fn storage_has_uidl(&self) -> bool {
+        self.uidl.get() != Some(false)
+    }
+
+    /// Whether the storage has answered `uidl` before.
+    pub fn storage_uidl_is_proven(&self) -> bool {
+        self.uidl.get() == Some(true)
+    }
+
+    /// Remembers whether the storage knows `uidl`.
+    pub fn set_storage_has_uidl(&self, known: bool) {
+        self.uidl.set(Some(known));
+    }
+
+    /// Whether the server has been destroyed.
+    pub fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
+    /// Looks again whether the stores' commands are what they were; called before
+    /// the event loop waits.
+    pub fn check_direct(&self) {
+        self.direct.check(&self.identity.interp);
+    }
+
+    fn method(self: &Rc<Self>, method: &str, args: &[Value]) -> Result<Value, Error> {
+        match (method, args) {
+            ("up", []) => self.up(),
+            ("down", []) => {
+                self.down();
+                Ok(Value::text(""))
+            }
+            ("up" | "down", _) => Err(self.identity.usage(method)),
+            ("destroy", []) => self.destroy("kill"),
+            ("destroy", [mode]) => self.destroy(&mode.to_text()),
+            ("destroy", _) => Err(self.identity.usage("destroy ?mode?")),
+            ("cget", [name]) => self.cget(&name.to_text()),
+            ("cget", _) => Err(self.identity.usage("cget option")),
+            ("configure", args) => self.configure(args),
+            ("options", []) => Ok(self.options.borrow().ours()),
+            ("options", _) => Err(self.identity.usage("options")),
+            ("conn", args) => self.conn(args),
+            (method, _) => Err(self.identity.bad_method(method)),
+        }
+    }
+}
+
+/// How scripts name a connection of the network driver.
+fn connection_name(id: ConnectionId) -> String {
+    format!("conn{id}")
+}
+
+fn unknown_option(name: &str, known: &str) -> Error {
+    let message = format!("Unknown option \"{name}\": Expected {known}");
+    Error::new(message, &["OPTION", name])
+}
+
+/// The command of a server object.
+impl Command for ServerObject {
+    fn invoke(&self, _interp: &Interp, args: &[Value]) -> Result<Value, Error> {
+        let (method, args) = self.identity.method(args)?;
+        // The world has the same object, counted.
+        match self.world.server(self.id) {
+            Some(me) => me.method(&method, args),
+            None => Err(self.identity.bad_method(&method)),
+        }
+    }
+
+    fn deleted(&self, _interp: &Interp) {
+        self.destroy_now();
+    }
+}

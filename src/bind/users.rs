@@ -1,0 +1,158 @@
+//! `pop3d::udb`: user databases as Tcl objects.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::object::{self, Identity, Kind};
+use super::world::World;
+use crate::backend::users::{UserDb, UserError};
+use crate::ffi::command::{Command, Error};
+use crate::ffi::interp;
+use crate::ffi::{Interp, Value};
+
+const KIND: Kind = Kind {
+    prefix: "p3udb",
+    noun: "user database",
+    namespace: "::pop3d::udb::udb",
+    constructor: "::pop3d::udb::new",
+    methods: "add, destroy, exists, lookup, read, remove, rename, save, or who",
+};
+
+/// Makes the commands of the package.
+pub fn register(world: &Rc<World>) {
+    object::register(world, &KIND, |_, identity| {
+        let users = Arc::new(UserDb::new());
+        let object = Rc::new(UsersObject { identity, users });
+        object.identity.create(object.clone());
+        object.identity.set("lastfile", &Value::text(""));
+        object
+    });
+}
+
+/// One user database.
+pub struct UsersObject {
+    identity: Identity,
+    /// The users; sessions of the direct way look into them too.
+    pub users: Arc<UserDb>,
+}
+
+impl Command for UsersObject {
+    fn invoke(&self, _interp: &Interp, args: &[Value]) -> Result<Value, Error> {
+        let (method, args) = self.identity.method(args)?;
+        let users = &self.users;
+        let done = |()| Value::text("");
+        match (&*method, args) {
+            ("add", [user, password, storage]) => Ok(users
+                .add(&user.to_text(), &password.to_text(), &storage.to_text())
+                .map(done)?),
+            ("add", _) => Err(self.identity.usage("add user password storage")),
+            ("remove", [user]) => Ok(users.remove(&user.to_text()).map(done)?),
+            ("remove", _) => Err(self.identity.usage("remove user")),
+            ("rename", [user, new]) => {
+                Ok(users.rename(&user.to_text(), &new.to_text()).map(done)?)
+            }
+            ("rename", _) => Err(self.identity.usage("rename user newName")),
+            ("lookup", [user]) => {
+                let account = users.account(&user.to_text())?;
+                let password = String::from_utf8_lossy(account.password.expose());
+                Ok(Value::texts([&*password, &*account.storage]))
+            }
+            ("lookup", _) => Err(self.identity.usage("lookup user")),
+            ("exists", [user]) => Ok(Value::int(users.exists(&user.to_text()).into())),
+            ("exists", _) => Err(self.identity.usage("exists user")),
+            ("who", []) => Ok(Value::texts(users.who())),
+            ("who", _) => Err(self.identity.usage("who")),
+            ("save", []) => self.save(None),
+            ("save", [file]) => self.save(Some(file)),
+            ("save", _) => Err(self.identity.usage("save ?file?")),
+            ("read", [file]) => self.read(file),
+            ("read", _) => Err(self.identity.usage("read file")),
+            ("destroy", []) => {
+                self.identity.delete();
+                Ok(Value::text(""))
+            }
+            ("destroy", _) => Err(self.identity.usage("destroy")),
+            _ => Err(self.identity.bad_method(&method)),
+        }
+    }
+
+    fn deleted(&self, _interp: &Interp) {
+        self.identity.delete_namespace();
+    }
+}
+
+impl UsersObject {
+    /// The file named last, which scripts read as `lastfile`.
+    fn last_file(&self) -> Option<Value> {
+        interp::get_var(&self.identity.interp, &self.identity.variable("lastfile"))
+    }
+
+    fn save(&self, file: Option<&Value>) -> Result<Value, Error> {
+        let given = file.filter(|file| !file.is_empty()).cloned();
+        let file = given.or_else(|| self.last_file()).filter(|f| !f.is_empty());
+        let file = file.ok_or(UserError::NoFileToSave)?;
+        self.users.save(&path(&file)?)?;
+        Ok(Value::text(""))
+    }
+
+    /// Reads a file of `add USER PASSWORD STORAGE` lines, a Tcl script, in a safe
+    /// interpreter. A file that fails changes nothing.
+    fn read(&self, file: &Value) -> Result<Value, Error> {
+        if file.is_empty() {
+            return Err(UserError::NoFileToRead.into());
+        }
+        let interp = &self.identity.interp;
+        let script = Value::text(
+            "apply {file {
+                set entries {}
+                set safe [interp create -safe]
+                try {
+                    $safe eval {
+                        set entries {}
+                        proc add {user password storage} {
+                            lappend ::entries $user $password $storage
+                            return
+                        }
+                    }
+                    $safe invokehidden -global source $file
+                    return [$safe eval {set ::entries}]
+                } finally {
+                    interp delete $safe
+                }
+            }}",
+        );
+        let words = script.to_list().unwrap_or_default();
+        let entries = interp::call(interp, &[&words[..], &[file.clone()]].concat())?;
+        let entries = entries.to_list().unwrap_or_default();
+        let read = UserDb::new();
+        for entry in entries.chunks_exact(3) {
+            read.add(
+                &entry[0].to_text(),
+                &entry[1].to_text(),
+                &entry[2].to_text(),
+            )?;
+        }
+        self.users.replace_all(read);
+        self.identity.set("lastfile", file);
+        Ok(Value::text(""))
+    }
+}
+
+fn path(file: &Value) -> Result<std::path::PathBuf, Error> {
+    file.to_path().ok_or_else(|| {
+        let message = format!("\"{}\" is no file name", file.to_text());
+        Error::new(message, &["FILE"])
+    })
+}
+
+impl From<UserError> for Error {
+    fn from(error: UserError) -> Self {
+        let word = match error {
+            UserError::Unknown(_) => "UNKNOWN",
+            UserError::Known(_) => "KNOWN",
+            UserError::NoUser | UserError::NoPassword | UserError::NoStorage => "MISSING",
+            UserError::NoFileToSave | UserError::NoFileToRead | UserError::Save { .. } => "FILE",
+        };
+        Error::new(error.to_string(), &["USER", word])
+    }
+}

@@ -1,0 +1,146 @@
+//! What one interpreter has of us.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::jobs::JobSource;
+use super::log::Notes;
+use super::server::ServerObject;
+use super::{mailboxes, server, users};
+use crate::backend::script::{JobQueue, ServerId};
+use crate::ffi::command::{self, Command, Error};
+use crate::ffi::interp;
+use crate::ffi::notifier::{self, Alert, EventSource};
+use crate::ffi::signals;
+use crate::ffi::{Interp, Value};
+use crate::net;
+
+thread_local! {
+    /// The interpreters of this thread that have loaded the library.
+    static WORLDS: RefCell<Vec<Rc<World>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What one interpreter has of us: its servers, and the queue by which their
+/// sessions reach its thread.
+pub struct World {
+    /// The interpreter; it outlives the world.
+    pub interp: Interp,
+    /// Jobs for this interpreter.
+    pub jobs: Arc<JobQueue>,
+    /// What network threads tell this interpreter.
+    pub notes: Arc<Notes>,
+    servers: RefCell<HashMap<ServerId, Rc<ServerObject>>>,
+    counters: RefCell<HashMap<&'static str, u32>>,
+    source: RefCell<Option<EventSource>>,
+    ended: Cell<bool>,
+}
+
+impl World {
+    /// Sets an interpreter up: the command by which tcl/*.tcl make our packages'
+    /// commands.
+    pub fn enter(interp: &Interp) {
+        if World::of(interp).is_some() {
+            return;
+        }
+        notifier::at_exit(exit);
+        net::init(signals::block_all);
+        let alert = Alert::current();
+        let world = Rc::new(World {
+            interp: interp.clone(),
+            jobs: Arc::new(JobQueue::new(move || alert.wake())),
+            notes: Arc::new(Notes::new()),
+            servers: RefCell::default(),
+            counters: RefCell::default(),
+            source: RefCell::default(),
+            ended: Cell::new(false),
+        });
+        let source = EventSource::new(Box::new(JobSource::new(&world)));
+        *world.source.borrow_mut() = Some(source);
+        command::create(interp, "::pop3d_native", Rc::new(Native(world.clone())));
+        let deleted = world.clone();
+        interp::when_deleted(interp, Box::new(move || deleted.end()));
+        WORLDS.with_borrow_mut(|worlds| worlds.push(world));
+    }
+
+    fn of(interp: &Interp) -> Option<Rc<World>> {
+        let same = |world: &&Rc<World>| world.interp.as_ptr() == interp.as_ptr();
+        WORLDS.with_borrow(|worlds| worlds.iter().find(same).cloned())
+    }
+
+    /// The next number for objects without a name, from 1.
+    pub fn next_number(&self, prefix: &'static str) -> u32 {
+        let mut counters = self.counters.borrow_mut();
+        let counter = counters.entry(prefix).or_default();
+        *counter += 1;
+        *counter
+    }
+
+    /// Makes a server known, so that jobs find it.
+    pub fn add_server(&self, server: Rc<ServerObject>) {
+        self.servers.borrow_mut().insert(server.id, server);
+    }
+
+    /// Forgets a server.
+    pub fn remove_server(&self, id: ServerId) -> Option<Rc<ServerObject>> {
+        self.servers.borrow_mut().remove(&id)
+    }
+
+    /// The server that a job names, unless it has been destroyed.
+    pub fn server(&self, id: ServerId) -> Option<Rc<ServerObject>> {
+        self.servers.borrow().get(&id).cloned()
+    }
+
+    /// All servers.
+    pub fn servers(&self) -> Vec<Rc<ServerObject>> {
+        self.servers.borrow().values().cloned().collect()
+    }
+
+    /// The interpreter or the process goes: end every session and give up the queue.
+    fn end(&self) {
+        if self.ended.replace(true) {
+            return;
+        }
+        for server in self.servers() {
+            server.destroy_now();
+        }
+        self.jobs.close();
+        self.source.borrow_mut().take();
+        let this = self.interp.as_ptr();
+        WORLDS.with_borrow_mut(|worlds| worlds.retain(|world| world.interp.as_ptr() != this));
+    }
+}
+
+/// The process exits. Interpreters of other threads cannot be called from here;
+/// those of this thread still can, so their mailboxes are unlocked.
+fn exit() {
+    let worlds = WORLDS.with_borrow(|worlds| worlds.clone());
+    for world in worlds {
+        world.end();
+    }
+    notifier::stop();
+    net::shutdown();
+}
+
+/// `::pop3d_native PACKAGE`: makes the commands of a package. It stands outside of
+/// the packages' namespaces, since scripts delete those and require again.
+struct Native(Rc<World>);
+
+impl Command for Native {
+    fn invoke(&self, _interp: &Interp, args: &[Value]) -> Result<Value, Error> {
+        let [package] = args else {
+            return Err(Error::wrong_args("pop3d_native package"));
+        };
+        match &*package.to_text() {
+            "pop3d" => server::register(&self.0),
+            "pop3d::udb" => users::register(&self.0),
+            "pop3d::dbox" => mailboxes::register(&self.0),
+            other => {
+                let message = format!("unknown package \"{other}\"");
+                return Err(Error::new(message, &["PACKAGE", other]));
+            }
+        }
+        Ok(Value::text(""))
+    }
+}

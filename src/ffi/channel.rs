@@ -1,0 +1,197 @@
+//! Tcl channels (OpenFileChnl(3tcl), CrtChnlHdlr(3tcl)).
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{c_char, c_int};
+use std::ptr;
+use std::rc::Rc;
+
+use clib::{ClientData, Tcl_Channel};
+
+use super::command::guarded;
+use super::interp::c_string;
+use super::Interp;
+
+const OK: c_int = clib::TCL_OK as c_int;
+const READABLE: c_int = clib::TCL_READABLE as c_int;
+const WRITABLE: c_int = clib::TCL_WRITABLE as c_int;
+
+/// What a read gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// Nothing for now.
+    Blocked,
+    /// The peer has closed, or the channel is broken.
+    End,
+}
+
+/// A channel that is open in an interpreter, with one handler for its events.
+///
+/// A script may close the channel at any time; then nothing can be read or written
+/// any more, and the handler is told as if the peer had closed.
+pub struct Channel {
+    raw: Tcl_Channel,
+    interp: Interp,
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    open: Cell<bool>,
+    /// The events that the handler is registered for.
+    mask: Cell<c_int>,
+    call: RefCell<Option<Rc<dyn Fn()>>>,
+}
+
+impl Channel {
+    /// The channel of this name, binary and non-blocking from now on.
+    pub fn open(interp: &Interp, name: &str) -> Option<Self> {
+        let name = c_string(name);
+        // SAFETY: C string; the mode is not wanted.
+        let raw = unsafe { clib::Tcl_GetChannel(interp.as_ptr(), name.as_ptr(), ptr::null_mut()) };
+        if raw.is_null() {
+            return None;
+        }
+        let shared = Rc::new(Shared {
+            open: Cell::new(true),
+            mask: Cell::new(0),
+            call: RefCell::new(None),
+        });
+        // SAFETY: a live channel; `closing` owns the reference from here.
+        unsafe {
+            let data = Rc::into_raw(shared.clone()).cast_mut().cast();
+            clib::Tcl_CreateCloseHandler(raw, Some(closing), data);
+        }
+        let channel = Self {
+            raw,
+            interp: interp.clone(),
+            shared,
+        };
+        for (option, value) in [("-translation", "binary"), ("-blocking", "0")] {
+            channel.set_option(option, value);
+        }
+        Some(channel)
+    }
+
+    fn set_option(&self, option: &str, value: &str) {
+        let (option, value) = (c_string(option), c_string(value));
+        // SAFETY: an open channel and C strings. A failure leaves no message.
+        unsafe {
+            let (option, value) = (option.as_ptr(), value.as_ptr());
+            clib::Tcl_SetChannelOption(ptr::null_mut(), self.raw, option, value);
+        }
+    }
+
+    /// Whether it is still open.
+    pub fn is_open(&self) -> bool {
+        self.shared.open.get()
+    }
+
+    /// Reads what is there.
+    pub fn read(&self, buffer: &mut [u8]) -> Read {
+        if !self.is_open() {
+            return Read::End;
+        }
+        let wanted = c_int::try_from(buffer.len()).unwrap_or(c_int::MAX);
+        // SAFETY: an open channel, and room for `wanted` bytes.
+        unsafe {
+            let count = clib::Tcl_Read(self.raw, buffer.as_mut_ptr().cast::<c_char>(), wanted);
+            match usize::try_from(count) {
+                Ok(count) if count > 0 => Read::Bytes(count),
+                Ok(_) if clib::Tcl_Eof(self.raw) != 0 => Read::End,
+                Ok(_) => Read::Blocked,
+                // A transformation that still shakes hands (TLS) reports EAGAIN.
+                Err(_) if would_block() => Read::Blocked,
+                Err(_) => Read::End,
+            }
+        }
+    }
+
+    /// Writes bytes; what the peer does not take now waits in the channel. False when
+    /// the channel is broken.
+    pub fn write(&self, bytes: &[u8]) -> bool {
+        if !self.is_open() {
+            return false;
+        }
+        let length = c_int::try_from(bytes.len()).unwrap_or(c_int::MAX);
+        // SAFETY: an open channel; pointer and length describe `bytes`.
+        unsafe {
+            let written = clib::Tcl_Write(self.raw, bytes.as_ptr().cast::<c_char>(), length);
+            written >= 0 && (clib::Tcl_Flush(self.raw) == OK || would_block())
+        }
+    }
+
+    /// Bytes that were written and not yet taken.
+    pub fn waiting(&self) -> usize {
+        if !self.is_open() {
+            return 0;
+        }
+        // SAFETY: an open channel.
+        let waiting = unsafe { clib::Tcl_OutputBuffered(self.raw) };
+        usize::try_from(waiting).unwrap_or(0)
+    }
+
+    /// Calls `call` from the event loop when the channel is readable, writable, or
+    /// closed, as asked for by [`watch`](Self::watch).
+    pub fn set_handler(&self, call: Rc<dyn Fn()>) {
+        *self.shared.call.borrow_mut() = Some(call);
+    }
+
+    /// Chooses the events that the handler is called for.
+    pub fn watch(&self, readable: bool, writable: bool) {
+        let mask = if readable { READABLE } else { 0 } | if writable { WRITABLE } else { 0 };
+        if !self.is_open() || self.shared.mask.replace(mask) == mask {
+            return;
+        }
+        let data = Rc::as_ptr(&self.shared).cast_mut().cast();
+        // SAFETY: an open channel. `data` lives until the channel is closed: the close
+        // handler owns a reference. A second call changes the mask; an empty mask
+        // needs no handler at all.
+        unsafe {
+            if mask == 0 {
+                clib::Tcl_DeleteChannelHandler(self.raw, Some(ready), data);
+            } else {
+                clib::Tcl_CreateChannelHandler(self.raw, mask, Some(ready), data);
+            }
+        }
+    }
+
+    /// Closes it; what still waits is written in the background.
+    pub fn close(&self) {
+        *self.shared.call.borrow_mut() = None;
+        self.watch(false, false);
+        if self.shared.open.replace(false) {
+            // SAFETY: it was open, and registered in the interpreter by who made it.
+            unsafe { clib::Tcl_UnregisterChannel(self.interp.as_ptr(), self.raw) };
+        }
+    }
+}
+
+fn would_block() -> bool {
+    std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
+}
+
+unsafe extern "C" fn ready(data: ClientData, _mask: c_int) {
+    // SAFETY: the close handler's reference keeps it; ours keeps it when the handler
+    // closes the channel.
+    let shared = unsafe {
+        Rc::increment_strong_count(data.cast::<Shared>());
+        Rc::from_raw(data.cast::<Shared>())
+    };
+    let call = shared.call.borrow().clone();
+    if let Some(call) = call {
+        let _ = guarded("channel handler", || call());
+    }
+}
+
+unsafe extern "C" fn closing(data: ClientData) {
+    // SAFETY: the reference of `open`; Tcl calls this once.
+    let shared = unsafe { Rc::from_raw(data.cast::<Shared>()) };
+    if shared.open.replace(false) {
+        // Somebody else closes it: the handler learns it by its next read.
+        let call = shared.call.borrow_mut().take();
+        if let Some(call) = call {
+            let _ = guarded("channel handler", || call());
+        }
+    }
+}

@@ -1,0 +1,38 @@
+# load.tcl --
+#
+#	Loads the library and makes the commands of one package. Sourced by
+#	pkgIndex.tcl with the variables
+#
+#	dir	directory of pkgIndex.tcl
+#	package	name of the package
+#	version	its version
+
+if {[info commands ::pop3d_native] eq {}} {
+    # Beside pkgIndex.tcl when installed; in a checkout whatever was built last.
+    set library [file join $dir libpop3d[info sharedlibextension]]
+    if {![file exists $library]} {
+	set newest -1
+	foreach profile {release debug} {
+	    set built [file join $dir target $profile libpop3d[info sharedlibextension]]
+	    if {[file exists $built] && [file mtime $built] > $newest} {
+		set newest [file mtime $built]
+		set library $built
+	    }
+	}
+	if {$newest < 0} {
+	    return -code error -errorcode {POP3D LIBRARY} \
+		"no library for $package: expected \"$library\"; in a checkout, run \"cargo build --release\""
+	}
+    }
+    # Tcl would guess the prefix "Pop".
+    load $library Pop3d
+}
+
+# Scripts rely on Tcllib's log and mime being there with any of the packages.
+catch {package require log}
+if {$package ne "pop3d::udb"} {
+    package require mime
+}
+
+::pop3d_native $package
+package provide $package $version
