@@ -184,11 +184,14 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
 
 /// Whether the answer to this command, if positive, has more than one line.
 fn is_long(line: &[u8]) -> bool {
-    match Command::parse(line) {
-        Command::Capa | Command::List(None) | Command::Uidl(None) => true,
-        Command::Retr(_) | Command::Top(_) => true,
-        _ => false,
-    }
+    matches!(
+        Command::parse(line),
+        Command::Capa
+            | Command::List(None)
+            | Command::Uidl(None)
+            | Command::Retr(_)
+            | Command::Top(_)
+    )
 }
 
 /// Takes the replies to `lines` off `written`; how many there were.

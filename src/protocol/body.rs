@@ -5,9 +5,15 @@
 //! CRLF stays, LF becomes CRLF, and a CR that no LF follows is a byte like any
 //! other. A message whose last line has no end gets one.
 
-use memchr::{memchr, memchr_iter};
+mod cut;
+mod octets;
+
+use memchr::memchr_iter;
 
 use super::{reply, Extent};
+
+pub use cut::Cut;
+pub use octets::OctetCounter;
 
 /// What the next byte of a message follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,129 +121,6 @@ fn copy_lines(chunk: &[u8], begin: usize, end: usize, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(&chunk[copied..end]);
-}
-
-/// Counts the octets of a stored message as RETR sends it: line ends as CRLF,
-/// before dot-stuffing, without the final "." (RFC 1939 §11).
-#[derive(Clone, Debug, Default)]
-pub struct OctetCounter {
-    octets: u64,
-    edge: Edge,
-}
-
-impl OctetCounter {
-    /// A counter at the begin of a message.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Counts the next stored bytes.
-    pub fn push(&mut self, chunk: &[u8]) {
-        let (Some(&first), Some(&last)) = (chunk.first(), chunk.last()) else {
-            return;
-        };
-        let first_is_bare = first == b'\n' && self.edge != Edge::Cr;
-        self.octets += chunk.len() as u64 + u64::from(first_is_bare) + bare_line_feeds(chunk);
-        self.edge = Edge::after(last);
-    }
-
-    /// Octets of the whole message, if it ends here.
-    pub fn octets(&self) -> u64 {
-        match self.edge {
-            Edge::LineStart => self.octets,
-            Edge::Cr | Edge::Inside => self.octets + 2,
-        }
-    }
-}
-
-/// Number of LF after something else than CR, the first byte not counted.
-fn bare_line_feeds(bytes: &[u8]) -> u64 {
-    let Some((_, next)) = bytes.split_first() else {
-        return 0;
-    };
-    // Sums of up to 255 fit a byte: that keeps 16 and more of them in a vector.
-    let blocks = bytes.chunks(255).zip(next.chunks(255));
-    let sums = blocks.map(|(before, after)| {
-        let pairs = before.iter().zip(after);
-        let sum: u8 = pairs
-            .map(|(&a, &b)| u8::from((a != b'\r') & (b == b'\n')))
-            .sum();
-        u64::from(sum)
-    });
-    sums.sum()
-}
-
-/// Where TOP is in a message.
-#[derive(Debug)]
-enum Part {
-    /// In the header; whether the line so far is nothing, or only a CR.
-    Header(LineSoFar),
-    /// In the body, so many line ends before the cut.
-    Body(u32),
-}
-
-/// How much of a header line has been seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LineSoFar {
-    Empty,
-    OnlyCr,
-    Some,
-}
-
-/// Finds the end of what TOP sends: the header, the blank line and a number of
-/// lines of the body (RFC 1939 §7).
-#[derive(Debug)]
-pub struct Cut {
-    part: Part,
-    lines: u32,
-}
-
-impl Cut {
-    /// A cut after so many lines of the body.
-    pub fn new(lines: u32) -> Self {
-        let part = Part::Header(LineSoFar::Empty);
-        Self { part, lines }
-    }
-
-    /// Whether no further byte is wanted.
-    pub fn is_done(&self) -> bool {
-        matches!(self.part, Part::Body(0))
-    }
-
-    /// How many of the next stored bytes are wanted.
-    pub fn wanted(&mut self, chunk: &[u8]) -> usize {
-        let mut from = 0;
-        while !self.is_done() {
-            let Some(offset) = memchr(b'\n', &chunk[from..]) else {
-                self.note(&chunk[from..]);
-                return chunk.len();
-            };
-            self.note(&chunk[from..from + offset]);
-            self.end_line();
-            from += offset + 1;
-        }
-        from
-    }
-
-    /// Takes note of bytes within a line.
-    fn note(&mut self, bytes: &[u8]) {
-        if let Part::Header(so_far) = &mut self.part {
-            *so_far = match (*so_far, bytes) {
-                (so_far, []) => so_far,
-                (LineSoFar::Empty, [b'\r']) => LineSoFar::OnlyCr,
-                _ => LineSoFar::Some,
-            };
-        }
-    }
-
-    /// Takes note of a line end.
-    fn end_line(&mut self) {
-        self.part = match self.part {
-            Part::Header(LineSoFar::Some) => Part::Header(LineSoFar::Empty),
-            Part::Header(LineSoFar::Empty | LineSoFar::OnlyCr) => Part::Body(self.lines),
-            Part::Body(lines) => Part::Body(lines.saturating_sub(1)),
-        };
-    }
 }
 
 /// The answer to RETR or TOP after its first line.
@@ -415,38 +298,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn octets_are_counted_after_line_ends_and_before_dots() {
-        let table = [
-            ("", 0),
-            ("\n", 2),
-            ("\r\n", 2),
-            ("\r", 3),
-            ("a", 3),
-            ("a\n", 3),
-            ("a\r\n", 3),
-            ("a\r", 4),
-            ("a\r\r\nb\nc", 10),
-            (".\n..\n", 7),
-            ("\n\n\n", 6),
-        ];
-        for (message, want) in table {
-            for size in 1..=message.len().max(1) {
-                let mut counter = OctetCounter::new();
-                for chunk in message.as_bytes().chunks(size) {
-                    counter.push(chunk);
-                }
-                assert_eq!(counter.octets(), want, "{message:?} by {size}");
-            }
-        }
-    }
-
-    #[test]
-    fn long_runs_of_line_feeds_do_not_overflow_the_sums() {
-        let mut counter = OctetCounter::new();
-        counter.push(&[b'\n'; 100_000]);
-        assert_eq!(counter.octets(), 200_000);
     }
 }

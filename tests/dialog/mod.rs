@@ -4,6 +4,8 @@
 // Each test file uses its own part of this.
 #![allow(dead_code)]
 
+pub mod states;
+
 use std::sync::Arc;
 use std::time::Duration;
 

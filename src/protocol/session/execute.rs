@@ -44,7 +44,8 @@ impl Session {
                 *step = Step::Named;
                 self.respond(Line::SendPassword);
             }
-            // RFC 1939 §7: PASS only "immediately after a successful USER".
+            // RFC 1939 §7: PASS is for after a successful USER. In Tcllib's words,
+            // which do not tell a guesser what was wrong.
             Command::Pass(_) if *step != Step::Named => self.respond(Line::LoginFailed),
             Command::Pass(password) => self.log_in(Proof::Password(password)),
             Command::Apop { .. } if *step == Step::Named => self.respond(Line::UserChosen),
