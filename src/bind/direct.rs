@@ -42,6 +42,11 @@ impl Direct {
         }
     }
 
+    /// The ways.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
     /// Chooses the ways that the options ask for.
     pub fn refresh(&self, server: &ServerObject, options: &Options) {
         let interp = &server.identity.interp;

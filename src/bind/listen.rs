@@ -1,9 +1,11 @@
 //! `up`: opens the listening socket that `-socket` and `-port` describe.
 
 use std::io;
+use std::rc::Rc;
 
+use super::channel::AcceptCommand;
 use super::server::ServerObject;
-use crate::ffi::command::Error;
+use crate::ffi::command::{self, Error, Token};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
 
@@ -11,6 +13,9 @@ use crate::ffi::{Interp, Value};
 pub enum Listener {
     /// Of the network side.
     Native,
+    /// A channel that the script's command prefix opened, and the command that it
+    /// calls for each connection.
+    Channel(Value, Token),
 }
 
 impl Listener {
@@ -18,6 +23,14 @@ impl Listener {
     pub fn close(self, server: &ServerObject) {
         match self {
             Self::Native => server.engine.close_listener(),
+            Self::Channel(channel, accept) => {
+                let interp = &server.identity.interp;
+                if !interp::is_deleted(interp) {
+                    // The script may have closed it itself.
+                    let _ = interp::call(interp, &[Value::text("::close"), channel]);
+                }
+                accept.delete();
+            }
         }
     }
 }
@@ -27,21 +40,55 @@ impl Listener {
 /// # Errors
 /// What Tcl's `socket -server` raises in the same place.
 pub fn open(
-    server: &std::rc::Rc<ServerObject>,
+    server: &Rc<ServerObject>,
     socket: &Value,
     port: &Value,
 ) -> Result<(Listener, Value), Error> {
     let interp = &server.identity.interp;
-    let address = native_address(interp, socket);
+    let Some(address) = native_address(interp, socket) else {
+        return open_channel(server, socket, port);
+    };
     let number = match port.to_text().parse::<u16>() {
         Ok(number) => number,
         // A service name, a number of another form, or no port at all: Tcl knows,
         // and says so in its own words.
         Err(_) => port_by_tcl(interp, socket, port)?,
     };
-    let bound = server.engine.listen(address.flatten().as_deref(), number);
+    let bound = server.engine.listen(address.as_deref(), number);
     let bound = bound.map_err(|error| socket_error(&error))?;
     Ok((Listener::Native, Value::int(bound.into())))
+}
+
+/// Evaluates `{*}$prefix -server $callback $port`, as documented.
+fn open_channel(
+    server: &Rc<ServerObject>,
+    socket: &Value,
+    port: &Value,
+) -> Result<(Listener, Value), Error> {
+    let interp = &server.identity.interp;
+    let accept = server.identity.variable("accept");
+    let command = Rc::new(AcceptCommand(Rc::downgrade(server)));
+    let token = command::create(interp, &accept, command);
+    let Some(mut words) = socket.to_list() else {
+        let message = format!("-socket \"{}\" is not a list", socket.to_text());
+        return Err(Error::new(message, &["OPTION", "-socket"]));
+    };
+    words.extend([Value::text("-server"), Value::texts([accept]), port.clone()]);
+    match interp::call(interp, &words) {
+        Ok(channel) => {
+            let words = ["::fconfigure", &channel.to_text(), "-sockname"].map(Value::text);
+            let name = interp::call(interp, &words)
+                .ok()
+                .and_then(|name| name.to_list());
+            let true_port = name.and_then(|name| name.get(2).cloned());
+            let true_port = true_port.unwrap_or_else(|| port.clone());
+            Ok((Listener::Channel(channel, token), true_port))
+        }
+        Err(raised) => {
+            token.delete();
+            Err(raised.into())
+        }
+    }
 }
 
 /// The `-myaddr` of a prefix that is Tcl's own `socket` command (`Some(None)`: all

@@ -70,7 +70,7 @@ fn name(level: Level) -> &'static str {
 
 impl Notes {
     /// None yet, for the interpreter of the calling thread.
-    pub fn new() -> Self {
+    pub fn for_this_thread() -> Self {
         Self {
             waiting: Mutex::default(),
             wanted: AtomicU8::new(0),

@@ -7,12 +7,14 @@
 //! - [`server`] with [`options`] – `::pop3d::new` and its objects;
 //! - [`callbacks`] – the script's `-auth` and `-storage` command prefixes;
 //! - [`listen`] – what `up` opens; [`direct`] – when stores are used without scripts;
+//! - [`channel`] – the second driver: sessions on Tcl channels;
 //! - [`log`] – log lines;
 //! - [`message`] – what a storage's `get` may return, as bytes;
 //! - [`jobs`] – runs the job queue from the event loop;
 //! - [`users`], [`mailboxes`] – the objects of `pop3d::udb` and `pop3d::dbox`.
 
 pub mod callbacks;
+pub mod channel;
 pub mod direct;
 pub mod jobs;
 pub mod listen;

@@ -1,10 +1,12 @@
 //! `::pop3d::new` and its objects.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::callbacks::Callbacks;
+use super::channel::ChannelSession;
 use super::direct::Direct;
 use super::listen::{self, Listener};
 use super::object::{self, Identity, Kind};
@@ -15,7 +17,7 @@ use crate::backend::script::{ConnectionId, ServerId};
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
-use crate::net::{self, ConnectionState};
+use crate::net::{self, ConnectionState, Event, Observer};
 use crate::protocol::session::Config;
 
 const KIND: Kind = Kind {
@@ -81,6 +83,9 @@ pub struct ServerObject {
     /// What `cget -port` shows: the chosen port while up.
     true_port: RefCell<Value>,
     listener: RefCell<Option<Listener>>,
+    /// Sessions on Tcl channels.
+    channels: RefCell<BTreeMap<String, Rc<ChannelSession>>>,
+    config: RefCell<Option<Arc<Config>>>,
     direct: Direct,
     /// Whether the storage knows `uidl`; none before it was asked.
     uidl: Cell<Option<bool>>,
@@ -104,6 +109,8 @@ impl ServerObject {
             options: RefCell::new(options),
             state: Cell::new(State::Down),
             listener: RefCell::new(None),
+            channels: RefCell::default(),
+            config: RefCell::default(),
             direct: Direct::new(access),
             uidl: Cell::new(None),
             gone: Cell::new(false),
@@ -171,7 +178,9 @@ impl ServerObject {
             server: server.into(),
             limits: self.options.borrow().limits.clone(),
         };
-        self.engine.configure(Arc::new(config));
+        let config = Arc::new(config);
+        *self.config.borrow_mut() = Some(config.clone());
+        self.engine.configure(config);
     }
 
     fn destroy(&self, mode: &str) -> Result<Value, Error> {
@@ -201,6 +210,10 @@ impl ServerObject {
         let me = self.world.remove_server(self.id);
         self.down();
         let owed = self.engine.kill();
+        let channels = self.channels.take();
+        for session in channels.values() {
+            session.kill();
+        }
         if let Some(me) = me {
             for lock in owed {
                 Callbacks::new(&me).unlock(&lock.mailbox);
@@ -219,7 +232,37 @@ impl ServerObject {
     }
 
     fn connection_count(&self) -> usize {
-        self.engine.connection_count()
+        self.engine.connection_count() + self.channels.borrow().len()
+    }
+
+    /// What new sessions obey; none before the first `up`.
+    pub fn config(&self) -> Option<Arc<Config>> {
+        self.config.borrow().clone()
+    }
+
+    /// How sessions reach the stores.
+    pub fn access(&self) -> &Access {
+        self.direct.access()
+    }
+
+    /// A session on a Tcl channel has begun.
+    pub fn add_channel(&self, session: Rc<ChannelSession>) {
+        let name = session.name.clone();
+        self.channels.borrow_mut().insert(name, session);
+    }
+
+    /// A session on a Tcl channel has ended.
+    pub fn remove_channel(&self, name: &str) {
+        let gone = self.channels.borrow_mut().remove(name);
+        drop(gone);
+    }
+
+    /// Tells of an event of a session on a Tcl channel, if anybody listens.
+    pub fn tell(&self, event: &Event<'_>) {
+        let notes = &self.world.notes;
+        if notes.wants(event.level()) {
+            notes.event(self.id, event);
+        }
     }
 
     fn cget(&self, name: &str) -> Result<Value, Error> {
@@ -300,9 +343,11 @@ impl ServerObject {
             return Err(self.identity.usage("conn option ?arg ...?"));
         };
         match (&*method.to_text(), args) {
-            ("list", []) => Ok(Value::texts(
-                self.engine.connections().into_iter().map(connection_name),
-            )),
+            ("list", []) => {
+                let mut names: Vec<_> = self.channels.borrow().keys().cloned().collect();
+                names.extend(self.engine.connections().into_iter().map(connection_name));
+                Ok(Value::texts(names))
+            }
             ("list", _) => Err(self.identity.usage("conn list")),
             ("state", [id]) => self.conn_state(&id.to_text()),
             ("state", _) => Err(self.identity.usage("conn state connId")),
@@ -314,6 +359,10 @@ impl ServerObject {
     }
 
     fn conn_state(&self, name: &str) -> Result<Value, Error> {
+        let on_channel = self.channels.borrow().get(name).cloned();
+        if let Some(session) = on_channel {
+            return Ok(self.state_dict(&session.state()));
+        }
         let id = name.strip_prefix("conn").and_then(|id| id.parse().ok());
         let state = id.and_then(|id: u64| self.engine.connection(ConnectionId::from(id)));
         let state = state.ok_or_else(|| {
@@ -335,7 +384,7 @@ impl ServerObject {
             ("state", Value::text(&snapshot.state.to_string())),
             ("name", Value::text(&text(&snapshot.name))),
             ("storage", Value::text(&snapshot.storage)),
-            ("logon", Value::text(&snapshot.logon)),
+            ("logon", Value::text(snapshot.logon)),
             ("deleted", Value::list(&deleted)),
             ("msg", Value::int(snapshot.msg.into())),
             ("size", Value::int(octets)),

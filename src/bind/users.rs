@@ -122,7 +122,7 @@ impl UsersObject {
             }}",
         );
         let words = script.to_list().unwrap_or_default();
-        let entries = interp::call(interp, &[&words[..], &[file.clone()]].concat())?;
+        let entries = interp::call(interp, &[&words[..], std::slice::from_ref(file)].concat())?;
         let entries = entries.to_list().unwrap_or_default();
         let read = UserDb::new();
         for entry in entries.chunks_exact(3) {

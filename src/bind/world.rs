@@ -50,7 +50,7 @@ impl World {
         let world = Rc::new(World {
             interp: interp.clone(),
             jobs: Arc::new(JobQueue::new(move || alert.wake())),
-            notes: Arc::new(Notes::new()),
+            notes: Arc::new(Notes::for_this_thread()),
             servers: RefCell::default(),
             counters: RefCell::default(),
             source: RefCell::default(),
