@@ -3,7 +3,8 @@
 //! Messages are the regular files, and the symbolic links to such, whose names do
 //! not begin with a dot, in the order of their names. Their sizes are taken when
 //! the mailbox is locked and then stay: STAT and LIST agree throughout a session
-//! (RFC 1939 §5), whatever happens to the files.
+//! (RFC 1939 §5), whatever happens to the files. Only what RETR announces is that
+//! of the file it opens.
 
 use std::fmt::Write;
 use std::fs::{self, File};
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 use super::listing::{is_regular, now, open_dir, read_dir, Cache, DirStamp, Names, Stamp};
 use super::locked::Messages;
 use super::mailboxes::{Layout, Mailboxes, Octets};
+use super::octets::{Counter, Wanted};
 use super::{Content, Message};
 
 /// Mailboxes as `pop3d::dbox` objects have them.
@@ -44,18 +46,20 @@ impl Layout for Files {
         true
     }
 
-    fn read(&self, dir: &Path, _octets: Octets) -> io::Result<Arc<dyn Messages>> {
+    fn read(&self, dir: &Path, octets: Octets) -> io::Result<Arc<dyn Messages>> {
         let (moment, stamp) = (now(), DirStamp::of(dir)?);
-        let known = self.cache.get(dir);
+        let known = self.cache.get(dir).filter(|known| known.counted == octets);
         let fd = open_dir(dir)?;
-        // The stamp of the directory tells of files that come and go, but not of
-        // changes within one: those are asked for every time.
-        if let Some(known) = known.filter(|known| known.settled && known.stamp == stamp) {
-            if known.still_holds(&fd) {
-                return Ok(known);
+        if let Some(known) = &known {
+            if known.stamp == stamp && known.still_holds(&fd) {
+                return Ok(known.clone());
             }
         }
-        let list = Arc::new(FileList::read(&fd, stamp, stamp.is_settled(moment))?);
+        let mut list = FileList::read(&fd, stamp, moment)?;
+        if octets == Octets::Wire {
+            list.measure(dir, known.as_deref());
+        }
+        let list = Arc::new(list);
         self.cache.put(dir, list.clone(), list.weight());
         Ok(list)
     }
@@ -68,17 +72,20 @@ impl Layout for Files {
 /// The messages of one mailbox.
 struct FileList {
     stamp: DirStamp,
-    /// Whether an equal stamp later means that no name has come or gone.
+    /// Seconds since 1970 before anything was read.
+    moment: i64,
+    /// Whether the directory's stamp changes when there are other messages.
     settled: bool,
     names: Names,
     stamps: Box<[Stamp]>,
+    counted: Octets,
     sizes: Arc<[u64]>,
     octets: u64,
     uids: OnceLock<Arc<[Box<str>]>>,
 }
 
 impl FileList {
-    fn read(dir: &OwnedFd, stamp: DirStamp, settled: bool) -> io::Result<Self> {
+    fn read(dir: &OwnedFd, stamp: DirStamp, moment: i64) -> io::Result<Self> {
         let mut found = Names::default();
         read_dir(dir, |name, _| found.push(name))?;
         let found = found.sorted();
@@ -94,24 +101,58 @@ impl FileList {
         let sizes: Arc<[u64]> = stamps.iter().map(|stamp| stamp.size).collect();
         Ok(Self {
             stamp,
+            moment,
             // What is no message now may be one later without a change here: a link
             // may get a target.
-            settled: settled && all,
+            settled: stamp.is_settled(moment) && all,
             names: match all {
                 true => found,
                 false => found.select(messages.into_iter()),
             },
             stamps: stamps.into(),
+            counted: Octets::File,
             octets: sizes.iter().sum(),
             sizes,
             uids: OnceLock::new(),
         })
     }
 
-    /// Whether every file is as it was.
+    /// Whether the directory, whose stamp is the same, holds the same messages. The
+    /// stamp tells of files that come and go, but not of changes within one: those
+    /// are asked for every time.
     fn still_holds(&self, dir: &OwnedFd) -> bool {
         let mut stamps = self.stamps.iter().enumerate();
-        stamps.all(|(index, stamp)| stamp_of(dir, &self.names, index).as_ref() == Some(stamp))
+        let mut same = |(index, stamp): (usize, &Stamp)| {
+            stamp_of(dir, &self.names, index).as_ref() == Some(stamp)
+                && (self.counted == Octets::File || stamp.is_settled(self.moment))
+        };
+        self.settled && stamps.all(&mut same)
+    }
+
+    /// Takes exact octets for sizes: those that an earlier listing knows, those in
+    /// the file beside the messages, and the rest by reading.
+    fn measure(&mut self, dir: &Path, known: Option<&Self>) {
+        let known_octets = |index: usize| {
+            let (known, stamp) = (known?, &self.stamps[index]);
+            let there = known.names.find(self.names.get(index), |name| name)?;
+            let same = known.stamps[there] == *stamp && stamp.is_settled(known.moment);
+            same.then(|| known.sizes[there])
+        };
+        let mut octets: Vec<Option<u64>> = (0..self.names.len()).map(known_octets).collect();
+        let wanted = Wanted {
+            dir,
+            names: &|index| self.names.get(index),
+            stamps: &self.stamps,
+            moment: self.moment,
+        };
+        let mut counter = Counter::new();
+        let octets = wanted.fill(&mut octets, known.is_none(), |index| {
+            let (file, _) = open_message(&dir.join(self.names.file(index)), OFlags::empty())?;
+            counter.count(&file)
+        });
+        self.octets = octets.iter().sum();
+        self.sizes = octets.into();
+        self.counted = Octets::Wire;
     }
 
     /// Bytes of memory, unique ids included.
@@ -161,9 +202,14 @@ impl Messages for FileList {
 
     fn open(&self, dir: &Path, index: usize) -> io::Result<Message> {
         let (file, stamp) = open_message(&self.path(dir, index)?, OFlags::empty())?;
-        Ok(Message {
+        let octets = match self.counted {
             // Of the file as it is now: it may have shrunk.
-            octets: stamp.size,
+            Octets::File => stamp.size,
+            Octets::Wire if stamp == self.stamps[index] => self.sizes[index],
+            Octets::Wire => Counter::new().count(&file)?,
+        };
+        Ok(Message {
+            octets,
             content: Content::File(file),
         })
     }

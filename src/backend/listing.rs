@@ -1,6 +1,7 @@
 //! What the stores share in listing a directory: names in one block of memory,
 //! stamps by which changes are noticed, and a bounded cache.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
@@ -12,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FileType, Mode, OFlags, RawDir, Stat};
 
-/// How long a directory must have been left alone before its time stamp tells that
+/// How long a thing must have been left alone before its time stamp tells that
 /// nothing changed: two changes within one tick of the file system's clock have the
 /// same stamp. Ticks are 10 ms where Linux stamps, 2 s on the coarsest systems.
 const SETTLED_SECONDS: i64 = 2;
@@ -70,6 +71,20 @@ impl Names {
         (0..self.len()).map(|index| self.get(index))
     }
 
+    /// The index of the name whose key is `key`, among names sorted by their keys.
+    pub fn find(&self, key: &[u8], key_of: impl Fn(&[u8]) -> &[u8]) -> Option<usize> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match key_of(self.get(middle)).cmp(key) {
+                Ordering::Equal => return Some(middle),
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
     /// The names at `order`, in that order, in memory of just the size needed.
     pub fn select(&self, order: impl Iterator<Item = usize> + Clone) -> Self {
         let bytes = order.clone().map(|index| self.get(index).len()).sum();
@@ -81,11 +96,17 @@ impl Names {
         chosen
     }
 
-    /// The same names in the order of their bytes: for UTF-8 that of `lsort`.
+    /// The order of the names by the bytes of their keys: for UTF-8 that of `lsort`.
+    /// Names of one key stay in the order they have.
+    pub fn order(&self, key_of: impl Fn(&[u8]) -> &[u8]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_by(|&a, &b| key_of(self.get(a)).cmp(key_of(self.get(b))));
+        order
+    }
+
+    /// The same names in the order of their bytes.
     pub fn sorted(&self) -> Self {
-        let mut order: Vec<u32> = (0..self.ends.len() as u32).collect();
-        order.sort_unstable_by(|&a, &b| self.get(a as usize).cmp(self.get(b as usize)));
-        self.select(order.iter().map(|&index| index as usize))
+        self.select(self.order(|name| name).into_iter())
     }
 
     /// Bytes of memory.
@@ -116,6 +137,12 @@ impl Stamp {
             nanos: stat.st_mtime_nsec as u32,
             inode: stat.st_ino,
         }
+    }
+
+    /// Whether a later change is sure to give another stamp, for a stamp taken at
+    /// or after `now` (seconds since 1970).
+    pub fn is_settled(&self, now: i64) -> bool {
+        self.seconds + SETTLED_SECONDS < now
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod directory;
 pub mod mailbox_error;
 pub mod mailboxes;
+pub mod maildir;
 pub mod users;
 
 pub mod access;
@@ -13,6 +14,8 @@ pub mod hold;
 mod listing;
 mod lock;
 mod locked;
+mod maildir_name;
+mod octets;
 pub mod reason;
 pub mod script;
 mod tcl_list;

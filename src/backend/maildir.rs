@@ -1,0 +1,432 @@
+//! The layout of `pop3d::maildir`: messages in `new/` and `cur/` of a mailbox.
+//!
+//! Messages are regular files, not links, whose names do not begin with a dot, in
+//! the order of their base names, which begin with the time of arrival. They are
+//! only read and deleted: nothing moves to `cur/`, no flag changes. Others may do
+//! both at any time; a message is then found again by its base name.
+//!
+//! Sizes are exact octets. A name with `,W=` says them; where it has `,S=` the
+//! file is read once, and where it has neither the file's stamp is asked for at
+//! every lock. The name of a message is its word: a file that was changed under a
+//! name that tells its size is found out when it is opened.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use rustix::fs::{AtFlags, FileType, OFlags};
+
+use super::directory::open_message;
+use super::listing::{is_regular, locked, now, open_dir, read_dir, Cache, DirStamp, Names, Stamp};
+use super::locked::Messages;
+use super::mailboxes::{Layout, Mailboxes, Octets};
+use super::maildir_name::{base, field, uid};
+use super::octets::{is_plausible, Counter, Wanted};
+use super::{Content, Message};
+
+/// The directories that messages are in, in the order they pass through them. To
+/// read them in this order is to miss no message that moves meanwhile.
+const PLACES: [&str; 2] = ["new", "cur"];
+
+/// How often directories that change while they are read are read again.
+const ATTEMPTS: usize = 3;
+
+/// Mailboxes in the Maildir format.
+pub fn maildir() -> Mailboxes {
+    Mailboxes::new(Maildirs::default(), Octets::Wire)
+}
+
+/// The Maildir format.
+#[derive(Default)]
+struct Maildirs {
+    cache: Cache<MailList>,
+}
+
+impl Layout for Maildirs {
+    fn create(&self, dir: &Path) -> io::Result<()> {
+        let mut private = DirBuilder::new();
+        private.mode(0o700);
+        if let Some(parent) = dir.parent() {
+            private.recursive(true).create(parent)?;
+        }
+        private.recursive(false).create(dir)?;
+        ["tmp", "new", "cur"]
+            .iter()
+            .try_for_each(|place| private.create(dir.join(place)))
+    }
+
+    fn is_mailbox(&self, dir: &Path) -> bool {
+        PLACES.iter().all(|place| dir.join(place).is_dir())
+    }
+
+    fn read(&self, dir: &Path, _always_wire: Octets) -> io::Result<Arc<dyn Messages>> {
+        let known = self.cache.get(dir);
+        if let Some(known) = known.as_ref() {
+            if known.still_holds(dir)? {
+                return Ok(known.clone());
+            }
+        }
+        let mut list = MailList::read(dir, known.as_deref())?;
+        for _ in 1..ATTEMPTS {
+            if list.whole {
+                break;
+            }
+            list = MailList::read(dir, known.as_deref())?;
+        }
+        let list = Arc::new(list);
+        self.cache.put(dir, list.clone(), list.weight());
+        Ok(list)
+    }
+
+    fn forget(&self, dir: &Path) {
+        self.cache.forget(dir);
+    }
+}
+
+/// Which files there are.
+struct Found {
+    /// Of the directories, before they were read.
+    stamps: [DirStamp; 2],
+    /// Whether these stamps change when there are other messages.
+    settled: bool,
+    /// Seconds since 1970 before anything was read.
+    moment: i64,
+    /// File names in the order of their base names, none of which is there twice.
+    names: Names,
+    /// For each name, its place in [`PLACES`].
+    places: Box<[u8]>,
+}
+
+impl Found {
+    fn read(dir: &Path) -> io::Result<Self> {
+        let moment = now();
+        let paths = PLACES.map(|place| dir.join(place));
+        let mut stamps = stamps(&paths)?;
+        for attempt in 1.. {
+            let (names, places) = read_places(&paths)?;
+            let after = self::stamps(&paths)?;
+            // A file that is renamed while its directory is read may show twice or
+            // not at all.
+            let whole = stamps == after;
+            if whole || attempt == ATTEMPTS {
+                let settled = whole && stamps.iter().all(|stamp| stamp.is_settled(moment));
+                return Ok(Self {
+                    stamps,
+                    settled,
+                    moment,
+                    names,
+                    places,
+                });
+            }
+            stamps = after;
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Whether there are the same names now.
+    fn still_holds(&self, dir: &Path) -> io::Result<bool> {
+        let paths = PLACES.map(|place| dir.join(place));
+        Ok(self.settled && stamps(&paths)? == self.stamps)
+    }
+
+    fn base(&self, index: usize) -> &[u8] {
+        base(self.names.get(index))
+    }
+
+    fn find(&self, wanted: &[u8]) -> Option<usize> {
+        self.names.find(wanted, base)
+    }
+
+    fn path(&self, dir: &Path, index: usize) -> PathBuf {
+        let place = PLACES[usize::from(self.places[index])];
+        let name = self.names.file(index);
+        let length = dir.as_os_str().len() + place.len() + name.len() + 2;
+        let mut path = PathBuf::with_capacity(length);
+        path.extend([dir, place.as_ref(), name.as_ref()]);
+        path
+    }
+}
+
+fn stamps(paths: &[PathBuf; 2]) -> io::Result<[DirStamp; 2]> {
+    Ok([DirStamp::of(&paths[0])?, DirStamp::of(&paths[1])?])
+}
+
+/// The files of both places, sorted, those that show twice only once.
+fn read_places(paths: &[PathBuf; 2]) -> io::Result<(Names, Box<[u8]>)> {
+    let mut names = Names::default();
+    let mut places = Vec::new();
+    for (place, path) in (0u8..).zip(paths) {
+        read_dir(&open_dir(path)?, |name, kind| {
+            // Where the file system does not tell, opening will.
+            if matches!(kind, FileType::RegularFile | FileType::Unknown) {
+                names.push(name);
+                places.push(place);
+            }
+        })?;
+    }
+    let mut order = names.order(base);
+    // The later one is the one to keep: in `cur/`, or under its new flags.
+    let same = |a: usize, b: usize| base(names.get(a)) == base(names.get(b));
+    order.dedup_by(|later, earlier| {
+        let twice = same(*later, *earlier);
+        if twice {
+            *earlier = *later;
+        }
+        twice
+    });
+    let places = order.iter().map(|&index| places[index]).collect();
+    Ok((names.select(order.into_iter()), places))
+}
+
+/// What a file name says of the size of its message.
+enum Told {
+    /// The octets, and the size of the file where that is told too.
+    Octets(u64, Option<u64>),
+    /// The size of the file.
+    Size(u64),
+    Nothing,
+}
+
+impl Told {
+    fn by(base: &[u8]) -> Self {
+        let (size, octets) = (field(base, b'S'), field(base, b'W'));
+        match (octets, size) {
+            (Some(octets), Some(size)) if !is_plausible(octets, size) => Self::Nothing,
+            (Some(octets), size) => Self::Octets(octets, size),
+            (None, Some(size)) => Self::Size(size),
+            (None, None) => Self::Nothing,
+        }
+    }
+
+    /// The stamp to know the file by; `None` where its own must be asked for.
+    fn stamp(&self) -> Option<Stamp> {
+        let size = match *self {
+            Self::Octets(octets, size) => size.unwrap_or(octets),
+            Self::Size(size) => size,
+            Self::Nothing => return None,
+        };
+        Some(Stamp {
+            size,
+            ..Stamp::default()
+        })
+    }
+}
+
+/// The messages of one mailbox.
+struct MailList {
+    found: Found,
+    /// Whether every file was still there under its name at the second look.
+    whole: bool,
+    /// Those of files whose names do not tell the size; of others only the size.
+    stamps: Box<[Stamp]>,
+    sizes: Arc<[u64]>,
+    octets: u64,
+    uids: OnceLock<Arc<[Box<str>]>>,
+    /// What there was when a message was last not found under its name.
+    later: Mutex<Option<Found>>,
+}
+
+impl MailList {
+    fn read(dir: &Path, known: Option<&Self>) -> io::Result<Self> {
+        let mut found = Found::read(dir)?;
+        let dirs = open_places(dir)?;
+        let count = found.names.len();
+        let (mut stamps, mut octets) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut messages = Vec::with_capacity(count);
+        for index in 0..count {
+            let told = Told::by(found.base(index));
+            let Some(stamp) = told.stamp().or_else(|| stamp_of(&dirs, &found, index)) else {
+                continue;
+            };
+            messages.push(index);
+            octets.push(match told {
+                Told::Octets(octets, _) => Some(octets),
+                _ => known.and_then(|known| known.octets_of(found.base(index), &stamp)),
+            });
+            stamps.push(stamp);
+        }
+        let whole = messages.len() == count;
+        if !whole {
+            found.places = messages.iter().map(|&index| found.places[index]).collect();
+            found.names = found.names.select(messages.into_iter());
+            found.settled = false;
+        }
+        let sizes = measure(dir, &found, &stamps, octets, known.is_none());
+        Ok(Self {
+            found,
+            whole,
+            stamps: stamps.into(),
+            octets: sizes.iter().sum(),
+            sizes: sizes.into(),
+            uids: OnceLock::new(),
+            later: Mutex::default(),
+        })
+    }
+
+    /// Whether the mailbox holds the same messages now.
+    fn still_holds(&self, dir: &Path) -> io::Result<bool> {
+        if !self.found.still_holds(dir)? {
+            return Ok(false);
+        }
+        let mut asked = self
+            .stamps
+            .iter()
+            .enumerate()
+            .filter(|(_, stamp)| is_asked(stamp));
+        let Some(first) = asked.next() else {
+            return Ok(true);
+        };
+        let dirs = open_places(dir)?;
+        let same = |(index, stamp): (usize, &Stamp)| {
+            stamp_of(&dirs, &self.found, index).as_ref() == Some(stamp)
+                && stamp.is_settled(self.found.moment)
+        };
+        Ok(same(first) && asked.all(same))
+    }
+
+    /// The octets of a message if it is the same as in this listing.
+    fn octets_of(&self, base: &[u8], stamp: &Stamp) -> Option<u64> {
+        let index = self.found.find(base)?;
+        let same = self.stamps[index] == *stamp && stamp.is_settled(self.found.moment);
+        same.then(|| self.sizes[index])
+    }
+
+    /// Does something with the file of a message, wherever it is now.
+    fn reach<T>(
+        &self,
+        dir: &Path,
+        index: usize,
+        act: impl Fn(&Path) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let base = self.found.base(index);
+        let missing = |result: &io::Result<T>| matches!(result, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let mut result = act(&self.found.path(dir, index));
+        for _ in 0..ATTEMPTS {
+            if !missing(&result) {
+                break;
+            }
+            let mut later = locked(&self.later);
+            // Others do not wait for the file, only for a look at the directories.
+            let fresh = match later.take() {
+                Some(found) if found.still_holds(dir)? => found,
+                _ => Found::read(dir)?,
+            };
+            let path = fresh.find(base).map(|there| fresh.path(dir, there));
+            *later = Some(fresh);
+            drop(later);
+            let Some(path) = path else {
+                break;
+            };
+            result = act(&path);
+        }
+        result
+    }
+
+    /// Bytes of memory, unique ids included.
+    fn weight(&self) -> usize {
+        const EACH: usize = size_of::<Stamp>() + size_of::<u64>() + size_of::<Box<str>>() + 16 + 1;
+        // The unique ids hold the names once more.
+        size_of::<Self>() + 2 * self.found.names.weight() + EACH * self.stamps.len()
+    }
+}
+
+fn open_places(dir: &Path) -> io::Result<[OwnedFd; 2]> {
+    let [new, cur] = PLACES.map(|place| open_dir(&dir.join(place)));
+    Ok([new?, cur?])
+}
+
+/// Whether the stamp is that of the file, and not what its name tells.
+fn is_asked(stamp: &Stamp) -> bool {
+    stamp.inode != 0
+}
+
+/// The stamp of a message; `None` when it is none, or none any more.
+fn stamp_of(dirs: &[OwnedFd; 2], found: &Found, index: usize) -> Option<Stamp> {
+    let dir = &dirs[usize::from(found.places[index])];
+    let name = found.names.file(index);
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    is_regular(&stat).then(|| Stamp::new(&stat))
+}
+
+/// Completes the octets from the file beside the messages and by reading.
+fn measure(
+    dir: &Path,
+    found: &Found,
+    stamps: &[Stamp],
+    mut octets: Vec<Option<u64>>,
+    load: bool,
+) -> Vec<u64> {
+    let wanted = Wanted {
+        dir,
+        names: &|index| found.base(index),
+        stamps,
+        moment: found.moment,
+    };
+    let mut counter = Counter::new();
+    wanted.fill(&mut octets, load, |index| {
+        let (file, _) = open_message(&found.path(dir, index), OFlags::NOFOLLOW)?;
+        counter.count(&file)
+    })
+}
+
+impl Messages for MailList {
+    fn count(&self) -> usize {
+        self.found.names.len()
+    }
+
+    fn sizes(&self) -> &Arc<[u64]> {
+        &self.sizes
+    }
+
+    fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    fn uid(&self, index: usize) -> Box<str> {
+        uid(self.found.base(index))
+    }
+
+    fn uids(&self) -> Arc<[Box<str>]> {
+        let make = || {
+            self.found
+                .names
+                .iter()
+                .map(|name| uid(base(name)))
+                .collect()
+        };
+        self.uids.get_or_init(make).clone()
+    }
+
+    fn path(&self, dir: &Path, index: usize) -> io::Result<PathBuf> {
+        self.reach(dir, index, |path| {
+            path.symlink_metadata().map(|_| path.to_owned())
+        })
+    }
+
+    fn open(&self, dir: &Path, index: usize) -> io::Result<Message> {
+        let (file, stamp) = self.reach(dir, index, |path| open_message(path, OFlags::NOFOLLOW))?;
+        let (known, octets) = (&self.stamps[index], self.sizes[index]);
+        let same = match Told::by(self.found.base(index)) {
+            Told::Octets(_, None) => is_plausible(octets, stamp.size),
+            Told::Octets(..) | Told::Size(_) => stamp.size == known.size,
+            Told::Nothing => stamp == *known,
+        };
+        Ok(Message {
+            octets: match same {
+                true => octets,
+                false => Counter::new().count(&file)?,
+            },
+            content: Content::File(file),
+        })
+    }
+
+    fn delete(&self, dir: &Path, index: usize) -> io::Result<()> {
+        match self.reach(dir, index, |path| std::fs::remove_file(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! The Maildir store beside others who deliver, read and rename.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{symlink, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use pop3d::backend::directory::dbox;
+use pop3d::backend::mailbox_error::MailboxError;
+use pop3d::backend::mailboxes::{Mailboxes, Octets};
+use pop3d::backend::maildir::maildir;
+use pop3d::backend::{Content, Maildrop, Message, Storage, StoreError};
+use pop3d::protocol::MsgNo;
+use tempfile::TempDir;
+
+fn no(n: u32) -> MsgNo {
+    MsgNo::new(n).unwrap()
+}
+
+fn read(message: Message) -> String {
+    let Content::File(mut file) = message.content else {
+        panic!("not a file");
+    };
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Writes a file whose time stamp is old enough for its octets to be kept.
+fn write(path: impl AsRef<Path>, content: &str) {
+    fs::write(&path, content).unwrap();
+    age(path.as_ref(), 100);
+}
+
+fn age(path: &Path, seconds: u64) {
+    let file = fs::File::options().append(true).open(path).unwrap();
+    let old = SystemTime::now() - Duration::from_secs(seconds);
+    file.set_modified(old).unwrap();
+}
+
+fn empty() -> (TempDir, PathBuf, Mailboxes) {
+    let dir = tempfile::tempdir().unwrap();
+    let boxes = maildir();
+    boxes.set_base("base", dir.path()).unwrap();
+    boxes.add("m").unwrap();
+    let m = dir.path().join("m");
+    (dir, m, boxes)
+}
+
+fn uids(session: &dyn Maildrop) -> Vec<String> {
+    session
+        .uids()
+        .unwrap()
+        .iter()
+        .map(|uid| uid.to_string())
+        .collect()
+}
+
+fn sizes(boxes: &Mailboxes) -> Vec<u64> {
+    boxes.lock("m").unwrap().sizes().unwrap().to_vec()
+}
+
+#[test]
+fn made_private_and_told_apart_from_directories() {
+    let (dir, m, boxes) = empty();
+    for place in ["", "tmp", "new", "cur"] {
+        let mode = fs::metadata(m.join(place)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{place}");
+    }
+    fs::create_dir(dir.path().join("plain")).unwrap();
+    assert_eq!(boxes.list().unwrap(), ["m"]);
+    assert!(boxes.exists("m").unwrap());
+    assert!(!boxes.exists("plain").unwrap());
+    let texts = [
+        (
+            boxes.lock_kept("plain").map(drop),
+            "\"plain\" is not a Maildir",
+        ),
+        (boxes.size("plain").map(drop), "\"plain\" is not a Maildir"),
+        (
+            boxes.add("m"),
+            "cannot add \"m\", mailbox already in existence",
+        ),
+        (boxes.stat("m").map(drop), "mailbox \"m\" is not locked"),
+    ];
+    for (result, want) in texts {
+        assert_eq!(result.unwrap_err().to_string(), want);
+    }
+    assert!(!dir.path().join("plain/.pop3d.lock").exists());
+    boxes.remove("m").unwrap();
+    assert!(!m.exists());
+}
+
+#[test]
+fn new_and_cur_in_order_of_arrival() {
+    let (_dir, m, boxes) = empty();
+    write(m.join("cur/3.c.h:2,S"), "three\n");
+    write(m.join("new/1.a.h"), "one\r\n");
+    write(m.join("cur/2.b.h,S=4,W=5:2,"), "two\n");
+    write(m.join("new/4.d.h,S=5"), "four\n");
+    write(m.join("new/.5.e.h"), "hidden");
+    write(m.join("tmp/0.x.h"), "coming");
+    fs::create_dir(m.join("new/9")).unwrap();
+    symlink("1.a.h", m.join("new/8")).unwrap();
+    assert!(Command::new("mkfifo")
+        .arg(m.join("new/7"))
+        .status()
+        .unwrap()
+        .success());
+    for _ in 0..3 {
+        let session = boxes.lock("m").unwrap();
+        assert_eq!(
+            uids(&*session),
+            ["1.a.h", "2.b.h,S=4,W=5", "3.c.h", "4.d.h,S=5"]
+        );
+        assert_eq!(&*session.uid(no(3)).unwrap(), "3.c.h");
+        assert_eq!(session.sizes().unwrap()[..], [5, 5, 7, 6]);
+        assert_eq!(session.octets().unwrap(), 23);
+        for (n, text) in (1..).zip(["one\r\n", "two\n", "three\n", "four\n"]) {
+            let message = session.get(no(n)).unwrap();
+            assert_eq!(message.octets, session.size(no(n)).unwrap());
+            assert_eq!(read(message), text);
+        }
+    }
+    assert!(m.join("new/1.a.h").exists());
+}
+
+#[test]
+fn renamed_by_others_under_way() {
+    let (_dir, m, boxes) = empty();
+    for name in ["1.a.h", "2.b.h", "3.c.h", "4.d.h"] {
+        write(m.join("new").join(name), name);
+    }
+    let session = boxes.lock("m").unwrap();
+    fs::rename(m.join("new/1.a.h"), m.join("cur/1.a.h:2,")).unwrap();
+    fs::rename(m.join("new/2.b.h"), m.join("cur/2.b.h:2,FRS")).unwrap();
+    fs::remove_file(m.join("new/3.c.h")).unwrap();
+    assert_eq!(read(session.get(no(1)).unwrap()), "1.a.h");
+    assert_eq!(read(session.get(no(2)).unwrap()), "2.b.h");
+    fs::rename(m.join("cur/2.b.h:2,FRS"), m.join("cur/2.b.h:2,S")).unwrap();
+    assert_eq!(read(session.get(no(2)).unwrap()), "2.b.h");
+    let gone = session.get(no(3)).unwrap_err();
+    assert_eq!(
+        gone.to_string(),
+        "couldn't read message 3 of \"m\": No such file or directory (os error 2)"
+    );
+    assert_eq!(read(session.get(no(4)).unwrap()), "4.d.h");
+    assert_eq!(boxes.path_of("m", 2).unwrap(), m.join("cur/2.b.h:2,S"));
+
+    fs::rename(m.join("cur/2.b.h:2,S"), m.join("cur/2.b.h:2,RS")).unwrap();
+    session.delete(&[no(2), no(3), no(4)]).unwrap();
+    assert_eq!(fs::read_dir(m.join("new")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(m.join("cur")).unwrap().count(), 1);
+    session.unlock();
+    let session = boxes.lock("m").unwrap();
+    assert_eq!(uids(&*session), ["1.a.h"]);
+}
+
+#[test]
+fn a_message_in_two_places_is_one() {
+    let (_dir, m, boxes) = empty();
+    write(m.join("new/1.a.h"), "same\n");
+    fs::hard_link(m.join("new/1.a.h"), m.join("cur/1.a.h:2,S")).unwrap();
+    let session = boxes.lock("m").unwrap();
+    assert_eq!(session.count(), 1);
+    assert_eq!(boxes.path_of("m", 1).unwrap(), m.join("cur/1.a.h:2,S"));
+}
+
+#[test]
+fn names_that_are_no_unique_ids() {
+    let (_dir, m, boxes) = empty();
+    let long = "9".repeat(200);
+    write(m.join("new").join(&long), "long\n");
+    write(m.join("new/1 a"), "blank\n");
+    let latin = std::ffi::OsStr::from_bytes(b"2.\xe9.h");
+    write(m.join("new").join(latin), "latin\n");
+    let session = boxes.lock("m").unwrap();
+    let all = uids(&*session);
+    assert_eq!(all.len(), 3);
+    for (n, uid) in (1..).zip(&all) {
+        assert_eq!(uid.len(), 32, "{uid}");
+        assert_eq!(*session.uid(no(n)).unwrap(), **uid);
+    }
+    assert_eq!(read(session.get(no(2)).unwrap()), "latin\n");
+    session.unlock();
+    // The same after a restart, and with flags.
+    fs::rename(m.join("new/1 a"), m.join("cur/1 a:2,S")).unwrap();
+    let again = maildir();
+    again.set_base("base", m.parent().unwrap()).unwrap();
+    assert_eq!(uids(&*again.lock("m").unwrap()), all);
+}
+
+#[test]
+fn counted_once_and_again_after_a_change() {
+    let (dir, m, boxes) = empty();
+    write(m.join("new/1.a.h"), "a\nb\n");
+    write(m.join("new/2.b.h,S=2"), "c\n");
+    assert_eq!(sizes(&boxes), [6, 3]);
+    let kept = fs::read_to_string(m.join(".pop3d.octets")).unwrap();
+    assert_eq!(kept.lines().filter(|line| !line.is_empty()).count(), 2);
+
+    // A new process takes what is kept, and adds nothing to it.
+    let fresh = || {
+        let boxes = maildir();
+        boxes.set_base("base", dir.path()).unwrap();
+        boxes
+    };
+    assert_eq!(sizes(&fresh()), [6, 3]);
+    assert_eq!(fs::read_to_string(m.join(".pop3d.octets")).unwrap(), kept);
+
+    // In place, the same size: another time stamp.
+    fs::write(m.join("new/1.a.h"), "a\r\n\n").unwrap();
+    age(&m.join("new/1.a.h"), 50);
+    assert_eq!(sizes(&boxes), [5, 3]);
+    assert_eq!(sizes(&fresh()), [5, 3]);
+    // Flags do not matter; arrivals are counted, the rest is known.
+    fs::rename(m.join("new/1.a.h"), m.join("cur/1.a.h:2,S")).unwrap();
+    write(m.join("new/3.c.h"), "");
+    assert_eq!(sizes(&boxes), [5, 3, 0]);
+    // Damage is no harm.
+    fs::write(m.join(".pop3d.octets"), "rubbish\n\u{0}").unwrap();
+    assert_eq!(sizes(&fresh()), [5, 3, 0]);
+    assert_eq!(sizes(&fresh()), [5, 3, 0]);
+    fs::remove_file(m.join(".pop3d.octets")).unwrap();
+    fs::create_dir(m.join(".pop3d.octets")).unwrap();
+    assert_eq!(sizes(&fresh()), [5, 3, 0]);
+}
+
+#[test]
+fn never_more_announced_than_sent() {
+    let (_dir, m, boxes) = empty();
+    // Names that lie, and files that change after the lock.
+    write(m.join("cur/1.a.h,S=4,W=5:2,"), "a\nb\nc\n");
+    write(m.join("cur/2.b.h,W=900:2,"), "b\n");
+    write(m.join("cur/3.c.h,S=2,W=900:2,"), "c\n");
+    write(m.join("cur/4.d.h:2,"), "d\nd\n");
+    let session = boxes.lock("m").unwrap();
+    assert_eq!(session.sizes().unwrap()[..], [5, 900, 3, 6]);
+    write(m.join("cur/4.d.h:2,"), "d\n");
+    for (n, want) in [(1, 9), (2, 3), (3, 3), (4, 3)] {
+        assert_eq!(session.get(no(n)).unwrap().octets, want, "message {n}");
+    }
+}
+
+#[test]
+fn arrivals_and_departures_are_noticed() {
+    let (_dir, m, boxes) = empty();
+    for n in 0..50 {
+        write(m.join(format!("new/{n:02}.a.h,S=2,W=3")), "x\n");
+        assert_eq!(sizes(&boxes).len(), n + 1);
+        assert_eq!(sizes(&boxes).len(), n + 1);
+    }
+    for n in 0..50 {
+        let session = boxes.lock("m").unwrap();
+        assert_eq!(session.count(), 50 - n);
+        session.delete(&[no(1)]).unwrap();
+        session.unlock();
+    }
+    assert!(sizes(&boxes).is_empty());
+}
+
+#[test]
+fn beside_a_delivery_agent_and_a_reader() {
+    let (_dir, m, boxes) = empty();
+    const MESSAGES: usize = 300;
+    std::thread::scope(|scope| {
+        let agents = scope.spawn(|| {
+            for n in 0..MESSAGES {
+                let (tmp, new) = (
+                    m.join(format!("tmp/{n:03}")),
+                    m.join(format!("new/{n:03}.h")),
+                );
+                fs::write(&tmp, "mail\n").unwrap();
+                fs::rename(&tmp, &new).unwrap();
+                if n >= 5 {
+                    let old = format!("{:03}.h", n - 5);
+                    let (new, cur) = (m.join("new").join(&old), m.join(format!("cur/{old}:2,S")));
+                    fs::rename(new, cur).unwrap();
+                }
+            }
+        });
+        let mut seen = 0;
+        while !agents.is_finished() {
+            let session = boxes.lock("m").unwrap();
+            // No message is ever missed, shown twice or out of reach.
+            assert!(session.count() >= seen);
+            seen = session.count();
+            let want: Vec<String> = (0..seen).map(|n| format!("{n:03}.h")).collect();
+            assert_eq!(uids(&*session), want);
+            for number in [1.min(seen), seen / 2, seen]
+                .into_iter()
+                .filter_map(MsgNo::new)
+            {
+                assert_eq!(read(session.get(number).unwrap()), "mail\n");
+            }
+        }
+        agents.join().unwrap();
+    });
+    assert_eq!(sizes(&boxes), [6; MESSAGES]);
+}
+
+#[test]
+fn a_dbox_counts_octets_when_asked_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let boxes = dbox();
+    assert_eq!(boxes.octets(), Octets::File);
+    boxes.set_base("base", dir.path()).unwrap();
+    boxes.add("m").unwrap();
+    let m = dir.path().join("m");
+    write(m.join("a"), "a\nb\n");
+    write(m.join("b"), "b");
+    assert_eq!(sizes(&boxes), [4, 1]);
+    boxes.set_octets(Octets::Wire);
+    for _ in 0..3 {
+        let session = boxes.lock("m").unwrap();
+        assert_eq!(session.sizes().unwrap()[..], [6, 3]);
+        assert_eq!(session.octets().unwrap(), 9);
+        assert_eq!(session.get(no(1)).unwrap().octets, 6);
+    }
+    let kept = fs::read_to_string(m.join(".pop3d.octets")).unwrap();
+    assert_eq!(kept.lines().filter(|line| !line.is_empty()).count(), 2);
+    let session = boxes.lock("m").unwrap();
+    write(m.join("a"), "a\n");
+    assert_eq!(session.get(no(1)).unwrap().octets, 3);
+    session.unlock();
+    assert_eq!(sizes(&boxes), [3, 3]);
+    boxes.set_octets(Octets::File);
+    assert_eq!(sizes(&boxes), [2, 1]);
+}
+
+#[test]
+fn a_maildir_that_is_half_there() {
+    let (_dir, m, boxes) = empty();
+    write(m.join("new/1"), "x\n");
+    fs::remove_dir(m.join("cur")).unwrap();
+    let error = boxes.lock("m").map(drop).unwrap_err();
+    assert!(matches!(&error, StoreError::Missing(text) if text == "\"m\" is not a Maildir"));
+    let error = boxes.lock_kept("m").unwrap_err();
+    assert!(matches!(error, MailboxError::Unusable { .. }));
+}
