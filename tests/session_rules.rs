@@ -77,6 +77,26 @@ fn replies_of_a_wrong_kind_are_failures() {
 }
 
 #[test]
+fn totals_need_the_size_of_each_marked_message() {
+    let unreadable = "-ERR [SYS/TEMP] the maildrop could not be read\r\n";
+    let table = [
+        (vec![], unreadable),
+        (vec![9], unreadable),
+        (vec![9, 9], "+OK 1 21\r\n"),
+        (vec![9, 9, 9], unreadable),
+        // A storage's total need not be the sum of its sizes.
+        (vec![40, u64::MAX], "+OK 1 0\r\n"),
+    ];
+    for (sizes, want) in table {
+        let mut play = play(mailbox(), MARKED);
+        play.session.handle_input(b"STAT\n");
+        assert!(play.session.poll_request().is_some());
+        play.session.handle_reply(Reply::Sizes(sizes.into()));
+        assert_eq!(String::from_utf8_lossy(play.session.output()), want);
+    }
+}
+
+#[test]
 fn failed_logins_slow_down_and_end() {
     let mut play = Play::new(mailbox(), Limits::default());
     let attempt = "USER mrose\r\nPASS wrong\r\n".repeat(7);
