@@ -42,6 +42,8 @@ pub fn register(world: &Rc<World>) {
         server
     });
     let interp = &world.interp;
+    // A namespace that exists cannot refuse this.
+    let _ = interp::eval(interp, "namespace eval ::pop3d {namespace export new}");
     let version = Value::text(env!("CARGO_PKG_VERSION"));
     interp::set_var(interp, "::pop3d::version", &version);
     // A script may have chosen a name before the package came.
