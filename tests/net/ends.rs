@@ -1,0 +1,198 @@
+//! Every way in which a session can end: the lock is released once.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+
+use socket2::SockRef;
+
+use crate::support::*;
+use pop3d::net::End;
+
+/// A dialog, in the order of which clients drop out at every point.
+const STEPS: [&str; 9] = [
+    "USER uN",
+    "PASS secret",
+    "STAT",
+    "LIST",
+    "RETR 1",
+    "TOP 2 1",
+    "DELE 1",
+    "UIDL",
+    "QUIT",
+];
+
+/// How a client goes.
+#[derive(Clone, Copy, Debug)]
+enum Exit {
+    /// It closes after it has read all replies.
+    Close,
+    /// It closes without reading the last.
+    Unread,
+    /// It resets the connection.
+    Reset,
+    /// It sends half a command and closes.
+    Half,
+}
+
+fn play(bench: &Bench, number: usize, steps: usize, exit: Exit) {
+    let mut client = bench.connect();
+    for (i, step) in STEPS[..steps].iter().enumerate() {
+        let command = step.replace('N', &number.to_string());
+        client.send(&format!("{command}\r\n"));
+        if i + 1 < steps || matches!(exit, Exit::Close) {
+            let first = client.line();
+            assert!(first.starts_with("+OK"), "{command}: {first}");
+            if matches!(command.as_str(), "LIST" | "UIDL" | "RETR 1" | "TOP 2 1") {
+                while client.line() != ".\r\n" {}
+            }
+        }
+    }
+    match exit {
+        Exit::Reset => {
+            let socket = SockRef::from(client.reader.get_ref());
+            socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        }
+        Exit::Half => client.send("RETR "),
+        Exit::Close | Exit::Unread => {}
+    }
+}
+
+#[test]
+fn two_hundred_clients_drop_at_every_point() {
+    let big = "x: y\n\n".to_string() + &"0123456789\n".repeat(30_000);
+    let store = Same::of(&[&big, &big]);
+    let bench = Bench::direct(&store, limits());
+    let exits = [Exit::Close, Exit::Unread, Exit::Reset, Exit::Half];
+    thread::scope(|scope| {
+        for number in 0..200 {
+            let bench = &bench;
+            let steps = number % (STEPS.len() + 1);
+            scope.spawn(move || play(bench, number, steps, exits[number / 10 % 4]));
+        }
+    });
+    bench.assert_clean(&store.ledger);
+    eventually("each end is told once", || {
+        bench.heard.closed.load(SeqCst) == 200
+    });
+    assert_eq!(bench.heard.ended.lock().unwrap().len(), 200);
+    assert!(store.ledger.locks.load(SeqCst) >= 150);
+    // Only those that came as far as QUIT deleted.
+    let deleted = store.ledger.deleted.lock().unwrap();
+    assert!(deleted.iter().all(|(_, n)| *n == 1));
+    assert!(deleted.len() <= 20, "{deleted:?}");
+}
+
+/// QUIT has come: the client's going does not stop the deletion.
+#[test]
+fn quit_is_carried_out_without_the_client() {
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, limits());
+    let mut client = bench.connect();
+    client.login("u1");
+    client.expect("DELE 1", "+OK message 1 deleted");
+    store.ledger.gate.shut();
+    client.send("QUIT\r\n");
+    eventually("it deletes", || store.ledger.gate.waiting.load(SeqCst) == 1);
+    let socket = SockRef::from(client.reader.get_ref());
+    socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(client);
+    store.ledger.gate.open();
+    bench.assert_clean(&store.ledger);
+    assert_eq!(store.ledger.deleted.lock().unwrap().len(), 1);
+}
+
+/// A reset during a request frees the mailbox when the call under way returns.
+#[test]
+fn a_reset_ends_a_request() {
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, limits());
+    let mut client = bench.connect();
+    client.login("u1");
+    store.ledger.gate.shut();
+    client.send("RETR 1\r\n");
+    eventually("it reads", || store.ledger.gate.waiting.load(SeqCst) == 1);
+    let socket = SockRef::from(client.reader.get_ref());
+    socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(client);
+    eventually("gone", || bench.server.connection_count() == 0);
+    assert!(matches!(bench.heard.the_end(), End::Broken(_)));
+    store.ledger.gate.open();
+    bench.assert_clean(&store.ledger);
+}
+
+#[test]
+fn kill_ends_all_and_deletes_nothing() {
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, limits());
+    let mut clients: Vec<_> = (0..50).map(|_| bench.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate().take(40) {
+        client.login(&format!("u{number}"));
+        client.expect("DELE 1", "+OK message 1 deleted");
+    }
+    assert!(bench.server.kill().is_empty());
+    // Not eventually: when it returns.
+    assert!(store.ledger.locked.lock().unwrap().is_empty());
+    assert_eq!(store.ledger.locks.load(SeqCst), 40);
+    assert_eq!(store.ledger.unlocks.load(SeqCst), 40);
+    assert_eq!(bench.server.connections(), []);
+    for client in &mut clients {
+        client.assert_ended();
+    }
+    assert!(store.ledger.deleted.lock().unwrap().is_empty());
+    let ended = bench.heard.ended.lock().unwrap();
+    assert_eq!(ended.len(), 50);
+    assert!(ended.values().all(|(end, _)| *end == End::Killed));
+    assert_eq!(bench.heard.closed.load(SeqCst), 0);
+}
+
+/// Requests are under way in a store: kill waits for them, and they release.
+#[test]
+fn kill_during_requests() {
+    for command in ["PASS secret", "RETR 1"] {
+        let store = Same::of(&["m"]);
+        let bench = Bench::direct(&store, limits());
+        let mut clients: Vec<_> = (0..8).map(|_| bench.connect()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.ask(&format!("USER u{number}"));
+            if command != "PASS secret" {
+                client.expect("PASS secret", "+OK congratulations");
+            }
+        }
+        store.ledger.gate.shut();
+        for client in &mut clients {
+            client.send(&format!("{command}\r\n"));
+        }
+        eventually("all are in the store", || {
+            store.ledger.gate.waiting.load(SeqCst) == 8
+        });
+        thread::scope(|scope| {
+            let killer = scope.spawn(|| bench.server.kill().len());
+            eventually("the list is empty", || bench.server.connection_count() == 0);
+            store.ledger.gate.open();
+            assert_eq!(killer.join().unwrap(), 0);
+        });
+        assert!(store.ledger.locked.lock().unwrap().is_empty(), "{command}");
+        assert_eq!(store.ledger.locks.load(SeqCst), 8, "{command}");
+        assert_eq!(store.ledger.unlocks.load(SeqCst), 8, "{command}");
+        for client in &mut clients {
+            client.assert_ended();
+        }
+    }
+}
+
+/// A file that cannot be read any more ends the session without the final dot.
+#[test]
+fn an_unreadable_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Same::of(&["m"]);
+    // Opening a directory works, reading it does not.
+    store.messages.push(Mail::InFile(dir.path().into()));
+    let bench = Bench::direct(&store, limits());
+    let mut client = bench.connect();
+    client.login("u1");
+    client.ask("RETR 2");
+    assert_eq!(client.rest(), "");
+    bench.assert_clean(&store.ledger);
+    let told = bench.heard.all.lock().unwrap();
+    assert!(told.contains("ReadFailed"), "{told}");
+}

@@ -1,0 +1,138 @@
+//! The listening socket.
+
+use std::io::ErrorKind;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::Ordering::SeqCst;
+
+use crate::load::{descriptors_limited_to, in_child};
+use crate::support::*;
+
+/// The port is free when `close_listener` returns, and can be taken again at once,
+/// by this server or another, while connections live on.
+#[test]
+fn the_port_is_free_when_it_returns() {
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, limits());
+    let mut client = bench.connect();
+    client.login("u1");
+    for _ in 0..50 {
+        bench.server.close_listener();
+        assert!(TcpStream::connect(("127.0.0.1", bench.port)).is_err());
+        drop(TcpListener::bind(("127.0.0.1", bench.port)).unwrap());
+        let again = bench.server.listen(Some("127.0.0.1"), bench.port);
+        assert_eq!(again.unwrap(), bench.port);
+        bench.connect();
+    }
+    client.expect("STAT", "+OK 1 1");
+    bench.server.close_listener();
+    bench.server.close_listener();
+    client.expect("QUIT", "+OK h.example S shutting down");
+}
+
+#[test]
+fn a_port_in_use() {
+    let store = Same::of(&["m"]);
+    let (one, two) = (
+        Bench::direct(&store, limits()),
+        Bench::direct(&store, limits()),
+    );
+    for address in [Some("127.0.0.1"), Some("localhost"), None] {
+        let error = two.server.listen(address, one.port).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse, "{address:?}");
+    }
+    let error = two.server.listen(Some("192.0.2.1"), 0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
+    one.connect();
+}
+
+/// Without an address both protocols are served, and IPv4 clients look like such.
+#[test]
+fn dual_stack() {
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, limits());
+    let port = bench.server.listen(None, 0).unwrap();
+    for address in ["127.0.0.1", "::1"] {
+        let Ok(stream) = TcpStream::connect((address, port)) else {
+            assert_eq!(address, "::1", "IPv4 is always there");
+            continue;
+        };
+        let mut client = Client::of(stream);
+        assert!(client.line().starts_with("+OK"));
+        let id = *bench.server.connections().last().unwrap();
+        let state = bench.server.connection(id).unwrap();
+        assert_eq!(state.peer, client.reader.get_ref().local_addr().unwrap());
+    }
+}
+
+/// Descriptors below 1,024 are for those who wait with `select`.
+#[test]
+fn sockets_are_on_high_descriptors() {
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, limits());
+    let clients: Vec<_> = (0..20).map(|_| bench.connect()).collect();
+    let low = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let number: i32 = entry.file_name().to_str()?.parse().ok()?;
+            (number >= 1024).then_some(number)
+        });
+    assert!(low.count() >= clients.len());
+    assert!(clients
+        .iter()
+        .all(|c| c.reader.get_ref().as_raw_fd() < 1024));
+}
+
+/// Time stamps of greetings are unique and of the form that APOP needs.
+#[test]
+fn time_stamps() {
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, limits());
+    let mut seen = std::collections::HashSet::new();
+    let tail = format!("_serv_{}@h.example>", std::process::id());
+    for _ in 0..1000 {
+        let stamp = bench.server.time_stamp();
+        let digits = stamp
+            .strip_prefix('<')
+            .unwrap()
+            .strip_suffix(&tail)
+            .unwrap();
+        assert!(digits.bytes().all(|b| b.is_ascii_digit()), "{stamp}");
+        assert!(seen.insert(stamp));
+    }
+}
+
+/// Without descriptors the listener waits, neither spins nor gives up.
+#[test]
+fn no_descriptors_left() {
+    in_child("listener::no_descriptors_left_inner");
+}
+
+#[test]
+#[ignore = "changes the limits of its process: run by no_descriptors_left"]
+fn no_descriptors_left_inner() {
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, limits());
+    bench.connect();
+    descriptors_limited_to(64);
+    let mut clients = Vec::new();
+    // Client and server share the limit; the kernel's queue takes more clients
+    // than the server can.
+    while let Ok(stream) = TcpStream::connect(("127.0.0.1", bench.port)) {
+        clients.push(Client::of(stream));
+    }
+    eventually("it fails", || bench.heard.accept_failures.load(SeqCst) > 0);
+    let failures = bench.heard.accept_failures.load(SeqCst);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let more = bench.heard.accept_failures.load(SeqCst) - failures;
+    assert!(more < 50, "{more} attempts in half a second");
+    // Those that go make room for those that wait.
+    let late = clients.split_off(clients.len() - 4);
+    drop(clients);
+    for mut client in late {
+        assert!(client.line().starts_with("+OK"));
+        client.login("u1");
+        client.expect("QUIT", "+OK h.example S shutting down");
+    }
+}

@@ -1,0 +1,389 @@
+//! Stores that are scripts: a plain thread serves the queue as an interpreter does.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{channel, Receiver};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use pop3d::backend::access::Way;
+use pop3d::backend::hold::Lock;
+use pop3d::backend::script::{Job, JobQueue, Outcome, UnlockNow, Work};
+use pop3d::backend::{Account, Content, Message, Storage, Users};
+use pop3d::protocol::{Failure, Refusal, Reply, Secret};
+
+use crate::support::*;
+
+const MAIL: &[u8] = b"s: t\n\nbody\n";
+
+/// What the "script" has done.
+#[derive(Default)]
+struct Script {
+    locked: Mutex<HashSet<String>>,
+    locks: AtomicUsize,
+    unlocks: AtomicUsize,
+    deleted: AtomicUsize,
+    jobs: Mutex<Vec<String>>,
+    gate: Gate,
+}
+
+impl Script {
+    fn lock(&self, mailbox: &str) -> bool {
+        let fresh = self.locked.lock().unwrap().insert(mailbox.into());
+        self.locks.fetch_add(usize::from(fresh), SeqCst);
+        fresh
+    }
+
+    fn unlock(&self, mailbox: &str) {
+        assert!(
+            self.locked.lock().unwrap().remove(mailbox),
+            "not locked: {mailbox}"
+        );
+        self.unlocks.fetch_add(1, SeqCst);
+    }
+
+    fn open(&self, mailbox: &str) -> Outcome {
+        Outcome::Reply(match self.lock(mailbox) {
+            true => Reply::Opened {
+                storage: mailbox.into(),
+                count: 2,
+                octets: 2 * MAIL.len() as u64,
+            },
+            false => Reply::Refused(Refusal::InUse),
+        })
+    }
+
+    /// Runs one job, as the interpreter's thread does.
+    fn run(&self, mut job: Job) {
+        let work = format!("{:?}", job.work);
+        let name = work.split([' ', '(']).next().unwrap().to_string();
+        self.jobs.lock().unwrap().push(name);
+        self.gate.pass();
+        let size = MAIL.len() as u64;
+        let outcome = match &mut job.work {
+            Work::Login { user, proof } => match EachUser.lookup(user) {
+                Some(Account { password, storage }) if proof.matches(&password) => {
+                    self.open(&storage)
+                }
+                _ => Outcome::Reply(Reply::Refused(Refusal::Credentials)),
+            },
+            Work::Lookup { user } => Outcome::Account(EachUser.lookup(user)),
+            Work::Open { mailbox } => self.open(mailbox),
+            Work::Sizes { count, .. } => {
+                Outcome::Reply(Reply::Sizes((0..*count).map(|_| size).collect()))
+            }
+            Work::SizesOf { numbers, .. } => {
+                Outcome::Reply(Reply::Sizes(numbers.iter().map(|_| size).collect()))
+            }
+            Work::Uid { number, .. } => {
+                Outcome::Reply(Reply::Uids([format!("s{number}").into()].into()))
+            }
+            Work::Uids { count, .. } => Outcome::Reply(Reply::Uids(
+                (1..=*count).map(|n| format!("s{n}").into()).collect(),
+            )),
+            Work::Fetch { .. } => Outcome::Message(Message {
+                octets: size,
+                content: Content::Data(MAIL.into()),
+            }),
+            Work::Update { delete, .. } => {
+                self.deleted.fetch_add(delete.len(), SeqCst);
+                if let Some(lock) = job.take_lock() {
+                    self.unlock(&lock.mailbox);
+                }
+                Outcome::Reply(Reply::Updated)
+            }
+            Work::Release(lock) => {
+                self.unlock(&lock.mailbox);
+                Outcome::Reply(Reply::Updated)
+            }
+        };
+        if let Err(UnlockNow(lock)) = job.answer(outcome) {
+            self.unlock(&lock.mailbox);
+        }
+    }
+}
+
+/// A queue and the thread that serves it.
+struct Interpreter {
+    script: Arc<Script>,
+    jobs: Arc<JobQueue>,
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Interpreter {
+    fn start() -> Self {
+        let (wake, woken) = channel();
+        let wake = Mutex::new(wake);
+        let jobs = Arc::new(JobQueue::new(move || {
+            // Fails when the interpreter has ended.
+            let _ = wake.lock().unwrap().send(());
+        }));
+        let (script, ends) = (
+            Arc::new(Script::default()),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let thread = {
+            let (script, jobs, ends) = (script.clone(), jobs.clone(), ends.clone());
+            thread::spawn(move || serve(&script, &jobs, &ends, &woken))
+        };
+        Self {
+            script,
+            jobs,
+            ends,
+            thread: Some(thread),
+        }
+    }
+
+    fn bench(&self) -> Bench {
+        Bench::with(Way::Script, Way::Script, limits(), self.jobs.clone())
+    }
+
+    fn assert_clean(&self, bench: &Bench) {
+        eventually("all are gone", || bench.server.connection_count() == 0);
+        eventually("all is unlocked", || {
+            self.script.locked.lock().unwrap().is_empty()
+        });
+        let locks = self.script.locks.load(SeqCst);
+        assert_eq!(locks, self.script.unlocks.load(SeqCst));
+    }
+}
+
+fn serve(script: &Script, jobs: &JobQueue, ends: &AtomicBool, woken: &Receiver<()>) {
+    while !ends.load(SeqCst) {
+        while let Some(job) = jobs.pop() {
+            script.run(job);
+        }
+        // An error: the queue has gone.
+        let _ = woken.recv_timeout(std::time::Duration::from_millis(20));
+    }
+}
+
+impl Drop for Interpreter {
+    fn drop(&mut self) {
+        self.ends.store(true, SeqCst);
+        self.script.gate.open();
+        let joined = self.thread.take().unwrap().join();
+        assert!(joined.is_ok() || thread::panicking());
+    }
+}
+
+#[test]
+fn one_job_for_a_command() {
+    let tcl = Interpreter::start();
+    let bench = tcl.bench();
+    let mut client = bench.connect();
+    client.login("u1");
+    client.expect("STAT", "+OK 2 22");
+    client.send("LIST\r\nUIDL 2\r\nRETR 1\r\nDELE 1\r\nQUIT\r\n");
+    let want = "+OK 2 messages\r\n1 11\r\n2 11\r\n.\r\n\
+                +OK 2 s2\r\n\
+                +OK 11 octets\r\ns: t\r\n\r\nbody\r\n.\r\n\
+                +OK message 1 deleted\r\n\
+                +OK h.example S shutting down\r\n";
+    assert_eq!(client.rest(), want);
+    let jobs = tcl.script.jobs.lock().unwrap().join(" ");
+    assert_eq!(jobs, "Login Sizes Uid Fetch Update");
+    assert_eq!(tcl.script.deleted.load(SeqCst), 1);
+    tcl.assert_clean(&bench);
+}
+
+/// Users direct and storage by script, and the other way round.
+#[test]
+fn mixed_ways() {
+    let tcl = Interpreter::start();
+    let store = Same::of(&["m"]);
+    let bench = tcl.bench();
+    bench
+        .access
+        .set_users(Way::Direct(Arc::new(EachUser) as Arc<dyn Users>));
+    let mut client = bench.connect();
+    client.login("u1");
+    client.expect("STAT", "+OK 2 22");
+    client.expect("QUIT", "+OK h.example S shutting down");
+    bench.access.set_users(Way::Script);
+    bench
+        .access
+        .set_storage(Way::Direct(Arc::new(store.clone()) as Arc<dyn Storage>));
+    let mut client = bench.connect();
+    client.login("u1");
+    client.expect("STAT", "+OK 1 1");
+    client.expect("QUIT", "+OK h.example S shutting down");
+    let jobs = tcl.script.jobs.lock().unwrap().join(" ");
+    assert_eq!(jobs, "Open Update Lookup");
+    bench.assert_clean(&store.ledger);
+    tcl.assert_clean(&bench);
+}
+
+/// The storage's command is wrapped while a session has its mailbox: the session's
+/// next requests, its unlock among them, go to the wrapper.
+#[test]
+fn a_direct_storage_becomes_a_script() {
+    for quit in [true, false] {
+        let tcl = Interpreter::start();
+        let store = Same::of(&["m", "n"]);
+        let bench = tcl.bench();
+        bench
+            .access
+            .set_storage(Way::Direct(Arc::new(store.clone()) as Arc<dyn Storage>));
+        let mut client = bench.connect();
+        client.login("u1");
+        bench.access.set_storage(Way::Script);
+        // What the wrapped store would do.
+        assert!(tcl.script.lock("m1"));
+        client.expect("LIST 1", "+OK 1 11");
+        if quit {
+            client.expect("QUIT", "+OK h.example S shutting down");
+        }
+        drop(client);
+        tcl.assert_clean(&bench);
+        bench.assert_clean(&store.ledger);
+        assert_eq!(tcl.script.unlocks.load(SeqCst), 1);
+    }
+}
+
+#[test]
+fn clients_drop_while_the_interpreter_is_busy() {
+    let tcl = Interpreter::start();
+    let bench = tcl.bench();
+    let mut clients: Vec<_> = (0..40).map(|_| bench.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.ask(&format!("USER u{number}"));
+        if number % 2 == 0 {
+            client.expect("PASS secret", "+OK congratulations");
+        }
+    }
+    tcl.script.gate.shut();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(["RETR 1\r\n", "PASS secret\r\n"][number % 2]);
+        if number % 4 < 2 {
+            let socket = socket2::SockRef::from(client.reader.get_ref());
+            socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        }
+    }
+    eventually("a job runs", || tcl.script.gate.waiting.load(SeqCst) == 1);
+    drop(clients);
+    eventually("resets are noticed", || {
+        bench.server.connection_count() == 20
+    });
+    tcl.script.gate.open();
+    tcl.assert_clean(&bench);
+    eventually("each end is told", || bench.heard.closed.load(SeqCst) == 40);
+}
+
+/// The interpreter goes away: whoever waits gets a temporary failure, later
+/// requests too, and sessions can still QUIT.
+#[test]
+fn the_queue_is_closed() {
+    let tcl = Interpreter::start();
+    let bench = tcl.bench();
+    let (mut one, mut two) = (bench.connect(), bench.connect());
+    one.login("u1");
+    two.ask("USER u2");
+    tcl.script.gate.shut();
+    one.send("RETR 1\r\n");
+    eventually("a job runs", || tcl.script.gate.waiting.load(SeqCst) == 1);
+    two.send("PASS secret\r\n");
+    eventually("a job waits", || tcl.jobs.len() == 1);
+    tcl.jobs.close();
+    assert!(two.line().starts_with("-ERR [SYS/TEMP]"));
+    let refused = two.ask("USER u3");
+    assert!(refused.starts_with("+OK"), "{refused}");
+    assert!(two.ask("PASS secret").starts_with("-ERR [SYS/TEMP]"));
+    tcl.script.gate.open();
+    assert_eq!(one.line(), "+OK 11 octets\r\n");
+    while one.line() != ".\r\n" {}
+    assert!(one.ask("STAT").starts_with("+OK"));
+    assert!(one.ask("RETR 2").starts_with("-ERR [SYS/TEMP]"));
+    assert!(one.ask("QUIT").starts_with("-ERR [SYS/TEMP]"));
+    one.assert_ended();
+}
+
+/// `destroy` inside of a callback: the job that is being run learns of it.
+#[test]
+fn killed_inside_a_job() {
+    let tcl = Interpreter::start();
+    // No thread: this one is the interpreter's.
+    let jobs = Arc::new(JobQueue::new(|| ()));
+    for command in ["PASS secret", "RETR 1", "QUIT"] {
+        let bench = Bench::with(Way::Script, Way::Script, limits(), jobs.clone());
+        let (mut one, mut two) = (bench.connect(), bench.connect());
+        let script = &tcl.script;
+        let next = |what: &str| {
+            eventually(what, || !jobs.is_empty());
+            jobs.pop().unwrap()
+        };
+        for (client, user) in [(&mut one, "u1"), (&mut two, "u2")] {
+            client.ask(&format!("USER {user}"));
+            if command != "PASS secret" {
+                client.send("PASS secret\r\n");
+                script.run(next("login"));
+                assert_eq!(client.line(), "+OK congratulations\r\n");
+            }
+        }
+        for client in [&mut one, &mut two] {
+            client.send(&format!("{command}\r\n"));
+        }
+        eventually("both wait", || jobs.len() == 2);
+        let running = next("the first");
+        let lock_by = |owed: Vec<Lock>| owed.iter().for_each(|l| script.unlock(&l.mailbox));
+        lock_by(bench.server.kill());
+        assert!(jobs.is_empty());
+        script.run(running);
+        assert!(script.locked.lock().unwrap().is_empty(), "{command}");
+        assert_eq!(
+            script.locks.load(SeqCst),
+            script.unlocks.load(SeqCst),
+            "{command}"
+        );
+        one.assert_ended();
+        two.assert_ended();
+    }
+}
+
+/// Wrong kinds of answers are failures, not more.
+#[test]
+fn answers_that_do_not_fit() {
+    let jobs = Arc::new(JobQueue::new(|| ()));
+    let bench = Bench::with(Way::Script, Way::Script, limits(), jobs.clone());
+    let mut client = bench.connect();
+    client.ask("USER u1");
+    client.send("PASS secret\r\n");
+    let next = || {
+        eventually("a job", || !jobs.is_empty());
+        jobs.pop().unwrap()
+    };
+    let opened = Reply::Opened {
+        storage: "m1".into(),
+        count: 2,
+        octets: 9,
+    };
+    next().answer(Outcome::Reply(opened)).unwrap();
+    assert_eq!(client.line(), "+OK congratulations\r\n");
+    let wrong = || {
+        [
+            Outcome::Account(Some(Account {
+                password: Secret::new(*b"x"),
+                storage: "m".into(),
+            })),
+            Outcome::Reply(Reply::Sizes([1].into())),
+            Outcome::Reply(Reply::Updated),
+            Outcome::Reply(Reply::Failed(Failure::Temporary)),
+        ]
+    };
+    for command in ["LIST", "UIDL", "RETR 1"] {
+        for answer in wrong() {
+            client.send(&format!("{command}\r\n"));
+            next().answer(answer).unwrap();
+            let reply = client.line();
+            assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{command}: {reply}");
+        }
+        // Dropped without an answer: the callback panicked.
+        client.send(&format!("{command}\r\n"));
+        drop(next());
+        assert!(client.line().starts_with("-ERR [SYS/TEMP]"), "{command}");
+    }
+    drop(client);
+    eventually("gone", || bench.server.connection_count() == 0);
+    assert!(matches!(next().work, Work::Release(_)));
+}
