@@ -5,6 +5,7 @@
 //! `procfs` reads what the servers cost, `bench` runs the whole table.
 
 pub mod args;
+pub mod bench;
 pub mod client;
 pub mod corpus;
 pub mod histogram;

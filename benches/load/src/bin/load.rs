@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pop3d_load::args::Args;
-use pop3d_load::client::{self, Outcome, Plan, Workload};
+use pop3d_load::client::{self, Outcome, Plan, Verify, Workload};
 use pop3d_load::mailbox::{self, Kind, Manifest};
 
 const OPTIONS: [&str; 13] = [
@@ -41,11 +41,7 @@ fn plan(args: &Args) -> Result<Plan, String> {
         workload: Workload::named(args.text("workload").unwrap_or("logins"))?,
         kind,
         manifest,
-        exact: match args.text("verify").unwrap_or("exact") {
-            "exact" => true,
-            "framing" => false,
-            other => return Err(format!("--verify {other}: exact or framing")),
-        },
+        verify: Verify::named(args.text("verify").unwrap_or("exact"))?,
         port: args.value("port", 0)?,
         connections: args.value("connections", 1)?,
         threads: args.value("threads", 1)?,

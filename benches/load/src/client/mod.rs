@@ -65,6 +65,32 @@ impl Workload {
     }
 }
 
+/// How much of the replies is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verify {
+    /// Status, framing and line counts: for a server that rebuilds messages.
+    Framing,
+    /// The bytes of messages too: for storages that announce sizes of files.
+    Bytes,
+    /// Every byte, and every number that the server announces.
+    Exact,
+}
+
+impl Verify {
+    /// The level of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn named(name: &str) -> Result<Self, String> {
+        match name {
+            "framing" => Ok(Self::Framing),
+            "bytes" => Ok(Self::Bytes),
+            "exact" => Ok(Self::Exact),
+            _ => Err(format!("--verify {name}: framing, bytes or exact")),
+        }
+    }
+}
+
 /// One run of the load generator.
 pub struct Plan {
     /// What to do.
@@ -73,8 +99,8 @@ pub struct Plan {
     pub kind: &'static Kind,
     /// What these must look like.
     pub manifest: Manifest,
-    /// Every byte and number is verified; else only the framing.
-    pub exact: bool,
+    /// How much of the replies is verified.
+    pub verify: Verify,
     /// The server's port on the loopback interface.
     pub port: u16,
     /// How many connections at a time.

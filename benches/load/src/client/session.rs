@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::reading::{Body, Status};
-use super::{Plan, Workload};
+use super::{Plan, Verify, Workload};
 use crate::corpus::Expected;
 use crate::histogram::Histogram;
 use crate::mailbox::PASSWORD;
@@ -167,15 +167,15 @@ impl Session {
 
     fn body_after_status(&self, plan: &Plan) -> Option<Body> {
         let mailbox = &plan.manifest;
-        let want = match self.step {
-            Step::Message(index) => Some(mailbox.messages[index].whole),
-            Step::Top(index) => Some(mailbox.messages[index].top),
-            Step::List => Some(mailbox.list),
-            Step::Uidl => self.uidl,
+        let (want, level) = match self.step {
+            Step::Message(index) => (Some(mailbox.messages[index].whole), Verify::Bytes),
+            Step::Top(index) => (Some(mailbox.messages[index].top), Verify::Bytes),
+            Step::List => (Some(mailbox.list), Verify::Exact),
+            Step::Uidl => (self.uidl, Verify::Framing),
             _ => return None,
         };
         Some(match want {
-            Some(want) if plan.exact => Body::exact(want),
+            Some(want) if plan.verify >= level => Body::exact(want),
             _ => Body::framed(self.step == Step::Uidl),
         })
     }
@@ -291,8 +291,10 @@ fn check_status(step: Step, line: &[u8], plan: &Plan) -> Result<(), String> {
     let mailbox = &plan.manifest;
     match step {
         Step::Stat if number() != Some(mailbox.messages.len() as u64) => fault(),
-        Step::Stat if plan.exact && number() != Some(mailbox.octets) => fault(),
-        Step::Message(index) if plan.exact && number() != Some(mailbox.messages[index].octets) => {
+        Step::Stat if plan.verify == Verify::Exact && number() != Some(mailbox.octets) => fault(),
+        Step::Message(index)
+            if plan.verify == Verify::Exact && number() != Some(mailbox.messages[index].octets) =>
+        {
             fault()
         }
         _ => Ok(()),

@@ -1,0 +1,274 @@
+//! The servers under test: how each is started, watched and stopped.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::dovecot;
+use crate::mailbox::KINDS;
+
+/// A server under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Server {
+    /// Ours: `pop3d::udb` and `pop3d::maildir`.
+    Ours,
+    /// Ours: `pop3d::udb` and `pop3d::dbox`.
+    OursDbox,
+    /// Ours: users and storage are procs of a script.
+    OursProcs,
+    /// Tcllib's pop3d with its own stores.
+    Tcllib,
+    /// Dovecot, an instance of our own.
+    Dovecot,
+    /// The server of prepared bytes.
+    Raw,
+}
+
+impl Server {
+    /// All of them, with their names on the command line and in results.
+    pub const ALL: [(Server, &'static str); 6] = [
+        (Self::Ours, "ours"),
+        (Self::OursDbox, "ours-dbox"),
+        (Self::OursProcs, "ours-procs"),
+        (Self::Tcllib, "tcllib"),
+        (Self::Dovecot, "dovecot"),
+        (Self::Raw, "raw"),
+    ];
+
+    /// The server's name.
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(server, _)| *server == self)
+            .map_or("", |(_, name)| name)
+    }
+
+    /// The server of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|&(server, _)| server)
+    }
+
+    /// How much of its replies can be verified.
+    pub fn verify(self) -> &'static str {
+        match self {
+            // It rebuilds messages and announces sizes of files.
+            Self::Tcllib => "framing",
+            // The script's storage tells sizes of files, as such scripts do.
+            Self::OursProcs => "bytes",
+            _ => "exact",
+        }
+    }
+}
+
+/// Where things are.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The checkout.
+    pub root: PathBuf,
+    /// build/bench: everything that this benchmark makes.
+    pub build: PathBuf,
+    /// The mailboxes.
+    pub mail: PathBuf,
+    /// `load` and `raw`.
+    pub programs: PathBuf,
+    /// The Tcl shell to run servers in.
+    pub tclsh: String,
+}
+
+impl Places {
+    /// Lists the users for the servers.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn write_users(&self) -> std::io::Result<()> {
+        fs::create_dir_all(&self.mail)?;
+        let users = KINDS
+            .iter()
+            .flat_map(|kind| (0..kind.users).map(|i| kind.user(i) + "\n"));
+        fs::write(self.mail.join("users"), users.collect::<String>())
+    }
+}
+
+/// A server that runs; it is stopped when this is dropped.
+pub struct Running {
+    server: Server,
+    /// Its port on the loopback interface.
+    pub port: u16,
+    /// What it says of its version.
+    pub version: String,
+    child: Child,
+    control: Option<(ChildStdin, BufReader<ChildStdout>)>,
+}
+
+impl Running {
+    /// Starts the server and waits until it serves.
+    ///
+    /// # Errors
+    /// It cannot be started here; the text says why.
+    pub fn start(server: Server, places: &Places) -> Result<Self, String> {
+        match server {
+            Server::Dovecot => Self::start_dovecot(places),
+            Server::Raw => {
+                let mut command = Command::new(places.programs.join("raw"));
+                command.arg("--mail").arg(&places.mail);
+                Self::start_speaking(server, command, places)
+            }
+            _ => {
+                let sort = if server == Server::Ours {
+                    "ours-maildir"
+                } else {
+                    server.name()
+                };
+                let mut command = Command::new(&places.tclsh);
+                command
+                    .arg(places.root.join("benches/server.tcl"))
+                    .arg(sort);
+                command.arg(&places.root).arg(&places.mail);
+                Self::start_speaking(server, command, places)
+            }
+        }
+    }
+
+    /// A server that says "port N" on its standard output.
+    fn start_speaking(
+        server: Server,
+        mut command: Command,
+        places: &Places,
+    ) -> Result<Self, String> {
+        let log = places.build.join(format!("{}.log", server.name()));
+        let log = fs::File::create(log).map_err(|error| error.to_string())?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        let mut child = command
+            .spawn()
+            .map_err(|error| format!("{command:?}: {error}"))?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("no pipes".to_owned());
+        };
+        let mut output = BufReader::new(output);
+        let (mut port, mut version) = (None, String::new());
+        while port.is_none() {
+            let mut line = String::new();
+            if !matches!(output.read_line(&mut line), Ok(1..)) {
+                let _ = child.wait();
+                let log = fs::read_to_string(places.build.join(format!("{}.log", server.name())));
+                let log = log.unwrap_or_default();
+                return Err(log.lines().next().unwrap_or("it ended at once").to_owned());
+            }
+            match line.trim().split_once(' ') {
+                Some(("port", number)) => port = number.parse().ok(),
+                Some(("version", text)) => text.clone_into(&mut version),
+                _ => {}
+            }
+        }
+        let control = Some((input, output));
+        Ok(Self {
+            server,
+            port: port.unwrap_or(0),
+            version,
+            child,
+            control,
+        })
+    }
+
+    fn start_dovecot(places: &Places) -> Result<Self, String> {
+        let version = dovecot::version().ok_or("dovecot is not installed")?;
+        let dir = places.build.join("dovecot");
+        let port = dovecot::configure(&dir, &places.mail).map_err(|error| error.to_string())?;
+        let config = dir.join("dovecot.conf");
+        let mut command = Command::new("dovecot");
+        command
+            .arg("-F")
+            .arg("-c")
+            .arg(&config)
+            .stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command
+            .spawn()
+            .map_err(|error| format!("dovecot: {error}"))?;
+        let mut running = Self {
+            server: Server::Dovecot,
+            port,
+            version,
+            child,
+            control: None,
+        };
+        let begun = Instant::now();
+        while TcpStream::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).is_err() {
+            if !running.is_alive() || begun.elapsed() > Duration::from_secs(10) {
+                return Err(format!(
+                    "dovecot does not start; see {}",
+                    dir.join("dovecot.log").display()
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(running)
+    }
+
+    /// Root of the server's process tree.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Whether its interpreter can be watched.
+    fn has_interpreter(&self) -> bool {
+        !matches!(self.server, Server::Dovecot | Server::Raw)
+    }
+
+    /// Starts the 5 ms timer of the server's interpreter.
+    pub fn watch(&mut self) {
+        if self.has_interpreter() {
+            if let Some((input, _)) = &mut self.control {
+                let _ = input.write_all(b"watch\n");
+            }
+        }
+    }
+
+    /// The longest lateness of that timer in milliseconds.
+    pub fn stall(&mut self) -> Option<f64> {
+        if !self.has_interpreter() {
+            return None;
+        }
+        let (input, output) = self.control.as_mut()?;
+        input.write_all(b"stall\n").ok()?;
+        let mut line = String::new();
+        output.read_line(&mut line).ok()?;
+        let micros: f64 = line.trim().strip_prefix("stall ")?.parse().ok()?;
+        Some(micros / 1e3)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // tclsh ends with its input; Dovecot's master ends its processes on
+        // SIGTERM. Only a server that ignores this is killed, by its own id.
+        self.control = None;
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        if let (true, Some(pid)) = (!self.has_interpreter(), pid) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let begun = Instant::now();
+        while self.is_alive() {
+            if begun.elapsed() > Duration::from_secs(20) {
+                let _ = self.child.kill();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
