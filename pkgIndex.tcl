@@ -9,3 +9,6 @@ package ifneeded pop3d::udb  1.10.0 [list ::apply {{dir package version} {
 package ifneeded pop3d::dbox 1.10.0 [list ::apply {{dir package version} {
     source [file join $dir tcl load.tcl]
 }} $dir pop3d::dbox 1.10.0]
+package ifneeded pop3d::maildir 1.10.0 [list ::apply {{dir package version} {
+    source [file join $dir tcl load.tcl]
+}} $dir pop3d::maildir 1.10.0]

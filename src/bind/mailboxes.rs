@@ -1,13 +1,13 @@
-//! `pop3d::dbox`: mailboxes as Tcl objects.
+//! `pop3d::dbox` and `pop3d::maildir`: mailboxes as Tcl objects.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::object::{self, Identity, Kind};
 use super::world::World;
-use crate::backend::directory;
 use crate::backend::mailbox_error::MailboxError;
 use crate::backend::mailboxes::{Mailboxes, Octets};
+use crate::backend::{directory, maildir};
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
@@ -23,10 +23,25 @@ const DBOX: Kind = Kind {
     methods: METHODS,
 };
 
+const MAILDIR: Kind = Kind {
+    prefix: "p3maildir",
+    noun: "mailbox database",
+    namespace: "::pop3d::maildir::maildir",
+    constructor: "::pop3d::maildir::new",
+    methods: METHODS,
+};
+
 /// Makes the commands of `pop3d::dbox`.
-pub fn register(world: &Rc<World>) {
+pub fn register_dbox(world: &Rc<World>) {
     object::register(world, &DBOX, |_, identity| {
         construct(identity, directory::dbox())
+    });
+}
+
+/// Makes the commands of `pop3d::maildir`.
+pub fn register_maildir(world: &Rc<World>) {
+    object::register(world, &MAILDIR, |_, identity| {
+        construct(identity, maildir::maildir())
     });
 }
 

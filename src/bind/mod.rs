@@ -11,7 +11,8 @@
 //! - [`log`] – log lines;
 //! - [`message`] – what a storage's `get` may return, as bytes;
 //! - [`jobs`] – runs the job queue from the event loop;
-//! - [`users`], [`mailboxes`] – the objects of `pop3d::udb` and `pop3d::dbox`.
+//! - [`users`], [`mailboxes`] – the objects of `pop3d::udb`, and of `pop3d::dbox` and
+//!   `pop3d::maildir`.
 
 pub mod callbacks;
 pub mod channel;

@@ -135,7 +135,8 @@ impl Command for Native {
         match &*package.to_text() {
             "pop3d" => server::register(&self.0),
             "pop3d::udb" => users::register(&self.0),
-            "pop3d::dbox" => mailboxes::register(&self.0),
+            "pop3d::dbox" => mailboxes::register_dbox(&self.0),
+            "pop3d::maildir" => mailboxes::register_maildir(&self.0),
             other => {
                 let message = format!("unknown package \"{other}\"");
                 return Err(Error::new(message, &["PACKAGE", other]));
