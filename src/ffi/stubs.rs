@@ -213,10 +213,18 @@ pub unsafe extern "C" fn Tcl_GetByteArrayFromObj(
     length: *mut c_int,
 ) -> *mut c_uchar {
     type Slot = unsafe extern "C" fn(*mut Tcl_Obj, *mut isize) -> *mut c_uchar;
+    type Slot9 =
+        unsafe extern "C" fn(*mut Tcl_Interp, *mut Tcl_Obj, *mut isize) -> *mut c_uchar;
     // Zeroed, since Tcl 8.6 writes only the low half.
     let mut wide = 0isize;
-    // SAFETY: both versions get enough room to write to.
-    let bytes = unsafe { slot::<Slot>(33)(obj, &mut wide) };
+    // SAFETY: both versions get enough room to write to. Tcl 9 has emptied the slot
+    // and has Tcl_GetBytesFromObj instead, for which no interpreter means no message.
+    let bytes = unsafe {
+        match slot::<Option<Slot>>(33) {
+            Some(get) => get(obj, &mut wide),
+            None => slot::<Slot9>(650)(ptr::null_mut(), obj, &mut wide),
+        }
+    };
     if !length.is_null() {
         // SAFETY: the caller's variable.
         unsafe { *length = c_int::try_from(wide).unwrap_or(c_int::MAX) };
