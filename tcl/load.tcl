@@ -29,8 +29,12 @@ if {[info commands ::pop3d_native] eq {}} {
 }
 
 # Scripts rely on Tcllib's log and mime being there with any of the packages.
-catch {package require log}
-if {$package ne "pop3d::udb"} {
+# Where log is missing, Tcl has searched every directory when it says so, and so
+# knows of Tcllib's mime before ours is taken.
+if {$package ne "mime"} {
+    catch {package require log}
+}
+if {$package ni {mime pop3d::udb}} {
     package require mime
 }
 

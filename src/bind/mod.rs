@@ -10,6 +10,7 @@
 //! - [`channel`] – the second driver: sessions on Tcl channels;
 //! - [`log`] – log lines;
 //! - [`message`] – what a storage's `get` may return, as bytes;
+//! - [`mime`] – the fallback package `mime`, for machines without Tcllib;
 //! - [`jobs`] – runs the job queue from the event loop;
 //! - [`users`], [`mailboxes`] – the objects of `pop3d::udb`, and of `pop3d::dbox` and
 //!   `pop3d::maildir`.
@@ -22,6 +23,7 @@ pub mod listen;
 pub mod log;
 pub mod mailboxes;
 pub mod message;
+pub mod mime;
 pub mod object;
 pub mod options;
 pub mod server;

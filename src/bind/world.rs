@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::jobs::JobSource;
 use super::log::Notes;
 use super::server::ServerObject;
-use super::{mailboxes, server, users};
+use super::{mailboxes, mime, server, users};
 use crate::backend::script::{JobQueue, ServerId};
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::interp;
@@ -137,6 +137,7 @@ impl Command for Native {
             "pop3d::udb" => users::register(&self.0),
             "pop3d::dbox" => mailboxes::register_dbox(&self.0),
             "pop3d::maildir" => mailboxes::register_maildir(&self.0),
+            "mime" => mime::register(&self.0.interp),
             other => {
                 let message = format!("unknown package \"{other}\"");
                 return Err(Error::new(message, &["PACKAGE", other]));

@@ -213,8 +213,7 @@ pub unsafe extern "C" fn Tcl_GetByteArrayFromObj(
     length: *mut c_int,
 ) -> *mut c_uchar {
     type Slot = unsafe extern "C" fn(*mut Tcl_Obj, *mut isize) -> *mut c_uchar;
-    type Slot9 =
-        unsafe extern "C" fn(*mut Tcl_Interp, *mut Tcl_Obj, *mut isize) -> *mut c_uchar;
+    type Slot9 = unsafe extern "C" fn(*mut Tcl_Interp, *mut Tcl_Obj, *mut isize) -> *mut c_uchar;
     // Zeroed, since Tcl 8.6 writes only the low half.
     let mut wide = 0isize;
     // SAFETY: both versions get enough room to write to. Tcl 9 has emptied the slot

@@ -34,8 +34,8 @@
 //!     CRLF too. An unknown encoding is left alone, never an error.
 //! 11. A parsed part shows the encoding that it states; there one may be made
 //!     up, and then neither applied nor true.
-//! 12. `getbody -decode` knows more charsets than `reversemapencoding`; some
-//!     rare ones of Tcl's that mail-parser lacks are refused.
+//! 12. `getbody -decode` knows mail-parser's charsets besides Tcl's encodings
+//!     (which the binding asks; the model alone refuses some rare ones).
 //! 13. Content with characters above 255 is its UTF-8 bytes from the start.
 //! 14. A file is read at once, so that a token outlives its file.
 //!
@@ -55,6 +55,7 @@
 //! 20. A token that is none is the error `unknown mime token "T"`, also in
 //!     `-parts`; a part that was finalized early does not hinder its parent's
 //!     `finalize`.
+//! 21. `-string` beside another source is refused, as the others are.
 mod build;
 mod charset;
 mod choose;
