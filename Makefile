@@ -1,0 +1,55 @@
+# What people do with this project: `make` prints the list.
+#
+# `make demo` and `make test` install what they lack on Debian (see
+# tests/tools/setup.sh); elsewhere they say what is missing.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CARGO   ?= cargo
+TCLSH   ?= tclsh
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# Debian's tclsh 8.6 and 9.0 both search lib/tcltk of /usr and of /usr/local.
+LIBDIR  := $(DESTDIR)$(PREFIX)/lib/tcltk/pop3d$(VERSION)
+
+.PHONY: help demo build test test-tcllib install uninstall clean
+
+help:
+	@echo "make demo         build, then serve a few demonstration mails on a free port"
+	@echo "make build        build the extension (target/release/libpop3d.so)"
+	@echo "make test         every check and test, under Tcl 8.6 and 9.0"
+	@echo "make test-tcllib  the same Tcl tests against Tcllib's own pop3d, to compare"
+	@echo "make install      install below PREFIX ($(PREFIX)), staged in DESTDIR"
+	@echo "make uninstall    remove what install wrote"
+	@echo "make clean        remove everything that was built"
+
+build:
+	$(CARGO) build --release
+
+demo:
+	@tests/tools/setup.sh demo
+	@$(MAKE) --no-print-directory build
+	@exec $(TCLSH) examples/demo.tcl
+
+test:
+	@tests/tools/setup.sh test
+	@$(MAKE) --no-print-directory build
+	@exec tclsh8.6 tests/tools/run.tcl all
+
+test-tcllib:
+	@tests/tools/setup.sh test
+	@exec tclsh8.6 tests/tools/run.tcl tcllib
+
+install: build
+	install -d "$(LIBDIR)"
+	install -m 644 target/release/libpop3d.so pkgIndex.tcl "$(LIBDIR)/"
+	@if ls tcl/*.tcl >/dev/null 2>&1; then \
+		install -d "$(LIBDIR)/tcl" && install -m 644 tcl/*.tcl "$(LIBDIR)/tcl/"; fi
+	@echo "installed in $(LIBDIR)"
+
+uninstall:
+	rm -rf "$(LIBDIR)"
+
+clean:
+	$(CARGO) clean
+	rm -rf build
