@@ -33,8 +33,10 @@ demo:
 
 test:
 	@tests/tools/setup.sh test
-	@$(MAKE) --no-print-directory build
-	@exec tclsh8.6 tests/tools/run.tcl all
+	@rm -rf build/stage
+	@$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=build/stage
+	@POP3D_DIR="$(CURDIR)/build/stage/usr/lib/tcltk/pop3d$(VERSION)" \
+		exec tclsh8.6 tests/tools/run.tcl all
 
 test-tcllib:
 	@tests/tools/setup.sh test

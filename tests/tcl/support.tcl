@@ -7,7 +7,8 @@
 #	client.tcl (a raw POP3 client), child.tcl (another process) and
 #	fixture.tcl (a server with users and mail) come with it.
 #
-#	Environment: POP3D_IMPL is `ours` (default) or `tcllib`.
+#	Environment: POP3D_IMPL is `ours` (default) or `tcllib`; POP3D_DIR is
+#	where our pkgIndex.tcl is, by default the top of the checkout.
 
 package require Tcl 8.6-
 package require tcltest 2.3
@@ -15,6 +16,10 @@ package require tcltest 2.3
 namespace eval ::support {
     variable here [file dirname [file normalize [info script]]]
     variable root [file dirname [file dirname $here]]
+    variable directory $root
+    if {[info exists ::env(POP3D_DIR)]} {
+	set directory $::env(POP3D_DIR)
+    }
     variable implementation ours
     if {[info exists ::env(POP3D_IMPL)]} {
 	set implementation $::env(POP3D_IMPL)
@@ -53,9 +58,9 @@ proc ::support::ours {} {
 #	args	packages; by default all three.
 
 proc ::support::use {args} {
-    variable root
-    if {[ours] && $root ni $::auto_path} {
-	lappend ::auto_path $root
+    variable directory
+    if {[ours] && $directory ni $::auto_path} {
+	lappend ::auto_path $directory
     }
     if {![llength $args]} {
 	set args {pop3d pop3d::udb pop3d::dbox}
@@ -250,6 +255,10 @@ proc ::support::outcome {script} {
     return [list $code $result]
 }
 
+# `-match list`: equal as lists, however the expected one is laid out.
+::tcltest::customMatch list {apply {{wanted got} {
+    expr {[list {*}$wanted] eq [list {*}$got]}
+}}}
 ::tcltest::testConstraint ours [::support::ours]
 ::tcltest::testConstraint tcllib [expr {![::support::ours]}]
 ::tcltest::testConstraint tcl9 [package vsatisfies [package provide Tcl] 9-]

@@ -1,0 +1,48 @@
+# archive.tcl - a gateway to an archive: every directory below a base is a
+# mailbox that can be read by POP3 and from which nothing is ever deleted.
+#
+#	tclsh archive.tcl DIRECTORY PORT
+#
+# The user is the name of the directory, the password "archive". `get` answers
+# {file PATH}: the server streams the file itself, without reading it into Tcl.
+package require pop3d
+
+set base [lindex $argv 0]
+set snapshot {}		;# mailbox -> the files that it had at the login
+
+proc archive {method mailbox args} {
+    global base snapshot
+    switch -- $method {
+	lock {
+	    # Anybody may read at any time: there is nothing to protect.
+	    dict set snapshot $mailbox \
+		[lsort [glob -nocomplain -types f -directory [file join $base $mailbox] *]]
+	    return 1
+	}
+	stat {return [llength [dict get $snapshot $mailbox]]}
+	size {
+	    set files [dict get $snapshot $mailbox]
+	    if {[llength $args]} {set files [list [lindex $files [lindex $args 0]-1]]}
+	    return [tcl::mathop::+ {*}[lmap file $files {file size $file}]]
+	}
+	get {return [list file [lindex [dict get $snapshot $mailbox] [lindex $args 0]-1]]}
+	dele {error "the archive is read-only"}
+	unlock return
+	default {error "unknown method \"$method\""}
+    }
+}
+
+proc readers {method name} {
+    global base
+    # A user's name becomes a path: let nobody out of the base directory.
+    set known [expr {[regexp {^\w[\w.-]*$} $name] && [file isdirectory [file join $base $name]]}]
+    switch -- $method {
+	exists {return $known}
+	lookup {return [list archive $name]}
+    }
+}
+
+pop3d::new server
+server configure -auth readers -storage archive -port [lindex $argv 1]
+server up
+vwait forever
