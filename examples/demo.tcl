@@ -14,7 +14,7 @@ package require pop3d::dbox
 set base [file join [expr {[info exists env(TMPDIR)] ? $env(TMPDIR) : "/tmp"}] pop3d-demo-[pid]]
 file mkdir $base/inbox
 # However this process ends, its end of this pipe closes, and the mails go away.
-open |[list sh -c {trap "" INT; cat >/dev/null; rm -rf "$1"} cleaner $base] w
+open |[list sh -c {trap "" INT TERM HUP; cat >/dev/null; rm -rf "$1"} cleaner $base] w
 foreach {number subject text} {
     1 "Welcome" "This message was stored by a Tcl script\nand is served by Rust."
     2 "A line that is only a dot" "Before the dot\n.\nAfter the dot"
