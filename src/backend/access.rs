@@ -187,6 +187,25 @@ impl Access {
         }
     }
 
+    /// Answers a request at once if a built-in store can do so without waiting; else
+    /// none, and [`perform`](Self::perform) is to be asked.
+    ///
+    /// A hop to another thread costs as much as a small message.
+    pub fn at_once(&self, hold: &Arc<Hold>, request: &Request) -> Option<Answer> {
+        let maildrop = hold.view()?.maildrop?;
+        if !maildrop.is_in_memory() || self.storage_is_script() {
+            return None;
+        }
+        let _busy = hold.begin()?;
+        match request {
+            Request::Fetch { number, .. } => maildrop.get_cached(*number).map(Answer::from),
+            Request::Update { delete } if !delete.is_empty() => None,
+            // Those of a large mailbox are worth the hop.
+            Request::Uids | Request::Login { .. } => None,
+            quick => Some(ask(hold, &*maildrop, quick)),
+        }
+    }
+
     async fn login<R: Runner>(
         &self,
         hold: &Arc<Hold>,
@@ -308,7 +327,7 @@ async fn direct<R: Runner>(
 ) -> Answer {
     let hold = hold.clone();
     let job = move || match hold.begin() {
-        Some(_busy) => ask(&hold, &*maildrop, request),
+        Some(_busy) => ask(&hold, &*maildrop, &request),
         None => Answer::failed(Failure::Temporary),
     };
     runner
@@ -318,7 +337,7 @@ async fn direct<R: Runner>(
 }
 
 /// Asks a built-in store; may block on files.
-fn ask(hold: &Hold, maildrop: &dyn Maildrop, request: Request) -> Answer {
+fn ask(hold: &Hold, maildrop: &dyn Maildrop, request: &Request) -> Answer {
     let answer = match request {
         Request::Sizes => maildrop.sizes().map(|sizes| Reply::Sizes(sizes).into()),
         Request::SizesOf(numbers) => numbers
@@ -327,11 +346,11 @@ fn ask(hold: &Hold, maildrop: &dyn Maildrop, request: Request) -> Answer {
             .collect::<Result<Arc<[u64]>, _>>()
             .map(|sizes| Reply::Sizes(sizes).into()),
         Request::Uid(number) => maildrop
-            .uid(number)
+            .uid(*number)
             .map(|uid| Reply::Uids([uid].into()).into()),
         Request::Uids => maildrop.uids().map(|uids| Reply::Uids(uids).into()),
-        Request::Fetch { number, .. } => maildrop.get(number).map(Answer::from),
-        Request::Update { delete } => update(hold, maildrop, &delete),
+        Request::Fetch { number, .. } => maildrop.get(*number).map(Answer::from),
+        Request::Update { delete } => update(hold, maildrop, delete),
         Request::Login { .. } => Ok(Answer::failed(Failure::Temporary)),
     };
     answer.unwrap_or_else(Answer::from)

@@ -173,12 +173,12 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let orphan = {
             let mut state = self.0.state();
-            if state.ended {
-                state.lock.take()
-            } else {
+            if !state.ended {
+                // Who ends the session from now on finds no job to wait for.
                 state.busy = false;
-                None
+                return;
             }
+            state.lock.take()
         };
         // Unlocked before anybody who waits for this job goes on.
         if let Some(maildrop) = orphan.and_then(|lock| lock.maildrop) {

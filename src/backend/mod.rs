@@ -70,6 +70,17 @@ pub trait Maildrop: Send + Sync {
     fn uid(&self, number: MsgNo) -> Result<Box<str>, StoreError>;
     /// Unique id of every message.
     fn uids(&self) -> Result<Arc<[Box<str>]>, StoreError>;
+    /// Whether sizes, unique ids one by one, and [`unlock`](Self::unlock) need no
+    /// waiting for files, so that they may be asked on an async thread.
+    fn is_in_memory(&self) -> bool {
+        false
+    }
+    /// Opens one message if that needs no waiting for a disk; none if it may, or if
+    /// it fails: then [`get`](Self::get) is asked.
+    fn get_cached(&self, number: MsgNo) -> Option<Message> {
+        let _ = number;
+        None
+    }
     /// Opens one message.
     fn get(&self, number: MsgNo) -> Result<Message, StoreError>;
     /// Deletes messages for good. All are tried; the first error is returned.

@@ -21,6 +21,7 @@ use super::wait::{first, Either, Timer, Woken};
 use crate::backend::access::{text, Answer, Runner};
 use crate::backend::hold::Hold;
 use crate::backend::script::{Outcome, Work};
+use crate::backend::Message;
 use crate::protocol::session::EndReason;
 use crate::protocol::{Reply, Request};
 
@@ -103,10 +104,7 @@ impl Driver<'_> {
                     self.timer.expired().await;
                     Ok(())
                 }
-                Turn::Ask(request) => {
-                    let answered: Boxed<'_, Result<(), End>> = Box::pin(self.ask(request));
-                    answered.await
-                }
+                Turn::Ask(request) => self.ask(request).await,
                 Turn::Write => self.flush().await,
                 Turn::Read => self.read().await,
                 Turn::Close(reason) => return End::Session(reason),
@@ -206,9 +204,27 @@ impl Driver<'_> {
     fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut session = self.connection.session();
         let room = session.input_room().min(buffer.len());
-        let n = self.connection.stream.try_read(&mut buffer[..room])?;
+        let n = self.receive(&mut buffer[..room])?;
         session.handle_input(&buffer[..n]);
         Ok(n)
+    }
+
+    /// Reads. As less than asked means that there is no more, this is told to the
+    /// runtime, as tokio's own `poll_read` does: it saves a call that reads nothing.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let stream = &self.connection.stream;
+        let mut got = 0;
+        let read = stream.try_io(Interest::READABLE, || {
+            got = rustix::io::read(stream, &mut *buffer)?;
+            if got > 0 && got < buffer.len() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(got)
+        });
+        match read {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && got > 0 => Ok(got),
+            other => other,
+        }
     }
 
     /// Sets the deadline for the next input; returns what its passing means.
@@ -224,39 +240,60 @@ impl Driver<'_> {
         }
     }
 
-    /// Has a request answered.
+    /// Has a request answered: at once if that can be, else by another thread.
     async fn ask(&mut self, request: Request) -> Result<(), End> {
-        let id = self.connection.id;
-        let server = &self.connection.server;
+        let Connection {
+            id, server, hold, ..
+        } = &*self.connection;
         server.observe(|| Event::Asked {
-            connection: id,
+            connection: *id,
             request: &request,
         });
+        let message = match server.access.at_once(hold, &request) {
+            Some(answer) => self.settle(answer),
+            None => {
+                let asked: Boxed<'_, _> = Box::pin(self.ask_elsewhere(request));
+                asked.await?
+            }
+        };
+        match message {
+            Some(message) => {
+                let sent: Boxed<'_, _> = Box::pin(self.send(message));
+                sent.await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn ask_elsewhere(&self, request: Request) -> Result<Option<Message>, End> {
         // Replies to earlier commands need not wait for this one.
         self.write_now()?;
         let user = self.user_to_tell(&request);
         let answer = self.perform(request).await?;
-        if let Some(error) = &answer.trouble {
-            server.observe(|| Event::StoreFailed {
-                connection: id,
-                error,
-            });
-        }
         if let Some(user) = user {
             let ok = matches!(answer.reply, Reply::Opened { .. });
-            let peer = self.connection.peer;
+            let Connection {
+                id, peer, server, ..
+            } = &*self.connection;
             server.observe(|| Event::Login {
-                connection: id,
-                peer,
+                connection: *id,
+                peer: *peer,
                 user: &user,
                 ok,
             });
         }
-        self.connection.session().handle_reply(answer.reply);
-        match answer.message {
-            Some(message) => self.send(message).await,
-            None => Ok(()),
+        Ok(self.settle(answer))
+    }
+
+    /// Hands the session its reply; returns the message to send after it.
+    fn settle(&self, answer: Answer) -> Option<Message> {
+        let connection = self.connection.id;
+        if let Some(error) = &answer.trouble {
+            let server = &self.connection.server;
+            server.observe(|| Event::StoreFailed { connection, error });
         }
+        self.connection.session().handle_reply(answer.reply);
+        answer.message
     }
 
     /// Whose login it is, if anybody wants to know.
@@ -324,5 +361,22 @@ impl Runner for Elsewhere<'_> {
             let _ = done.send(work());
         });
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F>(_: fn(Arc<Connection>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// It lives as long as the connection, and there are thousands.
+    #[test]
+    fn the_future_of_a_connection_is_small() {
+        let size = size_of_future(drive);
+        assert!(size <= 768, "{size} bytes");
+        assert!(size_of::<Connection>() <= 768, "{}", size_of::<Connection>());
     }
 }
