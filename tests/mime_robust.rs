@@ -203,8 +203,6 @@ fn hostile_mail() {
         let mut store = Store::new();
         let tokens = parse(&mut store, message.as_bytes());
         assert_eq!(tokens.len(), parts, "{name}");
-        if !name.contains("field") {
-            exercise(message.as_bytes());
-        }
+        exercise(message.as_bytes());
     }
 }

@@ -16,9 +16,17 @@ impl Field {
     }
 }
 
+/// From this many names on they are looked up in an index: real headers have
+/// fewer, and a hostile one with 100,000 must not cost a script its square.
+const INDEXED: usize = 64;
+
 /// Names in the order of their first appearance, each with its values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Fields(Vec<Field>);
+pub(super) struct Fields {
+    list: Vec<Field>,
+    /// The place of each name, in lower case, of a long list; else empty.
+    places: HashMap<String, usize>,
+}
 
 impl Fields {
     /// Groups fields by name; linear, as a hostile header has many.
@@ -37,17 +45,20 @@ impl Fields {
                 }),
             }
         }
-        Fields(list)
+        if list.len() < INDEXED {
+            places = HashMap::new();
+        }
+        Fields { list, places }
     }
 
     /// The names as they were first written.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|field| field.name.as_str())
+        self.list.iter().map(|field| field.name.as_str())
     }
 
     /// Every name with each of its values.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().flat_map(|field| {
+        self.list.iter().flat_map(|field| {
             let values = field.values.iter();
             values.map(|value| (field.name.as_str(), value.as_str()))
         })
@@ -55,8 +66,7 @@ impl Fields {
 
     /// The values of a name, in any case of letters.
     pub(super) fn get(&self, name: &str) -> Option<&[String]> {
-        let field = self.0.iter().find(|field| field.is(name))?;
-        Some(&field.values)
+        Some(&self.list[self.place(name)?].values)
     }
 
     /// Replaces the values of a name by one; the name keeps its place and spelling.
@@ -71,18 +81,66 @@ impl Fields {
 
     /// Removes a name with its values.
     pub(super) fn delete(&mut self, name: &str) {
-        self.0.retain(|field| !field.is(name));
+        if let Some(place) = self.place(name) {
+            self.list.remove(place);
+            self.places.remove(&name.to_ascii_lowercase());
+            for later in self.places.values_mut().filter(|later| **later > place) {
+                *later -= 1;
+            }
+        }
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        if self.places.is_empty() {
+            return self.list.iter().position(|field| field.is(name));
+        }
+        self.places.get(&name.to_ascii_lowercase()).copied()
     }
 
     fn entry(&mut self, name: &str) -> &mut Field {
-        let found = self.0.iter().position(|field| field.is(name));
-        let place = found.unwrap_or_else(|| {
-            self.0.push(Field {
+        let place = self.place(name).unwrap_or_else(|| {
+            let place = self.list.len();
+            if !self.places.is_empty() {
+                self.places.insert(name.to_ascii_lowercase(), place);
+            }
+            self.list.push(Field {
                 name: name.to_owned(),
                 values: Vec::new(),
             });
-            self.0.len() - 1
+            place
         });
-        &mut self.0[place]
+        &mut self.list[place]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same with and without an index.
+    #[test]
+    fn names_keep_their_places() {
+        for more in [0, 2 * INDEXED] {
+            let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+            let given = [
+                pair("A", "1"),
+                pair("B", "2"),
+                pair("a", "3"),
+                pair("C", "4"),
+            ];
+            let more: Vec<_> = (0..more).map(|n| pair(&format!("X-{n}"), "x")).collect();
+            let mut fields = Fields::collect(given.into_iter().chain(more));
+            assert_eq!(fields.places.is_empty(), fields.list.len() < INDEXED);
+            fields.delete("b");
+            fields.delete("b");
+            fields.append("c", "5");
+            fields.append("New", "6");
+            fields.write("NEW", "7");
+            let pairs: Vec<_> = fields.pairs().filter(|(_, value)| *value != "x").collect();
+            let want = [("A", "1"), ("A", "3"), ("C", "4"), ("C", "5"), ("New", "7")];
+            assert_eq!(pairs, want);
+            assert_eq!(fields.get("new"), Some(&["7".to_owned()][..]));
+            assert_eq!(fields.get("b"), None);
+        }
     }
 }
