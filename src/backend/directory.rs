@@ -168,6 +168,17 @@ fn stamp_of(dir: &OwnedFd, names: &Names, index: usize) -> Option<Stamp> {
     is_regular(&stat).then(|| Stamp::new(&stat))
 }
 
+impl FileList {
+    /// What a message's file counts, if it need not be read for that.
+    fn octets_known(&self, index: usize, stamp: &Stamp) -> Option<u64> {
+        match self.counted {
+            // Of the file as it is now: it may have shrunk.
+            Octets::File => Some(stamp.size),
+            Octets::Wire => (*stamp == self.stamps[index]).then(|| self.sizes[index]),
+        }
+    }
+}
+
 impl Messages for FileList {
     fn count(&self) -> usize {
         self.names.len()
@@ -202,14 +213,21 @@ impl Messages for FileList {
 
     fn open(&self, dir: &Path, index: usize) -> io::Result<Message> {
         let (file, stamp) = open_message(&self.path(dir, index)?, OFlags::empty())?;
-        let octets = match self.counted {
-            // Of the file as it is now: it may have shrunk.
-            Octets::File => stamp.size,
-            Octets::Wire if stamp == self.stamps[index] => self.sizes[index],
-            Octets::Wire => Counter::new().count(&file)?,
+        let octets = match self.octets_known(index, &stamp) {
+            Some(octets) => octets,
+            None => Counter::new().count(&file)?,
         };
         Ok(Message {
             octets,
+            content: Content::File(file),
+        })
+    }
+
+    fn open_cached(&self, dir: &Path, index: usize) -> Option<Message> {
+        let path = self.path(dir, index).ok()?;
+        let (file, stamp) = open_message_cached(&path, OFlags::empty())?;
+        Some(Message {
+            octets: self.octets_known(index, &stamp)?,
             content: Content::File(file),
         })
     }
@@ -236,13 +254,37 @@ impl Messages for FileList {
 /// # Errors
 /// When it is not a regular file, or cannot be opened.
 pub fn open_message(path: &Path, further: OFlags) -> io::Result<(File, Stamp)> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = rustix::fs::open(path, flags | further, Mode::empty())?;
-    let stat = rustix::fs::fstat(&fd)?;
+    let fd = rustix::fs::open(path, READING | further, Mode::empty())?;
+    opened(fd.into())
+}
+
+const READING: OFlags = OFlags::RDONLY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
+fn opened(file: File) -> io::Result<(File, Stamp)> {
+    let stat = rustix::fs::fstat(&file)?;
     if !is_regular(&stat) {
         return Err(io::Error::other("not a regular file"));
     }
-    Ok((fd.into(), Stamp::new(&stat)))
+    Ok((file, Stamp::new(&stat)))
+}
+
+/// As [`open_message`], if the system need not read a disk for it (openat2(2),
+/// RESOLVE_CACHED); none if it must or cannot tell, and on failure.
+#[cfg(target_os = "linux")]
+pub fn open_message_cached(path: &Path, further: OFlags) -> Option<(File, Stamp)> {
+    use rustix::fs::{openat2, ResolveFlags};
+    let resolve = ResolveFlags::CACHED;
+    let fd = openat2(CWD, path, READING | further, Mode::empty(), resolve).ok()?;
+    opened(fd.into()).ok()
+}
+
+/// As [`open_message`], if the system need not read a disk for it: unknown here.
+#[cfg(not(target_os = "linux"))]
+pub fn open_message_cached(_path: &Path, _further: OFlags) -> Option<(File, Stamp)> {
+    None
 }
 
 /// The unique id of a message: 32 hexadecimal digits of its name, size and time of

@@ -36,6 +36,8 @@ pub trait Messages: Send + Sync {
     /// # Errors
     /// When it has gone or cannot be read.
     fn open(&self, dir: &Path, index: usize) -> io::Result<Message>;
+    /// Opens a message if that needs no waiting for a disk; none also on failure.
+    fn open_cached(&self, dir: &Path, index: usize) -> Option<Message>;
     /// Deletes a message; one that has gone already is deleted.
     ///
     /// # Errors
@@ -130,6 +132,15 @@ impl Maildrop for Locked {
 
     fn uids(&self) -> Result<Arc<[Box<str>]>, StoreError> {
         Ok(self.messages()?.uids())
+    }
+
+    fn is_in_memory(&self) -> bool {
+        true
+    }
+
+    fn get_cached(&self, number: MsgNo) -> Option<Message> {
+        let (messages, index) = self.message(number).ok()?;
+        messages.open_cached(&self.dir, index)
     }
 
     fn get(&self, number: MsgNo) -> Result<Message, StoreError> {

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::fs::{AtFlags, FileType, OFlags};
 
-use super::directory::open_message;
+use super::directory::{open_message, open_message_cached};
 use super::listing::{is_regular, locked, now, open_dir, read_dir, Cache, DirStamp, Names, Stamp};
 use super::locked::Messages;
 use super::mailboxes::{Layout, Mailboxes, Octets};
@@ -294,6 +294,17 @@ impl MailList {
         same.then(|| self.sizes[index])
     }
 
+    /// What a message's file counts, if it need not be read for that.
+    fn octets_known(&self, index: usize, stamp: &Stamp) -> Option<u64> {
+        let (known, octets) = (&self.stamps[index], self.sizes[index]);
+        let same = match Told::by(self.found.base(index)) {
+            Told::Octets(_, None) => is_plausible(octets, stamp.size),
+            Told::Octets(..) | Told::Size(_) => stamp.size == known.size,
+            Told::Nothing => stamp == known,
+        };
+        same.then_some(octets)
+    }
+
     /// Does something with the file of a message, wherever it is now.
     fn reach<T>(
         &self,
@@ -408,17 +419,21 @@ impl Messages for MailList {
 
     fn open(&self, dir: &Path, index: usize) -> io::Result<Message> {
         let (file, stamp) = self.reach(dir, index, |path| open_message(path, OFlags::NOFOLLOW))?;
-        let (known, octets) = (&self.stamps[index], self.sizes[index]);
-        let same = match Told::by(self.found.base(index)) {
-            Told::Octets(_, None) => is_plausible(octets, stamp.size),
-            Told::Octets(..) | Told::Size(_) => stamp.size == known.size,
-            Told::Nothing => stamp == *known,
+        let octets = match self.octets_known(index, &stamp) {
+            Some(octets) => octets,
+            None => Counter::new().count(&file)?,
         };
         Ok(Message {
-            octets: match same {
-                true => octets,
-                false => Counter::new().count(&file)?,
-            },
+            octets,
+            content: Content::File(file),
+        })
+    }
+
+    fn open_cached(&self, dir: &Path, index: usize) -> Option<Message> {
+        let path = self.found.path(dir, index);
+        let (file, stamp) = open_message_cached(&path, OFlags::NOFOLLOW)?;
+        Some(Message {
+            octets: self.octets_known(index, &stamp)?,
             content: Content::File(file),
         })
     }

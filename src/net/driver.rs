@@ -377,6 +377,10 @@ mod tests {
     fn the_future_of_a_connection_is_small() {
         let size = size_of_future(drive);
         assert!(size <= 768, "{size} bytes");
-        assert!(size_of::<Connection>() <= 768, "{}", size_of::<Connection>());
+        assert!(
+            size_of::<Connection>() <= 768,
+            "{}",
+            size_of::<Connection>()
+        );
     }
 }
