@@ -1,10 +1,12 @@
 //! Every way in which a session can end: the lock is released once.
 
+use std::net::TcpStream;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 
 use socket2::SockRef;
 
+use crate::load::in_child;
 use crate::support::*;
 use pop3d::net::End;
 
@@ -195,4 +197,54 @@ fn an_unreadable_message() {
     bench.assert_clean(&store.ledger);
     let told = bench.heard.all.lock().unwrap();
     assert!(told.contains("ReadFailed"), "{told}");
+}
+
+/// A store that panics fails one request, and its mailbox is released at the end.
+#[test]
+fn a_store_panics() {
+    let mut store = Same::of(&["m"]);
+    store.messages.push(Mail::Panics);
+    let bench = Bench::direct(&store, limits());
+    let mut client = bench.connect();
+    client.login("u1");
+    for _ in 0..3 {
+        let reply = client.ask("RETR 2");
+        assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
+        client.expect("STAT", "+OK 2 1");
+    }
+    drop(client);
+    bench.assert_clean(&store.ledger);
+}
+
+#[test]
+fn the_process_ends() {
+    in_child("ends::the_process_ends_inner");
+}
+
+/// Sessions, one of them in the middle of a large message, when the runtime stops.
+#[test]
+#[ignore = "ends the runtime of its process: run by the_process_ends"]
+fn the_process_ends_inner() {
+    let big = "0123456789\n".repeat(2_000_000);
+    let store = Same::of(&[&big]);
+    let bench = Bench::direct(&store, limits());
+    let mut clients: Vec<_> = (0..4).map(|_| bench.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.login(&format!("u{number}"));
+        client.expect("DELE 1", "+OK message 1 deleted");
+        client.expect("RSET", "+OK 1 messages waiting");
+    }
+    clients[0].send("RETR 1\r\n");
+    clients[0].line();
+    pop3d::net::shutdown();
+    // Not eventually: when it returns.
+    assert!(store.ledger.locked.lock().unwrap().is_empty());
+    assert_eq!(store.ledger.unlocks.load(SeqCst), 4);
+    assert_eq!(bench.heard.closed.load(SeqCst), 4);
+    let ended = bench.heard.ended.lock().unwrap().clone();
+    assert!(ended.values().all(|(end, _)| *end == End::Dropped));
+    assert!(TcpStream::connect(("127.0.0.1", bench.port)).is_err());
+    assert!(bench.server.listen(None, 0).is_err());
+    bench.server.close_listener();
+    pop3d::net::shutdown();
 }

@@ -86,6 +86,8 @@ pub struct Ledger {
 pub enum Mail {
     Bytes(Arc<[u8]>),
     InFile(std::path::PathBuf),
+    /// Empty, and cannot be opened without a panic.
+    Panics,
 }
 
 /// Mailboxes of which all have the same messages.
@@ -139,6 +141,7 @@ impl Maildrop for Opened {
         Ok(match &self.store.messages[number.index()] {
             Mail::Bytes(bytes) => bytes.len() as u64,
             Mail::InFile(path) => path.metadata().unwrap().len(),
+            Mail::Panics => 0,
         })
     }
 
@@ -162,6 +165,7 @@ impl Maildrop for Opened {
         self.store.ledger.gate.pass();
         let content = match &self.store.messages[number.index()] {
             Mail::Bytes(bytes) => Content::Data(bytes.clone()),
+            Mail::Panics => panic!("a store's fault"),
             Mail::InFile(path) => Content::File(File::open(path).map_err(|source| {
                 let what = path.display().to_string();
                 StoreError::Io { what, source }
