@@ -9,10 +9,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::oneshot::{error::RecvError, Receiver};
 
+pub use super::answer::Answer;
+use super::answer::{ask, lock, refused, without_mailbox};
 use super::hold::{Hold, Lock, View};
 use super::script::{Outcome, Work};
-use super::{Account, Maildrop, Message, Storage, StoreError, Users};
-use crate::protocol::{Failure, MsgNo, Proof, Refusal, Reply, Request};
+use super::{Account, Maildrop, Storage, Users};
+use crate::protocol::{Failure, Proof, Refusal, Reply, Request};
 
 /// How users or mailboxes are reached now.
 pub enum Way<T: ?Sized> {
@@ -47,57 +49,6 @@ impl Default for Access {
         Self {
             users: RwLock::new(Way::None),
             storage: RwLock::new(Way::None),
-        }
-    }
-}
-
-/// The answer to a session's request.
-#[derive(Debug)]
-pub struct Answer {
-    /// For [`Session::handle_reply`](crate::protocol::session::Session::handle_reply).
-    pub reply: Reply,
-    /// The message to stream after [`Reply::Fetching`].
-    pub message: Option<Message>,
-    /// What a built-in store said, for the log. Scripts' errors are logged where
-    /// they happen.
-    pub trouble: Option<StoreError>,
-}
-
-impl Answer {
-    fn failed(failure: Failure) -> Self {
-        Reply::Failed(failure).into()
-    }
-}
-
-impl From<Reply> for Answer {
-    fn from(reply: Reply) -> Self {
-        Self {
-            reply,
-            message: None,
-            trouble: None,
-        }
-    }
-}
-
-impl From<Message> for Answer {
-    fn from(message: Message) -> Self {
-        let reply = Reply::Fetching {
-            octets: message.octets,
-        };
-        Self {
-            reply,
-            message: Some(message),
-            trouble: None,
-        }
-    }
-}
-
-/// A store failed within a session.
-impl From<StoreError> for Answer {
-    fn from(error: StoreError) -> Self {
-        Self {
-            trouble: Some(error),
-            ..Self::failed(Failure::Temporary)
         }
     }
 }
@@ -263,58 +214,12 @@ impl Access {
     }
 }
 
-/// Locks and counts a mailbox of a built-in store.
-fn lock(hold: &Arc<Hold>, storage: &dyn Storage, mailbox: Box<str>) -> Answer {
-    let Some(_busy) = hold.begin() else {
-        return refused(Failure::Temporary);
-    };
-    // The lock is dropped, and with it released, on every way out but the last.
-    let opened = storage
-        .lock(&mailbox)
-        .and_then(|drop| Ok((drop.octets()?, drop)));
-    match opened {
-        Ok((octets, maildrop)) => {
-            let count = maildrop.count();
-            match hold.keep(Lock::direct(Arc::from(&*mailbox), maildrop)) {
-                Ok(()) => Reply::Opened {
-                    storage: mailbox,
-                    count,
-                    octets,
-                }
-                .into(),
-                Err(_) => refused(Failure::Temporary),
-            }
-        }
-        Err(StoreError::InUse(_)) => Reply::Refused(Refusal::InUse).into(),
-        Err(error) => Answer {
-            trouble: Some(error),
-            ..refused(Failure::Temporary)
-        },
-    }
-}
-
-fn refused(failure: Failure) -> Answer {
-    Reply::Refused(Refusal::Failed(failure)).into()
-}
-
 /// What the interpreter answered to a login.
 fn opened(outcome: Result<Outcome, RecvError>) -> Answer {
     match outcome {
         Ok(Outcome::Reply(reply @ (Reply::Opened { .. } | Reply::Refused(_)))) => reply.into(),
         Ok(Outcome::Reply(Reply::Failed(failure))) => refused(failure),
         _ => refused(Failure::Temporary),
-    }
-}
-
-/// The answers of an empty mailbox, for a server without storage.
-fn without_mailbox(request: Request) -> Answer {
-    match request {
-        Request::Sizes => Reply::Sizes(Arc::default()).into(),
-        Request::Uids => Reply::Uids(Arc::default()).into(),
-        Request::SizesOf(numbers) if numbers.is_empty() => Reply::Sizes(Arc::default()).into(),
-        Request::Update { .. } => Reply::Updated.into(),
-        // The session names no message that its maildrop does not have.
-        _ => Answer::failed(Failure::Temporary),
     }
 }
 
@@ -334,38 +239,6 @@ async fn direct<R: Runner>(
         .blocking(Box::new(job))
         .await
         .unwrap_or_else(|_| Answer::failed(Failure::Temporary))
-}
-
-/// Asks a built-in store; may block on files.
-fn ask(hold: &Hold, maildrop: &dyn Maildrop, request: &Request) -> Answer {
-    let answer = match request {
-        Request::Sizes => maildrop.sizes().map(|sizes| Reply::Sizes(sizes).into()),
-        Request::SizesOf(numbers) => numbers
-            .iter()
-            .map(|n| maildrop.size(*n))
-            .collect::<Result<Arc<[u64]>, _>>()
-            .map(|sizes| Reply::Sizes(sizes).into()),
-        Request::Uid(number) => maildrop
-            .uid(*number)
-            .map(|uid| Reply::Uids([uid].into()).into()),
-        Request::Uids => maildrop.uids().map(|uids| Reply::Uids(uids).into()),
-        Request::Fetch { number, .. } => maildrop.get(*number).map(Answer::from),
-        Request::Update { delete } => update(hold, maildrop, delete),
-        Request::Login { .. } => Ok(Answer::failed(Failure::Temporary)),
-    };
-    answer.unwrap_or_else(Answer::from)
-}
-
-fn update(hold: &Hold, maildrop: &dyn Maildrop, delete: &[MsgNo]) -> Result<Answer, StoreError> {
-    let deleted = match delete {
-        [] => Ok(()),
-        numbers => maildrop.delete(numbers),
-    };
-    // RFC 1939 §6: the lock ends whether or not everything could be removed.
-    if hold.take().is_some() {
-        maildrop.unlock();
-    }
-    deleted.map(|()| Reply::Updated.into())
 }
 
 /// A request to a script, and whether its answer fits.

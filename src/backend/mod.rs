@@ -10,6 +10,7 @@ pub mod maildir;
 pub mod users;
 
 pub mod access;
+mod answer;
 pub mod hold;
 mod listing;
 mod lock;
