@@ -336,8 +336,14 @@ fn a_maildir_that_is_half_there() {
     let (_dir, m, boxes) = empty();
     write(m.join("new/1"), "x\n");
     fs::remove_dir(m.join("cur")).unwrap();
-    let error = boxes.lock("m").map(drop).unwrap_err();
-    assert!(matches!(&error, StoreError::Missing(text) if text == "\"m\" is not a Maildir"));
+    // Whether or not it was whole when it was locked before.
+    for _ in 0..2 {
+        let error = boxes.lock("m").map(drop).unwrap_err();
+        assert!(matches!(&error, StoreError::Missing(text) if text == "\"m\" is not a Maildir"));
+        fs::create_dir(m.join("cur")).unwrap();
+        drop(boxes.lock("m").unwrap());
+        fs::remove_dir(m.join("cur")).unwrap();
+    }
     let error = boxes.lock_kept("m").unwrap_err();
     assert!(matches!(error, MailboxError::Unusable { .. }));
 }

@@ -31,9 +31,21 @@ impl DirLock {
     /// When the file cannot be made or locked, [`NotFound`](io::ErrorKind::NotFound)
     /// when there is no such directory.
     pub fn acquire(dir: &Path) -> io::Result<Option<Self>> {
+        Self::acquire_by(dir, OFlags::CREATE)
+    }
+
+    /// The same for a directory that has been locked before.
+    ///
+    /// # Errors
+    /// As for [`acquire`](Self::acquire), and `NotFound` when it has not.
+    pub fn acquire_again(dir: &Path) -> io::Result<Option<Self>> {
+        Self::acquire_by(dir, OFlags::empty())
+    }
+
+    fn acquire_by(dir: &Path, create: OFlags) -> io::Result<Option<Self>> {
         let path = dir.join(LOCK_FILE);
         for _ in 0..ATTEMPTS {
-            let file = open(&path, OFlags::CREATE)?;
+            let file = open(&path, create)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::WOULDBLOCK) => return Ok(None),
                 result => result?,

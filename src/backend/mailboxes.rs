@@ -11,14 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustix::fs::{access, renameat_with, Access, RenameFlags, CWD};
-use rustix::io::Errno;
+use rustix::fs::{access, Access};
 
-use super::lock::{DirLock, LOCK_FILE};
+use super::lock::DirLock;
 use super::locked::{Locked, Messages, Registry};
 use super::mailbox_error::{Fault, MailboxError};
-use super::{Maildrop, Message, Storage, StoreError};
-use crate::protocol::MsgNo;
+use super::mailbox_files::{path_within, remove_mailbox, rename_new};
+use super::{Maildrop, Storage, StoreError};
 
 /// How the messages lie in a mailbox.
 pub trait Layout: Send + Sync {
@@ -53,7 +52,7 @@ pub struct Mailboxes {
     layout: Box<dyn Layout>,
     base: RwLock<Option<Arc<Path>>>,
     wire: AtomicBool,
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
 }
 
 impl Mailboxes {
@@ -214,132 +213,15 @@ impl Mailboxes {
         Ok(dir.is_some_and(|dir| self.registry.has(&dir) || DirLock::is_held(&dir)))
     }
 
-    /// Locks a mailbox for a script, until [`unlock`](Self::unlock); false when
-    /// somebody has it.
-    ///
-    /// # Errors
-    /// When the mailbox cannot be used.
-    pub fn lock_kept(&self, mailbox: &str) -> Result<bool, MailboxError> {
-        match self.open(mailbox) {
-            Ok(session) => {
-                self.registry.keep(session);
-                Ok(true)
-            }
-            Err(MailboxError::Locked(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Ends the lock of a mailbox, whoever in this process has it: a session's
-    /// handle then counts as unlocked. Without a lock it does nothing.
-    ///
-    /// # Errors
-    /// When there is no base directory.
-    pub fn unlock(&self, mailbox: &str) -> Result<(), MailboxError> {
-        if let Some(session) = self.find(mailbox)?.and_then(|dir| self.registry.find(&dir)) {
-            session.unlock();
-        }
-        Ok(())
-    }
-
-    /// Ends every lock: for the end of the object.
-    pub fn unlock_all(&self) {
-        self.registry.unlock_all();
-    }
-
-    /// Number of messages in a locked mailbox.
-    ///
-    /// # Errors
-    /// When the mailbox cannot be used or is not locked in this process.
-    pub fn stat(&self, mailbox: &str) -> Result<u32, MailboxError> {
-        let session = self.session(mailbox)?;
-        let session = session.ok_or_else(|| MailboxError::NotLocked(mailbox.into()))?;
-        Ok(session.count())
-    }
-
-    /// Octets of all messages of a mailbox; 0 when it is not locked.
-    ///
-    /// # Errors
-    /// When the mailbox cannot be used.
-    pub fn size(&self, mailbox: &str) -> Result<u64, MailboxError> {
-        let session = self.session(mailbox)?;
-        Ok(session
-            .and_then(|session| session.octets().ok())
-            .unwrap_or(0))
-    }
-
-    /// Octets of one message of a locked mailbox, as they were when it was locked.
-    ///
-    /// # Errors
-    /// When the mailbox cannot be used, or has no such message, or is not locked.
-    pub fn size_of(&self, mailbox: &str, id: i64) -> Result<u64, MailboxError> {
-        let (session, number) = self.message(mailbox, id)?;
-        session.size(number).map_err(of_store)
-    }
-
-    /// Unique id of one message of a locked mailbox.
-    ///
-    /// # Errors
-    /// As for [`size_of`](Self::size_of).
-    pub fn uid(&self, mailbox: &str, id: i64) -> Result<Box<str>, MailboxError> {
-        let (session, number) = self.message(mailbox, id)?;
-        session.uid(number).map_err(of_store)
-    }
-
-    /// Unique ids of all messages of a mailbox; none when it is not locked.
-    ///
-    /// # Errors
-    /// When the mailbox cannot be used.
-    pub fn uids(&self, mailbox: &str) -> Result<Arc<[Box<str>]>, MailboxError> {
-        let session = self.session(mailbox)?;
-        Ok(session
-            .and_then(|session| session.uids().ok())
-            .unwrap_or_default())
-    }
-
-    /// The file of one message of a locked mailbox.
-    ///
-    /// # Errors
-    /// As for [`size_of`](Self::size_of); when the message has gone.
-    pub fn path_of(&self, mailbox: &str, id: i64) -> Result<PathBuf, MailboxError> {
-        let (session, number) = self.message(mailbox, id)?;
-        session.path(number).map_err(of_store)
-    }
-
-    /// Opens one message of a locked mailbox.
-    ///
-    /// # Errors
-    /// As for [`path_of`](Self::path_of).
-    pub fn get(&self, mailbox: &str, id: i64) -> Result<Message, MailboxError> {
-        let (session, number) = self.message(mailbox, id)?;
-        session.get(number).map_err(of_store)
-    }
-
-    /// Deletes messages of a locked mailbox, whose numbers stay as they are. All
-    /// are tried; the first error is returned.
-    ///
-    /// # Errors
-    /// When the mailbox cannot be used, or has no such message (then nothing is
-    /// deleted), or a message cannot be deleted.
-    pub fn delete(&self, mailbox: &str, ids: &[i64]) -> Result<(), MailboxError> {
-        let session = self.session(mailbox)?;
-        if ids.is_empty() {
-            return Err(MailboxError::NothingToDelete);
-        }
-        let numbers: Result<Vec<MsgNo>, _> = ids.iter().map(|&id| number(id)).collect();
-        let session = session.ok_or(MailboxError::OutOfRange(ids[0]))?;
-        session.delete(&numbers?).map_err(of_store)
-    }
-
     /// Where `mailbox` is, or would be; `None` when its name leads out of the base
     /// directory or is no name.
-    fn find(&self, mailbox: &str) -> Result<Option<PathBuf>, MailboxError> {
+    pub(super) fn find(&self, mailbox: &str) -> Result<Option<PathBuf>, MailboxError> {
         let base = self.base()?;
         Ok(path_within(&base, mailbox))
     }
 
     /// Where a mailbox is that can be used.
-    fn check(&self, mailbox: &str) -> Result<PathBuf, MailboxError> {
+    pub(super) fn check(&self, mailbox: &str) -> Result<PathBuf, MailboxError> {
         let unusable = |fault| MailboxError::Unusable {
             mailbox: mailbox.into(),
             fault,
@@ -356,20 +238,8 @@ impl Mailboxes {
         Ok(dir)
     }
 
-    /// Who in this process has a mailbox that can be used.
-    fn session(&self, mailbox: &str) -> Result<Option<Arc<Locked>>, MailboxError> {
-        let dir = self.check(mailbox)?;
-        Ok(self.registry.find(&dir))
-    }
-
-    fn message(&self, mailbox: &str, id: i64) -> Result<(Arc<Locked>, MsgNo), MailboxError> {
-        let session = self.session(mailbox)?;
-        let session = session.ok_or(MailboxError::OutOfRange(id))?;
-        Ok((session, number(id)?))
-    }
-
     /// Locks a mailbox and lists it.
-    fn open(&self, mailbox: &str) -> Result<Arc<Locked>, MailboxError> {
+    pub(super) fn open(&self, mailbox: &str) -> Result<Arc<Locked>, MailboxError> {
         let busy = || MailboxError::Locked(mailbox.into());
         let Some(dir) = self.find(mailbox)? else {
             return Err(MailboxError::Unusable {
@@ -380,16 +250,24 @@ impl Mailboxes {
         if self.registry.has(&dir) {
             return Err(busy());
         }
-        // One question when all is well; which of the answers it is else, `check` says.
-        let usable = access(&dir, Access::READ_OK | Access::WRITE_OK).is_ok();
-        if !usable || !self.layout.is_mailbox(&dir) {
-            self.check(mailbox)?;
-        }
         let explain = |error| match self.check(mailbox) {
             Err(explained) => explained,
             Ok(_) => failed("couldn't lock", mailbox, error),
         };
-        let lock = DirLock::acquire(&dir).map_err(explain)?.ok_or_else(busy)?;
+        // Few questions to a mailbox that was good before; all of them, in the order
+        // of their error texts, to any other.
+        let usable = access(&dir, Access::READ_OK | Access::WRITE_OK);
+        let lock = match usable
+            .map_err(Into::into)
+            .and_then(|()| DirLock::acquire_again(&dir))
+        {
+            Err(_) => {
+                self.check(mailbox)?;
+                DirLock::acquire(&dir)
+            }
+            lock => lock,
+        };
+        let lock = lock.map_err(explain)?.ok_or_else(busy)?;
         let messages = self.layout.read(&dir, self.octets()).map_err(explain)?;
         Ok(Locked::new(&self.registry, mailbox, dir, lock, messages))
     }
@@ -417,75 +295,9 @@ impl Storage for Mailboxes {
     }
 }
 
-/// The directory below `base` that `mailbox` names. Names are made of one or more
-/// file names with slashes between them; none of them is `.` or `..`.
-fn path_within(base: &Path, mailbox: &str) -> Option<PathBuf> {
-    if mailbox.starts_with('/') || mailbox.contains('\0') {
-        return None;
-    }
-    let mut path = PathBuf::with_capacity(base.as_os_str().len() + 1 + mailbox.len());
-    path.push(base);
-    let mut named = false;
-    for part in mailbox.split('/').filter(|part| !part.is_empty()) {
-        if part == "." || part == ".." {
-            return None;
-        }
-        path.push(part);
-        named = true;
-    }
-    named.then_some(path)
-}
-
-fn number(id: i64) -> Result<MsgNo, MailboxError> {
-    let number = u32::try_from(id).ok().and_then(MsgNo::new);
-    number.ok_or(MailboxError::OutOfRange(id))
-}
-
 fn failed(what: &str, name: &str, source: io::Error) -> MailboxError {
     MailboxError::Io {
         what: format!("{what} \"{name}\""),
         source,
-    }
-}
-
-/// What the script sees of an error that sessions see too.
-fn of_store(error: StoreError) -> MailboxError {
-    match error {
-        StoreError::InUse(mailbox) => MailboxError::Locked(mailbox.into()),
-        StoreError::NotLocked(mailbox) => MailboxError::NotLocked(mailbox.into()),
-        StoreError::NoMessage(number) => MailboxError::OutOfRange(number.into()),
-        StoreError::Io { what, source } => MailboxError::Io { what, source },
-        StoreError::Missing(text) => MailboxError::Io {
-            what: text,
-            source: io::ErrorKind::NotFound.into(),
-        },
-    }
-}
-
-/// Removes a mailbox whose lock is held. The lock file goes last: as long as there
-/// is anything in the directory, nobody else gets its lock.
-fn remove_mailbox(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_name() == LOCK_FILE {
-            continue;
-        }
-        match entry.file_type()?.is_dir() {
-            true => fs::remove_dir_all(entry.path())?,
-            false => fs::remove_file(entry.path())?,
-        }
-    }
-    match fs::remove_file(dir.join(LOCK_FILE)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => fs::remove_dir(dir),
-    }
-}
-
-/// Renames, but never onto something.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Not every file system can promise it.
-        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to),
-        result => Ok(result?),
     }
 }

@@ -12,27 +12,20 @@
 
 use std::fs::DirBuilder;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use rustix::fs::{AtFlags, FileType, OFlags};
+use rustix::fs::OFlags;
 
 use super::directory::{open_message, open_message_cached};
-use super::listing::{is_regular, locked, now, open_dir, read_dir, Cache, DirStamp, Names, Stamp};
+use super::listing::{locked, Cache, Stamp};
 use super::locked::Messages;
 use super::mailboxes::{Layout, Mailboxes, Octets};
+use super::maildir_files::{open_places, stamp_of, Found, ATTEMPTS, PLACES};
 use super::maildir_name::{base, field, uid};
 use super::octets::{is_plausible, Counter, Wanted};
 use super::{Content, Message};
-
-/// The directories that messages are in, in the order they pass through them. To
-/// read them in this order is to miss no message that moves meanwhile.
-const PLACES: [&str; 2] = ["new", "cur"];
-
-/// How often directories that change while they are read are read again.
-const ATTEMPTS: usize = 3;
 
 /// Mailboxes in the Maildir format.
 pub fn maildir() -> Mailboxes {
@@ -84,101 +77,6 @@ impl Layout for Maildirs {
     fn forget(&self, dir: &Path) {
         self.cache.forget(dir);
     }
-}
-
-/// Which files there are.
-struct Found {
-    /// Of the directories, before they were read.
-    stamps: [DirStamp; 2],
-    /// Whether these stamps change when there are other messages.
-    settled: bool,
-    /// Seconds since 1970 before anything was read.
-    moment: i64,
-    /// File names in the order of their base names, none of which is there twice.
-    names: Names,
-    /// For each name, its place in [`PLACES`].
-    places: Box<[u8]>,
-}
-
-impl Found {
-    fn read(dir: &Path) -> io::Result<Self> {
-        let moment = now();
-        let paths = PLACES.map(|place| dir.join(place));
-        let mut stamps = stamps(&paths)?;
-        for attempt in 1.. {
-            let (names, places) = read_places(&paths)?;
-            let after = self::stamps(&paths)?;
-            // A file that is renamed while its directory is read may show twice or
-            // not at all.
-            let whole = stamps == after;
-            if whole || attempt == ATTEMPTS {
-                let settled = whole && stamps.iter().all(|stamp| stamp.is_settled(moment));
-                return Ok(Self {
-                    stamps,
-                    settled,
-                    moment,
-                    names,
-                    places,
-                });
-            }
-            stamps = after;
-        }
-        unreachable!("the last attempt returns")
-    }
-
-    /// Whether there are the same names now.
-    fn still_holds(&self, dir: &Path) -> io::Result<bool> {
-        let paths = PLACES.map(|place| dir.join(place));
-        Ok(self.settled && stamps(&paths)? == self.stamps)
-    }
-
-    fn base(&self, index: usize) -> &[u8] {
-        base(self.names.get(index))
-    }
-
-    fn find(&self, wanted: &[u8]) -> Option<usize> {
-        self.names.find(wanted, base)
-    }
-
-    fn path(&self, dir: &Path, index: usize) -> PathBuf {
-        let place = PLACES[usize::from(self.places[index])];
-        let name = self.names.file(index);
-        let length = dir.as_os_str().len() + place.len() + name.len() + 2;
-        let mut path = PathBuf::with_capacity(length);
-        path.extend([dir, place.as_ref(), name.as_ref()]);
-        path
-    }
-}
-
-fn stamps(paths: &[PathBuf; 2]) -> io::Result<[DirStamp; 2]> {
-    Ok([DirStamp::of(&paths[0])?, DirStamp::of(&paths[1])?])
-}
-
-/// The files of both places, sorted, those that show twice only once.
-fn read_places(paths: &[PathBuf; 2]) -> io::Result<(Names, Box<[u8]>)> {
-    let mut names = Names::default();
-    let mut places = Vec::new();
-    for (place, path) in (0u8..).zip(paths) {
-        read_dir(&open_dir(path)?, |name, kind| {
-            // Where the file system does not tell, opening will.
-            if matches!(kind, FileType::RegularFile | FileType::Unknown) {
-                names.push(name);
-                places.push(place);
-            }
-        })?;
-    }
-    let mut order = names.order(base);
-    // The later one is the one to keep: in `cur/`, or under its new flags.
-    let same = |a: usize, b: usize| base(names.get(a)) == base(names.get(b));
-    order.dedup_by(|later, earlier| {
-        let twice = same(*later, *earlier);
-        if twice {
-            *earlier = *later;
-        }
-        twice
-    });
-    let places = order.iter().map(|&index| places[index]).collect();
-    Ok((names.select(order.into_iter()), places))
 }
 
 /// What a file name says of the size of its message.
@@ -344,22 +242,9 @@ impl MailList {
     }
 }
 
-fn open_places(dir: &Path) -> io::Result<[OwnedFd; 2]> {
-    let [new, cur] = PLACES.map(|place| open_dir(&dir.join(place)));
-    Ok([new?, cur?])
-}
-
 /// Whether the stamp is that of the file, and not what its name tells.
 fn is_asked(stamp: &Stamp) -> bool {
     stamp.inode != 0
-}
-
-/// The stamp of a message; `None` when it is none, or none any more.
-fn stamp_of(dirs: &[OwnedFd; 2], found: &Found, index: usize) -> Option<Stamp> {
-    let dir = &dirs[usize::from(found.places[index])];
-    let name = found.names.file(index);
-    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    is_regular(&stat).then(|| Stamp::new(&stat))
 }
 
 /// Completes the octets from the file beside the messages and by reading.

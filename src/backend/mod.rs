@@ -11,10 +11,13 @@ pub mod users;
 
 pub mod access;
 mod answer;
+mod by_name;
 pub mod hold;
 mod listing;
 mod lock;
 mod locked;
+mod mailbox_files;
+mod maildir_files;
 mod maildir_name;
 mod octets;
 pub mod reason;
