@@ -205,11 +205,13 @@ pub struct Heard {
     pub accept_failures: AtomicUsize,
     pub refused: AtomicUsize,
     pub all: Mutex<String>,
+    /// Nobody listens.
+    pub deaf: AtomicBool,
 }
 
 impl Observer for Heard {
     fn wants(&self, _level: Level) -> bool {
-        true
+        !self.deaf.load(SeqCst)
     }
 
     fn event(&self, _server: ServerId, event: &Event<'_>) {
