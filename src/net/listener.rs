@@ -117,6 +117,8 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
     // So that `up` works at once after `down`, past connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Replies are short and written whole: nothing is won by waiting for more.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -171,19 +173,57 @@ fn is_of_the_client(e: &io::Error) -> bool {
 
 /// One connection: not blocking, without delay, on a high descriptor.
 fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, peer) = listener.accept()?;
-    let stream = TcpStream::from(raised(stream.into()));
-    stream.set_nonblocking(true)?;
-    // Replies are short and written whole: nothing is won by waiting for more.
-    stream.set_nodelay(true)?;
+    let (stream, peer) = accept_ready(listener)?;
+    let stream = TcpStream::from(raised(stream));
     Ok((
         stream,
         SocketAddr::new(peer.ip().to_canonical(), peer.port()),
     ))
 }
 
+/// One system call for all: Linux hands the listener's TCP_NODELAY on.
+#[cfg(target_os = "linux")]
+fn accept_ready(listener: &TcpListener) -> io::Result<(OwnedFd, SocketAddr)> {
+    use rustix::net::{acceptfrom_with, SocketFlags};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (stream, peer) = acceptfrom_with(listener, flags)?;
+    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((stream, peer.try_into()?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn accept_ready(listener: &TcpListener) -> io::Result<(OwnedFd, SocketAddr)> {
+    let (stream, peer) = listener.accept()?;
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    Ok((stream.into(), peer))
+}
+
 /// The same connection on a descriptor that `select` does not need, or as it is
 /// when the process may not have so many.
 fn raised(fd: OwnedFd) -> OwnedFd {
     fcntl_dupfd_cloexec(fd.as_fd(), FIRST_DESCRIPTOR).unwrap_or(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_neither_block_nor_delay() {
+        let listener = bind(Some("127.0.0.1"), 0).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, peer) = loop {
+            match accept(&listener) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
+                other => break other.unwrap(),
+            }
+        };
+        assert_eq!(peer, client.local_addr().unwrap());
+        assert!(stream.nodelay().unwrap());
+        let error = stream.peek(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let flags = rustix::io::fcntl_getfd(&stream).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    }
 }

@@ -19,7 +19,8 @@ use crate::protocol::session::{Config, Session, Snapshot};
 /// One server: its listener and its connections.
 pub struct Server {
     pub(super) id: ServerId,
-    name: Box<str>,
+    /// SERVER_PID, for time stamps.
+    label: Box<str>,
     pub(super) access: Arc<Access>,
     pub(super) jobs: Arc<JobQueue>,
     observer: Arc<dyn Observer>,
@@ -51,7 +52,7 @@ impl Server {
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
-            name: name.into(),
+            label: format!("{name}_{}", std::process::id()).into(),
             access,
             jobs,
             observer,
@@ -168,10 +169,9 @@ impl Server {
                 .elapsed()
                 .map_or(0, |t| t.as_nanos() as u64),
         };
-        let pid = std::process::id();
         let config = self.config();
         let host = config.as_ref().map_or("localhost", |c| &c.host);
-        format!("<{digits}_{}_{pid}@{host}>", self.name).into()
+        format!("<{digits}_{}@{host}>", self.label).into()
     }
 
     /// Ends everything at once: stops accepting, ends all connections (clients
