@@ -19,6 +19,8 @@ help:
 	@echo "make build        build the extension (target/release/libpop3d.so)"
 	@echo "make test         every check and test, under Tcl 8.6 and 9.0"
 	@echo "make test-tcllib  the same Tcl tests against Tcllib's own pop3d, to compare"
+	@echo "make bench        every benchmark beside Tcllib and Dovecot; writes docs/BENCHMARK.md"
+	@echo "make bench-quick  the same in two minutes; its report goes to build/bench"
 	@echo "make install      install below PREFIX ($(PREFIX)), staged in DESTDIR"
 	@echo "make uninstall    remove what install wrote"
 	@echo "make clean        remove everything that was built"
@@ -55,3 +57,5 @@ uninstall:
 clean:
 	$(CARGO) clean
 	rm -rf build
+
+include benches/bench.mk

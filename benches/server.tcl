@@ -5,7 +5,7 @@
 # SORT  ours-maildir, ours-dbox: users and mailboxes in the built-in stores;
 #       ours-procs: both as procs of this script, called through the interpreter;
 #       tcllib: Tcllib's pop3d with its own stores.
-# ROOT  the directory with our pkgIndex.tcl; only used for ours.
+# ROOT  the directory of our package; only used for ours.
 # MAIL  the mailboxes: maildir/USER/..., dbox/USER/...; and a file "users".
 #
 # Says "port N" when it serves. Then it obeys lines on standard input:
@@ -103,6 +103,10 @@ if {$sort eq "ours-procs"} {
         if {$sort eq "ours-dbox"} { $store configure -octets wire }
     }
     $server configure -port 0 -auth $udb -storage $store
+}
+if {$sort ne "tcllib"} {
+    # All clients of a benchmark come from one address.
+    $server configure -connections 19000 -peraddress 19000
 }
 $server up
 

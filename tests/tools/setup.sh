@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what `make demo` or `make test` needs and the machine lacks.
+# Installs what `make demo`, `make test` or `make bench` needs and the machine lacks.
 #
-#   setup.sh demo|test
+#   setup.sh demo|test|bench
 #
 # On Debian as root, or with a sudo that asks for no password, it installs the
 # packages itself; anywhere else it says what is missing and how to get it.
@@ -12,6 +12,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 need_demo="tcl tcl-dev libclang-dev pkg-config"
 need_test="$need_demo tcllib tcl-tls tcl-thread curl python3 openssl patchelf binutils"
+need_bench="$need_demo tcllib dovecot-core dovecot-pop3d"
 need_tcl9="tcl9.0 tcl9.0-thread"
 
 say() { printf '%s\n' "$*" >&2; }
@@ -20,7 +21,8 @@ have() { command -v "$1" >/dev/null 2>&1; }
 case "${1:-}" in
     demo) need=$need_demo ;;
     test) need=$need_test ;;
-    *) say "usage: setup.sh demo|test"; exit 2 ;;
+    bench) need=$need_bench ;;
+    *) say "usage: setup.sh demo|test|bench"; exit 2 ;;
 esac
 purpose=$1
 
@@ -39,7 +41,7 @@ fi
 if [ "$id" != debian ] || ! have apt-get; then
     lacking=
     programs="tclsh8.6 pkg-config cc"
-    [ "$purpose" = demo ] || programs="$programs curl python3 openssl readelf nm"
+    [ "$purpose" != test ] || programs="$programs curl python3 openssl readelf nm"
     for program in $programs; do have "$program" || lacking="$lacking $program"; done
     if have pkg-config && ! pkg-config --exists tcl8.6 && ! pkg-config --exists tcl; then
         lacking="$lacking tcl-headers(tcl.pc)"

@@ -175,6 +175,7 @@ fn services(owner: &Owner, port: u16, cores: usize) -> String {
          mail_fsync = never\n\
          pop3_no_flag_updates = yes\n\
          mail_max_userip_connections = 0\n\
+         default_vsz_limit = 4G\n\
          service pop3-login {{\n\
          \x20 chroot =\n\
          \x20 service_count = 0\n\

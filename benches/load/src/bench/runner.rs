@@ -174,12 +174,8 @@ impl Runner {
         }
     }
 
-    /// Runs a row for all servers.
-    ///
-    /// # Errors
-    /// Mailboxes that cannot be made.
-    pub fn row(&mut self, row: &Row) -> Result<(), String> {
-        self.prepare(row.kind)?;
+    /// Runs a row for all servers; its mailboxes are there.
+    pub fn row(&mut self, row: &Row) {
         println!(
             "{}: {} connections, {}",
             row.name, row.connections, row.kind
@@ -233,16 +229,11 @@ impl Runner {
                 }
             }
         }
-        Ok(())
     }
 
-    /// Runs a sweep.
-    ///
-    /// # Errors
-    /// Mailboxes that cannot be made.
-    pub fn sweep(&mut self, sweep: &Sweep) -> Result<(), String> {
+    /// Runs a sweep; its mailboxes are there.
+    pub fn sweep(&mut self, sweep: &Sweep) {
         for &(step, kind, idle) in sweep.steps {
-            self.prepare(kind)?;
             println!("{}: {step}", sweep.name);
             let name = format!("{}/{kind}/{idle}", sweep.name);
             for round in 0..=self.effort.runs {
@@ -272,7 +263,6 @@ impl Runner {
                 }
             }
         }
-        Ok(())
     }
 
     /// Holds so many idle connections by a process of their own.

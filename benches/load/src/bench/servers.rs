@@ -82,6 +82,32 @@ pub struct Places {
 }
 
 impl Places {
+    /// The package as it is installed, with the released library: a checkout
+    /// would take whatever was built last.
+    fn package(&self) -> PathBuf {
+        self.build.join("package")
+    }
+
+    /// Links the package together in build/bench.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn stage(&self) -> std::io::Result<()> {
+        fs::create_dir_all(self.package())?;
+        for (name, from) in [
+            ("pkgIndex.tcl", "pkgIndex.tcl"),
+            ("tcl", "tcl"),
+            ("libpop3d.so", "target/release/libpop3d.so"),
+        ] {
+            let link = self.package().join(name);
+            if fs::symlink_metadata(&link).is_ok() {
+                fs::remove_file(&link)?;
+            }
+            std::os::unix::fs::symlink(self.root.join(from), link)?;
+        }
+        Ok(())
+    }
+
     /// Lists the users for the servers.
     ///
     /// # Errors
@@ -129,7 +155,7 @@ impl Running {
                 command
                     .arg(places.root.join("benches/server.tcl"))
                     .arg(sort);
-                command.arg(&places.root).arg(&places.mail);
+                command.arg(places.package()).arg(&places.mail);
                 Self::start_speaking(server, command, places)
             }
         }

@@ -75,6 +75,9 @@ fn places(args: &Args) -> Result<Places, String> {
     places
         .write_users()
         .map_err(|error| format!("users: {error}"))?;
+    places
+        .stage()
+        .map_err(|error| format!("package: {error}"))?;
     Ok(places)
 }
 
@@ -94,11 +97,21 @@ fn measure(args: &Args, places: &Places) -> Result<(Results, Vec<String>), Strin
     let servers = chosen(args, "servers", &Server::ALL.map(|(_, name)| name))?;
     let servers = servers.into_iter().filter_map(Server::named).collect();
     let mut runner = Runner::new(places.clone(), effort, servers);
+    // All mailboxes come first: Dovecot's are given to its user when it starts.
     for row in ROWS.iter().filter(|row| names.contains(&row.name)) {
-        runner.row(row)?;
+        runner.prepare(row.kind)?;
     }
     for sweep in SWEEPS.iter().filter(|sweep| names.contains(&sweep.name)) {
-        runner.sweep(sweep)?;
+        sweep
+            .steps
+            .iter()
+            .try_for_each(|(_, kind, _)| runner.prepare(kind))?;
+    }
+    for row in ROWS.iter().filter(|row| names.contains(&row.name)) {
+        runner.row(row);
+    }
+    for sweep in SWEEPS.iter().filter(|sweep| names.contains(&sweep.name)) {
+        runner.sweep(sweep);
     }
     let notes = &mut runner.results.notes;
     notes.insert("machine".to_owned(), machine());
