@@ -202,6 +202,7 @@ impl Access {
             }
             .into(),
             Way::Script => opened(runner.script(hold, Work::Open { mailbox }).await),
+            Way::Direct(storage) if storage.is_warm(&mailbox) => lock(hold, &*storage, mailbox),
             Way::Direct(storage) => {
                 let hold = hold.clone();
                 let job = move || lock(&hold, &*storage, mailbox);

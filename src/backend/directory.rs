@@ -28,6 +28,10 @@ pub fn dbox() -> Mailboxes {
     Mailboxes::new(Files::default(), Octets::File)
 }
 
+/// Files that are asked for their stamps without a hop to another thread; a hop costs
+/// about as much as this many questions.
+const WARM: usize = 16;
+
 /// One file for a message.
 #[derive(Default)]
 struct Files {
@@ -62,6 +66,12 @@ impl Layout for Files {
         let list = Arc::new(list);
         self.cache.put(dir, list.clone(), list.weight());
         Ok(list)
+    }
+
+    fn is_warm(&self, dir: &Path, octets: Octets) -> bool {
+        // Each file is asked for its stamp; exact octets may take reading it.
+        let few = |known: Arc<FileList>| known.names.len() <= WARM;
+        octets == Octets::File && self.cache.get(dir).is_some_and(few)
     }
 
     fn forget(&self, dir: &Path) {

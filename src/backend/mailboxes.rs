@@ -33,6 +33,9 @@ pub trait Layout: Send + Sync {
     /// # Errors
     /// When the directory cannot be read.
     fn read(&self, dir: &Path, octets: Octets) -> io::Result<Arc<dyn Messages>>;
+    /// Whether `dir` was listed not long ago, and is so small that listing it again
+    /// takes microseconds.
+    fn is_warm(&self, dir: &Path, octets: Octets) -> bool;
     /// The mailbox `dir` is about to go: forgets what is known of it.
     fn forget(&self, dir: &Path);
 }
@@ -51,6 +54,8 @@ pub enum Octets {
 pub struct Mailboxes {
     layout: Box<dyn Layout>,
     base: RwLock<Option<Arc<Path>>>,
+    /// Whether the base directory is on a disk of this machine.
+    local: AtomicBool,
     wire: AtomicBool,
     pub(super) registry: Arc<Registry>,
 }
@@ -61,6 +66,7 @@ impl Mailboxes {
         Self {
             layout: Box::new(layout),
             base: RwLock::default(),
+            local: AtomicBool::new(false),
             wire: AtomicBool::new(octets == Octets::Wire),
             registry: Arc::default(),
         }
@@ -96,6 +102,7 @@ impl Mailboxes {
         if let Some(found) = Fault::of(&path) {
             return Err(fault(found));
         }
+        self.local.store(is_local(&path), Ordering::Relaxed);
         *self.base.write().unwrap_or_else(PoisonError::into_inner) = Some(path.into());
         Ok(())
     }
@@ -293,6 +300,36 @@ impl Storage for Mailboxes {
     fn lock(&self, mailbox: &str) -> Result<Arc<dyn Maildrop>, StoreError> {
         Ok(self.open(mailbox)?)
     }
+
+    fn is_warm(&self, mailbox: &str) -> bool {
+        let warm = |dir: PathBuf| self.layout.is_warm(&dir, self.octets());
+        self.local.load(Ordering::Relaxed)
+            && self.find(mailbox).is_ok_and(|dir| dir.is_some_and(warm))
+    }
+}
+
+/// Whether `dir` is on a file system that asks no other machine and no other process.
+#[cfg(target_os = "linux")]
+fn is_local(dir: &Path) -> bool {
+    /// Magic numbers of statfs(2): NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS, Coda.
+    const ELSEWHERE: [u32; 9] = [
+        0x6969,
+        0x517B,
+        0xFF53_4D42,
+        0xFE53_4D42,
+        0x6573_5546,
+        0x0102_1997,
+        0x00C3_6400,
+        0x5346_414F,
+        0x7375_7245,
+    ];
+    let kind = rustix::fs::statfs(dir).map(|found| found.f_type as u32);
+    kind.is_ok_and(|kind| !ELSEWHERE.contains(&kind))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_local(_dir: &Path) -> bool {
+    false
 }
 
 fn failed(what: &str, name: &str, source: io::Error) -> MailboxError {

@@ -56,6 +56,13 @@ pub trait Storage: Send + Sync {
     /// [`StoreError::InUse`] when another session, in this process or another,
     /// has it; [`StoreError::Missing`] when there is no such mailbox.
     fn lock(&self, mailbox: &str) -> Result<Arc<dyn Maildrop>, StoreError>;
+
+    /// Whether [`lock`](Self::lock) of this mailbox takes microseconds now, so that it
+    /// may be called on an async thread: a hop to another thread costs more.
+    fn is_warm(&self, mailbox: &str) -> bool {
+        let _ = mailbox;
+        false
+    }
 }
 
 /// A locked mailbox: a fixed list of messages.
