@@ -17,7 +17,7 @@ namespace eval ::child {
 #
 # Arguments:
 #	prelude		script evaluated first there
-#	tclsh		the program, by default the one that runs this
+#	tclsh		words of the program, by default the one that runs this
 #	implementation	by default the one under test
 #
 # Results:
@@ -26,12 +26,12 @@ namespace eval ::child {
 proc ::child::start {{prelude {}} {tclsh {}} {implementation {}}} {
     variable file
     if {$tclsh eq {}} {
-	set tclsh [info nameofexecutable]
+	set tclsh [list [info nameofexecutable]]
     }
     if {$implementation eq {}} {
 	set implementation $::support::implementation
     }
-    set pipe [open |[list env POP3D_IMPL=$implementation $tclsh $file 2>@stderr] r+]
+    set pipe [open |[list env POP3D_IMPL=$implementation {*}$tclsh $file 2>@stderr] r+]
     fconfigure $pipe -translation binary -blocking 0 -buffering none
     if {$prelude ne {}} {
 	evaluate $pipe $prelude
@@ -180,10 +180,12 @@ proc ::child::Serve {} {
     }
 }
 
-if {[info exists ::argv0] && [file normalize $::argv0] eq $::child::file} {
+# support.tcl reads this file once more, which must not begin it all again.
+if {[info exists ::argv0] && [file normalize $::argv0] eq $::child::file
+	&& ![info exists ::child::input]} {
+    set ::child::input {}
     source [file join [file dirname $::child::file] support.tcl]
     ::support::use
-    set ::child::input {}
     fconfigure stdin -translation binary -blocking 0
     fconfigure stdout -translation binary
     fileevent stdin readable ::child::Serve

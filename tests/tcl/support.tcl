@@ -131,6 +131,8 @@ proc ::support::Guarded {body} {
     variable bgerrors
     set bgerrors {}
     set code [catch {uplevel 1 $body} result options]
+    # What is on its way to the background belongs to this test.
+    update
     if {$code == 0 && [llength $bgerrors]} {
 	return -code error "background errors: $bgerrors"
     }
@@ -151,6 +153,7 @@ interp bgerror {} ::support::Bgerror
 
 proc ::support::expected {} {
     variable bgerrors
+    update
     set errors $bgerrors
     set bgerrors {}
     return $errors
