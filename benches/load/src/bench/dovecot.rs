@@ -67,9 +67,6 @@ fn owner() -> io::Result<Owner> {
 /// Gives the directories (not the files, which are links) to the mail's owner:
 /// Dovecot keeps its indexes there.
 fn own(tree: &Path, owner: &Owner) -> io::Result<()> {
-    if fs::metadata(tree)?.uid() == owner.uid && owner.uid != 0 {
-        return Ok(());
-    }
     for entry in fs::read_dir(tree)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() && entry.metadata()?.uid() != owner.uid {

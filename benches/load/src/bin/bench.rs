@@ -120,6 +120,17 @@ fn measure(args: &Args, places: &Places) -> Result<(Results, Vec<String>), Strin
     Ok((runner.results, runner.failures))
 }
 
+/// Two benchmarks at a time would measure each other, and share Dovecot's directory.
+///
+/// # Errors
+/// Another one runs.
+fn alone(places: &Places) -> Result<fs::File, String> {
+    let lock = fs::File::create(places.build.join("lock")).map_err(|error| error.to_string())?;
+    let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::flock(&lock, operation).map_err(|_| "another benchmark runs here")?;
+    Ok(lock)
+}
+
 /// Tells how the targets stand.
 fn print_targets(results: &Results) {
     println!();
@@ -155,6 +166,7 @@ fn run() -> Result<bool, String> {
             Vec::new(),
         )
     } else {
+        let _lock = alone(&places)?;
         let (results, failures) = measure(&args, &places)?;
         results.save(&kept).map_err(|error| error.to_string())?;
         (results, failures)

@@ -55,7 +55,7 @@ impl Shared {
 const OPENING: usize = 100;
 
 /// A thread that hears nothing for so long gives up.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(30);
 
 struct Connection {
     session: Session,
