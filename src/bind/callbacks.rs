@@ -140,7 +140,8 @@ impl<'a> Callbacks<'a> {
         let entry = match self.call_auth(&[Value::text("lookup"), name]) {
             Ok(entry) => entry,
             Err(raised) => {
-                let message = raised.message();
+                // The client chose the name: nothing in it may break the line.
+                let (user, message) = (user.escape_debug(), raised.message());
                 self.server
                     .log("error", &format!("lookup {user}: {message}"));
                 return Ok(None);
@@ -210,14 +211,17 @@ impl<'a> Callbacks<'a> {
 
     fn get(&self, mailbox: &str, number: MsgNo) -> Result<Message, Trouble> {
         let got = self.storage("get", mailbox, &[Value::int(number.get().into())])?;
-        let finalize = self.server.finalizes();
-        message::from_value(&self.server.identity.interp, &got, finalize).map_err(|error| {
-            let text = format!("get {mailbox} {number}: {error}");
-            self.server.log("error", &text);
-            if let message::Error::Script(raised) = error {
-                raised.report_in_background(&self.server.identity.interp);
+        let finalize = self.server.finalizes() || self.server.storage_is_ours();
+        let interp = &self.server.identity.interp;
+        message::from_value(interp, &got, finalize).map_err(|error| match error {
+            message::Error::Script(raised) => self.raised("get", &raised),
+            message::Error::Unreadable(path, error) => {
+                let path = path.display();
+                self.wrong("get", &format!("readable: {path}: {error}"))
             }
-            Trouble(Failure::Temporary)
+            message::Error::Form => {
+                self.wrong("get", "a mime token, \"file PATH\" or \"data BYTES\"")
+            }
         })
     }
 
@@ -367,15 +371,18 @@ impl<'a> Callbacks<'a> {
             .ok_or_else(|| self.wrong(method, "a boolean"))
     }
 
-    /// A callback raised an error: in full to the log and to `interp bgerror`, as
-    /// for every error of a script that the event loop runs.
+    /// A callback raised an error: in full to the log, or, where nobody writes one, to
+    /// `interp bgerror`, so that it is not lost.
     fn raised(&self, method: &str, raised: &Raised) -> Trouble {
-        self.server
+        let heard = self
+            .server
             .log("error", &format!("{method}: {}", raised.info()));
         let permanent = raised
             .error_code()
             .starts_with(&["POP3D".into(), "MAILBOX".into()]);
-        raised.report_in_background(&self.server.identity.interp);
+        if !heard {
+            raised.report_in_background(&self.server.identity.interp);
+        }
         Trouble(match permanent {
             true => Failure::Permanent,
             false => Failure::Temporary,

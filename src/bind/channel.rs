@@ -54,6 +54,8 @@ pub struct ChannelSession {
     hold: Arc<Hold>,
     deadline: Cell<Option<(Instant, End)>>,
     timer: RefCell<Option<Timer>>,
+    /// When the timer fires.
+    armed: Cell<Option<Instant>>,
     /// A step is under way further up on the stack: a callback has entered the event
     /// loop.
     busy: Cell<bool>,
@@ -111,6 +113,7 @@ pub fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
         hold: Hold::new(),
         deadline: Cell::new(None),
         timer: RefCell::new(None),
+        armed: Cell::new(None),
         busy: Cell::new(false),
         delayed: Cell::new(false),
         left: Cell::new(false),
@@ -330,7 +333,8 @@ impl ChannelSession {
             (!timeout.is_zero()).then_some((self.since + timeout, End::LoginTimeout))
         };
         self.deadline.set(deadline);
-        if self.timer.borrow().is_none() {
+        let sooner = |armed: Instant| deadline.is_some_and(|(at, _)| at < armed);
+        if self.armed.get().is_none_or(sooner) {
             self.arm();
         }
     }
@@ -338,6 +342,7 @@ impl ChannelSession {
     /// Sets the timer for the deadline. Later deadlines do not touch it: it looks
     /// again when it fires.
     fn arm(self: &Rc<Self>) {
+        self.armed.set(self.deadline.get().map(|(at, _)| at));
         let left = self
             .deadline
             .get()
@@ -376,6 +381,7 @@ impl ChannelSession {
         let weak = Rc::downgrade(self);
         let resume = move |connection: &Rc<ChannelSession>| {
             connection.delayed.set(false);
+            connection.armed.set(None);
             connection.timer.take();
             connection.advance();
         };

@@ -129,6 +129,17 @@ fn as_storage(command: &Rc<dyn Command>) -> Option<Arc<dyn Storage>> {
     Some(object.mailboxes.clone())
 }
 
+/// Whether the command prefix is a built-in store's object.
+pub fn is_store(interp: &Interp, prefix: &Value) -> bool {
+    match prefix.to_list().as_deref() {
+        Some([name]) => {
+            let found = command::find(interp, &name.to_text());
+            found.is_some_and(|found| as_storage(&found).is_some())
+        }
+        _ => false,
+    }
+}
+
 fn is_traced(interp: &Interp, name: &str) -> bool {
     let words = ["trace", "info", "execution", name].map(Value::text);
     !interp::call(interp, &words).is_ok_and(|traces| traces.is_empty())

@@ -176,13 +176,14 @@ pub fn drain(world: &World) -> bool {
     true
 }
 
-/// Writes one line. An error of a log command must not stop a session: it goes to
-/// `interp bgerror`.
-pub fn write(server: &ServerObject, line: &Line) {
+/// Writes one line; whether there is anybody to write to. An error of a log command
+/// must not stop a session: it goes to `interp bgerror`.
+fn write(server: &ServerObject, line: &Line) -> bool {
     let interp = &server.identity.interp;
     let level = Value::text(name(line.level));
     let text = format!("pop3d {} {}", server.identity.name, line.text);
-    if command::exists(interp, "::log::log") && !is_suppressed(interp, line.level) {
+    let tcllib = command::exists(interp, "::log::log");
+    if tcllib && !is_suppressed(interp, line.level) {
         let words = [Value::text("::log::log"), level.clone(), Value::text(&text)];
         if let Err(raised) = interp::call(interp, &words) {
             raised.report_in_background(interp);
@@ -201,6 +202,7 @@ pub fn write(server: &ServerObject, line: &Line) {
             raised.report_in_background(interp);
         }
     }
+    tcllib || !prefix.is_empty()
 }
 
 /// The line for an event of the network side.
@@ -292,8 +294,8 @@ fn line(event: &Event<'_>) -> Line {
 }
 
 impl ServerObject {
-    /// Logs a line of the interpreter's side.
-    pub fn log(&self, level: &str, text: &str) {
+    /// Logs a line of the interpreter's side; whether there is anybody to read it.
+    pub fn log(&self, level: &str, text: &str) -> bool {
         let level = LEVELS.into_iter().find(|&l| name(l) == level);
         let level = level.unwrap_or(Level::Error);
         let fields = Vec::new();
@@ -305,6 +307,6 @@ impl ServerObject {
                 text,
                 fields,
             },
-        );
+        )
     }
 }

@@ -19,19 +19,9 @@ pub enum Error {
     /// The mime package raised an error.
     Script(Raised),
     /// A file could not be read.
-    File(PathBuf, std::io::Error),
+    Unreadable(PathBuf, std::io::Error),
     /// The value is none of the three forms.
     Form,
-}
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Script(raised) => f.write_str(&raised.info()),
-            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
-            Self::Form => f.write_str("expected a mime token, \"file PATH\" or \"data BYTES\""),
-        }
-    }
 }
 
 /// The message that a storage's `get` returned. Its octets are never more than
@@ -69,7 +59,7 @@ fn from_bytes(bytes: Vec<u8>) -> Message {
 }
 
 fn from_file(path: PathBuf) -> Result<Message, Error> {
-    let file = open(&path).map_err(|error| Error::File(path, error))?;
+    let file = open(&path).map_err(|error| Error::Unreadable(path, error))?;
     Ok(file)
 }
 
@@ -101,12 +91,12 @@ fn from_token(interp: &Interp, token: &Value) -> Result<Message, Error> {
     if let Some(fields) = element("header").filter(|_| parsed) {
         let fields = header_fields(&fields);
         if let Some(path) = element("file").and_then(|file| file.to_path()) {
-            if fields.is_some() && header_of_file(&path) == fields {
+            if fields.is_some_and(|fields| is_header(&fields, start_of(&path).as_deref())) {
                 return from_file(path);
             }
         } else if let Some(lines) = element("lines").and_then(|lines| lines.to_list()) {
             let text = joined(&lines);
-            if fields.is_some() && parse_header(&text) == fields {
+            if fields.is_some_and(|fields| is_header(&fields, Some(&text))) {
                 return Ok(from_bytes(text));
             }
         }
@@ -145,19 +135,27 @@ fn header_fields(header: &Value) -> Option<Fields> {
 /// A header longer than this is no reason to read on.
 const LONGEST_HEADER: u64 = 1 << 20;
 
-fn header_of_file(path: &PathBuf) -> Option<Fields> {
+/// The beginning of a file, with all of its header.
+fn start_of(path: &PathBuf) -> Option<Vec<u8>> {
     let mut start = Vec::new();
     let file = open(path).ok()?;
     let Content::File(file) = file.content else {
         return None;
     };
     file.take(LONGEST_HEADER).read_to_end(&mut start).ok()?;
-    parse_header(&start)
+    Some(start)
 }
 
-/// Reads a header as Tcllib's mime does, for comparison: `setheader` is the only way
-/// to change a parsed message, and it changes this.
-fn parse_header(message: &[u8]) -> Option<Fields> {
+/// Whether `fields` are those that Tcllib's mime reads from this message: then nobody
+/// has changed them, since `setheader` is the only way to change a parsed message.
+fn is_header(fields: &Fields, message: Option<&[u8]>) -> bool {
+    // mime 1.6 and 1.7 put "]" in the place of the CR at the end of a header line.
+    let read = |cr| message.and_then(|message| parse_header(message, cr));
+    read("").as_ref() == Some(fields) || read("]").as_ref() == Some(fields)
+}
+
+/// Reads a header as Tcllib's mime does, with `cr` for the CR before a line's end.
+fn parse_header(message: &[u8], cr: &str) -> Option<Fields> {
     /// Kept by mime in other places, and refused by `setheader`.
     const APART: [&str; 4] = [
         "content-type",
@@ -167,14 +165,18 @@ fn parse_header(message: &[u8]) -> Option<Fields> {
     ];
     let mut unfolded: Vec<Vec<u8>> = Vec::new();
     for line in message.split(|&b| b == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = match line.strip_suffix(b"\r") {
+            Some([]) => break,
+            Some(line) => [line, cr.as_bytes()].concat(),
+            None => line.to_vec(),
+        };
         match (line.first(), unfolded.last_mut()) {
             (None, _) => break,
             (Some(b' ' | b'\t'), Some(field)) => {
                 field.push(b'\n');
-                field.extend_from_slice(line);
+                field.extend(line);
             }
-            _ => unfolded.push(line.to_vec()),
+            _ => unfolded.push(line),
         }
     }
     let mut fields = Fields::new();
@@ -197,12 +199,17 @@ mod tests {
     #[test]
     fn headers_are_read_as_mime_reads_them() {
         let message = b"Subject: one\r\n two\r\nX: 1\nx:  2 \nContent-Type: text/plain\n\nY: body";
-        let want: Fields = [
-            ("subject".to_owned(), vec!["one\n two".to_owned()]),
-            ("x".to_owned(), vec!["1".to_owned(), "2".to_owned()]),
-        ]
-        .into();
-        assert_eq!(parse_header(message), Some(want));
-        assert_eq!(parse_header(b"no field\n\n"), None);
+        let fields = |subject: &str| -> Fields {
+            [
+                ("subject".to_owned(), vec![subject.to_owned()]),
+                ("x".to_owned(), vec!["1".to_owned(), "2".to_owned()]),
+            ]
+            .into()
+        };
+        assert_eq!(parse_header(message, ""), Some(fields("one\n two")));
+        assert_eq!(parse_header(message, "]"), Some(fields("one]\n two]")));
+        assert_eq!(parse_header(b"no field\n\n", ""), None);
+        assert!(is_header(&fields("one]\n two]"), Some(message)));
+        assert!(!is_header(&fields("changed"), Some(message)));
     }
 }

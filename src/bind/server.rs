@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::callbacks::Callbacks;
 use super::channel::ChannelSession;
-use super::direct::Direct;
+use super::direct::{self, Direct};
 use super::listen::{self, Listener};
 use super::object::{self, Identity, Kind};
 use super::options::Options;
@@ -409,6 +409,12 @@ impl ServerObject {
     /// Whether tokens of `get` are finalized.
     pub fn finalizes(&self) -> bool {
         self.options.borrow().finalize
+    }
+
+    /// Whether the storage is a store of ours that is called as a script: then nobody
+    /// else sees the tokens that it makes.
+    pub fn storage_is_ours(&self) -> bool {
+        direct::is_store(&self.identity.interp, &self.storage_prefix())
     }
 
     /// The `-log` command prefix.
