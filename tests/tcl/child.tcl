@@ -2,7 +2,8 @@
 #
 #	Another tclsh with the same implementation, for what must not happen
 #	in the process of the tests: exits, hangs, crashes, thousands of
-#	descriptors. Run as a program, this file is that child.
+#	descriptors. Run as a program, this file is that child. Its temporary
+#	files are among those of the process that started it.
 #
 #	Over the pipe go `LENGTH\nSCRIPT` and back `CODE LENGTH\nRESULT`, in
 #	bytes of UTF-8. The child serves events between the scripts.
@@ -31,7 +32,8 @@ proc ::child::start {{prelude {}} {tclsh {}} {implementation {}}} {
     if {$implementation eq {}} {
 	set implementation $::support::implementation
     }
-    set pipe [open |[list env POP3D_IMPL=$implementation {*}$tclsh $file 2>@stderr] r+]
+    set pipe [open |[list env POP3D_IMPL=$implementation \
+	    TMPDIR=[::support::tempdir] {*}$tclsh $file 2>@stderr] r+]
     fconfigure $pipe -translation binary -blocking 0 -buffering none
     if {$prelude ne {}} {
 	evaluate $pipe $prelude

@@ -206,17 +206,25 @@ proc ::support::tempdir {} {
     return $dir
 }
 
-# support::cleanup --
+# support::sweep --
 #
-#	Removes the temporary directories; ends a test file.
+#	Removes the temporary directories.
 
-proc ::support::cleanup {} {
+proc ::support::sweep {} {
     variable temporary
     foreach dir $temporary {
 	catch {file attributes $dir -permissions u+rwx}
 	catch {file delete -force -- $dir}
     }
     set temporary {}
+}
+
+# support::cleanup --
+#
+#	Ends a test file.
+
+proc ::support::cleanup {} {
+    sweep
     ::tcltest::cleanupTests
 }
 
