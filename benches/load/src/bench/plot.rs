@@ -7,13 +7,13 @@ use super::results::Results;
 use super::rows::{Goal, Line, Row, ROWS};
 use super::servers::Server;
 
-const LEFT: f64 = 390.0;
+const LEFT: f64 = 440.0;
 const RIGHT: f64 = 60.0;
-const WIDTH: f64 = 1000.0;
+const WIDTH: f64 = 1100.0;
 const TOP: f64 = 74.0;
 const STEP: f64 = 40.0;
 /// Ends of the scale; what is beyond is drawn at its end.
-const SCALE: (f64, f64) = (0.01, 100.0);
+const SCALE: (f64, f64) = (0.001, 100.0);
 
 /// Marks: server, name, colour.
 const MARKS: [(Server, &str, &str); 5] = [
@@ -67,7 +67,7 @@ fn text(out: &mut String, at: (f64, f64), attributes: &str, text: &str) {
 }
 
 fn axis(out: &mut String, bottom: f64) {
-    for decade in [0.01, 0.1, 1.0, 10.0, 100.0] {
+    for decade in [0.001, 0.01, 0.1, 1.0, 10.0, 100.0] {
         let at = x(decade);
         let colour = if decade == 1.0 { "#222" } else { "#ddd" };
         let _ = writeln!(
@@ -119,7 +119,7 @@ fn row(out: &mut String, results: &Results, row: &Row, line: &Line, y: f64) {
         "text-anchor=\"end\" fill=\"#222\"",
         &title,
     );
-    for (server, _, colour) in MARKS.iter().rev() {
+    for (server, _, colour) in &MARKS {
         let Some(ratio) = ratio(results, row, line, *server) else {
             continue;
         };
@@ -154,7 +154,7 @@ fn row(out: &mut String, results: &Results, row: &Row, line: &Line, y: f64) {
             out,
             "<line x1=\"{at:.1}\" y1=\"{:.1}\" x2=\"{at:.1}\" y2=\"{:.1}\" stroke=\"#222\" \
              stroke-width=\"2\" stroke-dasharray=\"3 2\"/>",
-            y - 12.0,
+            y - 8.0,
             y + 12.0
         );
     }
@@ -184,7 +184,7 @@ pub fn svg(results: &Results) -> String {
         &mut out,
         (14.0, 22.0),
         heading,
-        "How many times better than Dovecot, medians of one run",
+        "How many times better than Dovecot (medians, logarithmic)",
     );
     legend(&mut out);
     axis(&mut out, bottom);
