@@ -21,7 +21,7 @@ fn no(n: u32) -> MsgNo {
 }
 
 fn read(message: Message) -> String {
-    let Content::File(mut file) = message.content else {
+    let Content::File(mut file, _) = message.content else {
         panic!("not a file");
     };
     let mut text = String::new();

@@ -29,7 +29,7 @@ fn read(message: Message) -> String {
     let mut text = String::new();
     match message.content {
         Content::Data(data) => text.push_str(std::str::from_utf8(&data).unwrap()),
-        Content::File(mut file) => {
+        Content::File(mut file, _) => {
             file.read_to_string(&mut text).unwrap();
         }
     }

@@ -229,7 +229,7 @@ impl Messages for FileList {
         };
         Ok(Message {
             octets,
-            content: Content::File(file),
+            content: Content::File(file, stamp.size),
         })
     }
 
@@ -238,7 +238,7 @@ impl Messages for FileList {
         let (file, stamp) = open_message_cached(&path, OFlags::empty())?;
         Some(Message {
             octets: self.octets_known(index, &stamp)?,
-            content: Content::File(file),
+            content: Content::File(file, stamp.size),
         })
     }
 

@@ -323,7 +323,7 @@ impl Messages for MailList {
         };
         Ok(Message {
             octets,
-            content: Content::File(file),
+            content: Content::File(file, stamp.size),
         })
     }
 
@@ -332,7 +332,7 @@ impl Messages for MailList {
         let (file, stamp) = open_message_cached(&path, OFlags::NOFOLLOW)?;
         Some(Message {
             octets: self.octets_known(index, &stamp)?,
-            content: Content::File(file),
+            content: Content::File(file, stamp.size),
         })
     }
 

@@ -114,8 +114,9 @@ pub struct Message {
 pub enum Content {
     /// In memory.
     Data(Arc<[u8]>),
-    /// In a file, read from its current position to its end.
-    File(File),
+    /// In a file, of this size when it was opened: what it grows by later is not sent,
+    /// and if it shrinks the connection is broken rather than the client left waiting.
+    File(File, u64),
 }
 
 /// What can go wrong in a store. The text is for the log, never for the client.

@@ -6,6 +6,7 @@
 //! everything is looked at afresh afterwards.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -313,8 +314,8 @@ impl<'a> Callbacks<'a> {
         let mut hash = Sha256::new();
         match message.content {
             Content::Data(bytes) => hash.update(&bytes),
-            Content::File(mut file) => {
-                std::io::copy(&mut file, &mut hash).map_err(|error| {
+            Content::File(file, size) => {
+                std::io::copy(&mut file.take(size), &mut hash).map_err(|error| {
                     self.server
                         .log("error", &format!("get {mailbox} {number}: {error}"));
                     Trouble(Failure::Temporary)

@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::future::Future;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
@@ -67,7 +67,8 @@ pub struct ChannelSession {
 
 enum Source {
     Data(Arc<[u8]>, usize),
-    File(File),
+    /// The file, and how much of it is still to be sent.
+    File(File, u64),
 }
 
 /// What the next step is.
@@ -213,7 +214,7 @@ impl ChannelSession {
             self.session.borrow_mut().consume_output(output.len());
             return match self.channel.write(&output) {
                 true => Step::Again,
-                false => Step::Leave(End::Broken(std::io::ErrorKind::BrokenPipe)),
+                false => Step::Leave(End::Broken(ErrorKind::BrokenPipe)),
             };
         }
         if end.is_some() {
@@ -271,7 +272,7 @@ impl ChannelSession {
         self.session.borrow_mut().handle_reply(answer.reply);
         *self.message.borrow_mut() = answer.message.map(|Message { content, .. }| match content {
             Content::Data(bytes) => Source::Data(bytes, 0),
-            Content::File(file) => Source::File(file),
+            Content::File(file, size) => Source::File(file, size),
         });
     }
 
@@ -292,10 +293,18 @@ impl ChannelSession {
                 *sent = end;
                 Ok(fed)
             }
-            Some(Source::File(file)) => {
+            Some(Source::File(_, 0)) => Ok(0),
+            Some(Source::File(file, left)) => {
                 let mut buffer = [0; CHUNK];
-                file.read(&mut buffer)
-                    .inspect(|&n| session.handle_body(&buffer[..n]))
+                let wanted = usize::try_from(*left).unwrap_or(CHUNK).min(CHUNK);
+                match file.read(&mut buffer[..wanted]) {
+                    // It has shrunk: less can be sent than was announced.
+                    Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+                    read => read.inspect(|&n| {
+                        session.handle_body(&buffer[..n]);
+                        *left -= n as u64;
+                    }),
+                }
             }
             None => return,
         };

@@ -77,7 +77,7 @@ fn open(path: &PathBuf) -> std::io::Result<Message> {
     Ok(Message {
         // Line ends only ever add to a file's size.
         octets: metadata.len(),
-        content: Content::File(file),
+        content: Content::File(file, metadata.len()),
     })
 }
 
@@ -139,7 +139,7 @@ const LONGEST_HEADER: u64 = 1 << 20;
 fn start_of(path: &PathBuf) -> Option<Vec<u8>> {
     let mut start = Vec::new();
     let file = open(path).ok()?;
-    let Content::File(file) = file.content else {
+    let Content::File(file, _) = file.content else {
         return None;
     };
     file.take(LONGEST_HEADER).read_to_end(&mut start).ok()?;

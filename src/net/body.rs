@@ -16,22 +16,12 @@ const CHUNK: usize = 64 * 1024;
 /// Chunks sent in a row before other connections have their turn.
 const CHUNKS_PER_TURN: u32 = 16;
 
-/// What became of a chunk.
-enum Chunk {
-    /// The session took it.
-    Taken,
-    /// There is no more.
-    End,
-    /// It must be waited for.
-    WouldBlock,
-}
-
 impl Driver<'_> {
     /// Streams a message after [`Reply::Fetching`](crate::protocol::Reply::Fetching).
     pub(super) async fn send(&mut self, message: Message) -> Result<(), End> {
         match message.content {
             Content::Data(bytes) => self.send_data(bytes).await,
-            Content::File(file) => self.send_file(file).await,
+            Content::File(file, size) => self.send_file(file, size).await,
         }
     }
 
@@ -50,22 +40,26 @@ impl Driver<'_> {
         Ok(())
     }
 
-    async fn send_file(&mut self, file: File) -> Result<(), End> {
+    async fn send_file(&mut self, file: File, size: u64) -> Result<(), End> {
         let mut file = Arc::new(file);
-        let mut turn = 0;
-        loop {
+        let (mut left, mut turn) = (size, 0);
+        // The size spares the read that would find the end.
+        while left > 0 {
             turn += 1;
             if !self.make_room(turn).await? {
                 break;
             }
-            let chunk = match self.read_cached(&file) {
-                Ok(Chunk::WouldBlock) => self.read_waiting(&mut file).await,
-                other => other,
+            let wanted = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+            let chunk = match self.read_cached(&file, wanted) {
+                Ok(None) => self.read_waiting(&mut file, wanted).await,
+                Ok(Some(n)) => Ok(n),
+                Err(error) => Err(error),
             };
             match chunk {
-                Ok(Chunk::End) => break,
-                Ok(_) => {}
-                Err(error) => {
+                Ok(n) if n > 0 => left -= n as u64,
+                read => {
+                    // It has shrunk: less can be sent than was announced.
+                    let error = read.err().unwrap_or(io::ErrorKind::UnexpectedEof.into());
                     self.read_failed(&error);
                     return Ok(());
                 }
@@ -87,35 +81,34 @@ impl Driver<'_> {
         Ok(self.connection.session().wants_body())
     }
 
-    /// Reads a chunk without leaving this thread, if the system has it in memory.
+    /// Reads a chunk without leaving this thread, if the system has it in memory, and
+    /// hands it to the session; none if it must be waited for.
     #[cfg(target_os = "linux")]
-    fn read_cached(&self, file: &File) -> io::Result<Chunk> {
+    fn read_cached(&self, file: &File, wanted: usize) -> io::Result<Option<usize>> {
         use rustix::io::{preadv2, Errno, ReadWriteFlags};
         /// preadv2(2): as −1 it means the file's own position.
         const HERE: u64 = u64::MAX;
         with_scratch(|buffer| {
-            let mut parts = [io::IoSliceMut::new(&mut buffer[..CHUNK])];
+            let mut parts = [io::IoSliceMut::new(&mut buffer[..wanted])];
             match preadv2(file, &mut parts, HERE, ReadWriteFlags::NOWAIT) {
-                Ok(n) => Ok(self.take(&buffer[..n])),
+                Ok(n) => Ok(Some(self.take(&buffer[..n]))),
                 // Not in memory, or a file system that cannot tell.
-                Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {
-                    Ok(Chunk::WouldBlock)
-                }
+                Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(None),
                 Err(e) => Err(e.into()),
             }
         })
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn read_cached(&self, _file: &File) -> io::Result<Chunk> {
-        Ok(Chunk::WouldBlock)
+    fn read_cached(&self, _file: &File, _wanted: usize) -> io::Result<Option<usize>> {
+        Ok(None)
     }
 
     /// Reads a chunk on a thread that may block.
-    async fn read_waiting(&mut self, file: &mut Arc<File>) -> io::Result<Chunk> {
+    async fn read_waiting(&self, file: &mut Arc<File>, wanted: usize) -> io::Result<usize> {
         let source = file.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let mut buffer = vec![0; CHUNK];
+            let mut buffer = vec![0; wanted];
             let n = (&*source).read(&mut buffer)?;
             buffer.truncate(n);
             Ok::<_, io::Error>(buffer)
@@ -124,12 +117,9 @@ impl Driver<'_> {
         Ok(self.take(&bytes))
     }
 
-    fn take(&self, bytes: &[u8]) -> Chunk {
-        if bytes.is_empty() {
-            return Chunk::End;
-        }
+    fn take(&self, bytes: &[u8]) -> usize {
         self.connection.session().handle_body(bytes);
-        Chunk::Taken
+        bytes.len()
     }
 
     fn read_failed(&self, error: &io::Error) {

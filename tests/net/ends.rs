@@ -199,6 +199,25 @@ fn an_unreadable_message() {
     assert!(told.contains("ReadFailed"), "{told}");
 }
 
+/// A file that shrinks while it is sent: the client, which may wait for all octets that
+/// were announced, sees the connection end, without the final dot.
+#[test]
+fn a_file_shrinks() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(64 << 20).unwrap();
+    let mut store = Same::of(&[]);
+    store.messages.push(Mail::InFile(file.path().into()));
+    let bench = Bench::direct(&store, limits());
+    let mut client = bench.connect();
+    client.login("u1");
+    client.expect("RETR 1", "+OK 67108864 octets");
+    file.as_file().set_len(1000).unwrap();
+    let rest = client.rest();
+    assert!(rest.len() < 64 << 20, "{}", rest.len());
+    assert!(!rest.ends_with(".\r\n"));
+    bench.assert_clean(&store.ledger);
+}
+
 /// A store that panics fails one request, and its mailbox is released at the end.
 #[test]
 fn a_store_panics() {

@@ -166,10 +166,15 @@ impl Maildrop for Opened {
         let content = match &self.store.messages[number.index()] {
             Mail::Bytes(bytes) => Content::Data(bytes.clone()),
             Mail::Panics => panic!("a store's fault"),
-            Mail::InFile(path) => Content::File(File::open(path).map_err(|source| {
-                let what = path.display().to_string();
-                StoreError::Io { what, source }
-            })?),
+            Mail::InFile(path) => {
+                let failed = |source| {
+                    let what = path.display().to_string();
+                    StoreError::Io { what, source }
+                };
+                let file = File::open(path).map_err(failed)?;
+                let size = file.metadata().map_err(failed)?.len();
+                Content::File(file, size)
+            }
         };
         let octets = self.size(number)?;
         Ok(Message { octets, content })
