@@ -81,8 +81,9 @@ pub(super) fn lock(hold: &Arc<Hold>, storage: &dyn Storage, mailbox: Box<str>) -
         }
         Err(StoreError::InUse(_)) => Reply::Refused(Refusal::InUse).into(),
         Err(error) => Answer {
+            reply: refused(error.failure()).reply,
+            message: None,
             trouble: Some(error),
-            ..refused(Failure::Temporary)
         },
     }
 }

@@ -380,7 +380,7 @@ impl<'a> Callbacks<'a> {
             .log("error", &format!("{method}: {}", raised.info()));
         let permanent = raised
             .error_code()
-            .starts_with(&["POP3D".into(), "MAILBOX".into()]);
+            .starts_with(&["POP3D", "MAILBOX", "UNUSABLE"].map(String::from));
         if !heard {
             raised.report_in_background(&self.server.identity.interp);
         }

@@ -333,14 +333,15 @@ impl ChannelSession {
         self.channel.watch(!writing, writing);
         let limits = &self.config.limits;
         let after = |time: Duration| (!time.is_zero()).then(|| Instant::now() + time);
-        let deadline = if writing {
-            after(WRITE_STALL).map(|at| (at, End::WriteTimeout))
-        } else if self.session.borrow().is_authenticated() {
+        let stalled = after(WRITE_STALL).filter(|_| writing);
+        let stalled = stalled.map(|at| (at, End::WriteTimeout));
+        let silent = if self.session.borrow().is_authenticated() {
             after(limits.idle).map(|at| (at, End::Idle))
         } else {
             let timeout = limits.login_timeout;
             (!timeout.is_zero()).then_some((self.since + timeout, End::LoginTimeout))
         };
+        let deadline = stalled.into_iter().chain(silent).min_by_key(|(at, _)| *at);
         self.deadline.set(deadline);
         let sooner = |armed: Instant| deadline.is_some_and(|(at, _)| at < armed);
         if self.armed.get().is_none_or(sooner) {

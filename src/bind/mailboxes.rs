@@ -201,6 +201,11 @@ fn bad_id(id: &Value) -> Error {
 
 impl From<MailboxError> for Error {
     fn from(error: MailboxError) -> Self {
-        Error::new(error.to_string(), &["MAILBOX"])
+        let code: &[&str] = match error {
+            // Somebody must mend something: sessions tell their clients so.
+            MailboxError::Unusable { .. } | MailboxError::NoBase => &["MAILBOX", "UNUSABLE"],
+            _ => &["MAILBOX"],
+        };
+        Error::new(error.to_string(), code)
     }
 }
