@@ -100,6 +100,7 @@ proc ::child::answer {pipe {limit {}}} {
 proc ::child::Readable {pipe} {
     variable arrived
     append arrived($pipe) [read $pipe]
+    incr ::support::tick
 }
 
 proc ::child::Whole {pipe} {

@@ -46,6 +46,7 @@ proc ::client::Readable {socket} {
 	set ended($socket) 1
     }
     append buffer($socket) $bytes
+    incr ::support::tick
     if {$ended($socket) || [eof $socket]} {
 	set ended($socket) 1
 	fileevent $socket readable {}

@@ -110,7 +110,7 @@ proc ::support::check {name description args} {
 #	Tcllib does, and is as much of a test there as here.
 #
 # Arguments:
-#	number		the number of the difference in docs/COMPAT.md
+#	number		the number of the difference in docs/DIFFERENCES.md
 #	name		rest of the name of the test
 #	description	what is better
 #	args		as for `check`; -tcllib is required
@@ -182,7 +182,7 @@ proc ::support::await {condition {limit {}}} {
 	    return -code error -errorcode {SUPPORT TIMEOUT} \
 		    "timed out waiting for: $condition"
 	}
-	# Other events wake the loop too; this bounds the polling.
+	# What clients and children receive counts up too.
 	set timer [after 5 {incr ::support::tick}]
 	vwait ::support::tick
 	after cancel $timer
