@@ -74,6 +74,18 @@ proc ::support::use {args} {
     }
 }
 
+# support::only_ours --
+#
+#	Ends a test file that is about what only ours has, when Tcllib's pop3d
+#	is under test. (run.tcl leaves such files out.)
+
+proc ::support::only_ours {} {
+    if {![ours]} {
+	puts "nothing here that Tcllib's pop3d has"
+	exit
+    }
+}
+
 # support::check --
 #
 #	A test of tcltest that must have a body and a result, that may give
