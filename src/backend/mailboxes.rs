@@ -257,8 +257,10 @@ impl Mailboxes {
         if self.registry.has(&dir) {
             return Err(busy());
         }
-        let explain = |error| match self.check(mailbox) {
+        let explain = |error: io::Error| match self.check(mailbox) {
             Err(explained) => explained,
+            // Removed and made again at this very moment: somebody was at it.
+            Ok(_) if error.kind() == io::ErrorKind::NotFound => busy(),
             Ok(_) => failed("couldn't lock", mailbox, error),
         };
         // Few questions to a mailbox that was good before; all of them, in the order

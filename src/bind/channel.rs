@@ -237,6 +237,11 @@ impl ChannelSession {
     /// enter the event loop.
     fn ask(self: &Rc<Self>, request: Request) {
         self.channel.watch(false, false);
+        let connection = self.id;
+        self.server.tell(&Event::Asked {
+            connection,
+            request: &request,
+        });
         let user = match &request {
             Request::Login { user, .. } => Some(text(user).into_owned()),
             _ => None,

@@ -1,6 +1,7 @@
 //! Log lines: through Tcllib's `log` where it is installed, and through a server's
 //! `-log` command prefix.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -182,6 +183,7 @@ fn write(server: &ServerObject, line: &Line) -> bool {
     let interp = &server.identity.interp;
     let level = Value::text(name(line.level));
     let text = format!("pop3d {} {}", server.identity.name, line.text);
+    let text = printable(&text);
     let tcllib = command::exists(interp, "::log::log");
     if tcllib && !is_suppressed(interp, line.level) {
         let words = [Value::text("::log::log"), level.clone(), Value::text(&text)];
@@ -203,6 +205,23 @@ fn write(server: &ServerObject, line: &Line) -> bool {
         }
     }
     tcllib || !prefix.is_empty()
+}
+
+/// The text without control characters, by which a client could forge lines or take
+/// over a terminal. Line feeds, which no client can send, stay: stack traces have them.
+fn printable(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| c.is_control() && c != '\n';
+    if !text.contains(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match harmful(c) {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// The line for an event of the network side.

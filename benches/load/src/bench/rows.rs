@@ -103,7 +103,7 @@ const ROW: Row = Row {
 };
 
 /// All rows.
-pub const ROWS: [Row; 12] = [
+pub const ROWS: [Row; 13] = [
     Row {
         name: "logins",
         workload: "logins",
@@ -229,6 +229,18 @@ pub const ROWS: [Row; 12] = [
         kind: "k",
         lines: &[rate(
             "TOP n 0 of 100 messages, 1 connection",
+            &[times(4.0, Dovecot)],
+        )],
+        slow_for_tcllib: true,
+        ..ROW
+    },
+    Row {
+        name: "top-8",
+        workload: "top",
+        kind: "k",
+        connections: 8,
+        lines: &[rate(
+            "TOP n 0 of 100 messages, 8 connections",
             &[times(4.0, Dovecot)],
         )],
         slow_for_tcllib: true,
