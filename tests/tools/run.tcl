@@ -145,7 +145,9 @@ proc run::Ended {kind tcl name status text milliseconds} {
 	}
     }
     # Neither an end that was not clean nor an empty run may look well.
-    if {$failed == 0 && ($status ne "ok" || $passed == 0)} {
+    # Against Tcllib a file about what only we have is skipped as a whole.
+    set empty [expr {$passed == 0 && !($skipped && $::env(POP3D_IMPL) eq "tcllib")}]
+    if {$failed == 0 && ($status ne "ok" || $empty)} {
 	set failed 1
 	append text "\n*** $name: [expr {$status eq "ok" ? "no test was run" : $status}]\n"
     }
