@@ -10,9 +10,11 @@ set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 
-need_demo="tcl tcl-dev libclang-dev pkg-config"
-need_test="$need_demo tcllib tcl-tls tcl-thread curl python3 openssl patchelf binutils"
-need_bench="$need_demo tcllib dovecot-core dovecot-pop3d"
+need_build="tcl tcl-dev libclang-dev pkg-config"
+# The demonstration tells its user to fetch mail with curl.
+need_demo="$need_build curl"
+need_test="$need_demo tcllib tcl-tls tcl-thread python3 openssl patchelf binutils"
+need_bench="$need_build tcllib dovecot-core dovecot-pop3d"
 need_tcl9="tcl9.0 tcl9.0-thread"
 
 say() { printf '%s\n' "$*" >&2; }
@@ -79,7 +81,7 @@ if [ -n "$missing" ]; then
     else
         say "These Debian packages are missing:$missing"
         say "Install them as root, then run make again:"
-        say "    $command"
+        say "    apt-get update && $command"
         exit 1
     fi
     say "installing:$missing"
