@@ -340,6 +340,12 @@ impl<'a> Callbacks<'a> {
     fn call(&self, prefix: &Value, words: &[Value]) -> Result<Value, Raised> {
         let interp = &self.server.identity.interp;
         match prefix.to_list() {
+            // Taken away while the job waited. Without it the method itself would be
+            // taken for a command.
+            Some(prefix) if prefix.is_empty() => {
+                let error = ["::error", "no command prefix is set", "", "POP3D CALLBACK"];
+                interp::call(interp, &error.map(Value::text))
+            }
             Some(prefix) => interp::call(interp, &[&prefix, words].concat()),
             // Let Tcl say what is wrong with the list.
             None => interp::call(interp, &[Value::text("llength"), prefix.clone()]),

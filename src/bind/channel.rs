@@ -22,6 +22,7 @@ use crate::backend::hold::{Ended, Hold};
 use crate::backend::script::{ConnectionId, Job, Outcome, Work};
 use crate::backend::{Content, Message};
 use crate::ffi::channel::{Channel, Read};
+use crate::ffi::interp::Preserved;
 use crate::ffi::notifier::Timer;
 use crate::ffi::{Interp, Value};
 use crate::net::{ConnectionState, End, Event, Permit};
@@ -134,6 +135,8 @@ pub fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
 
 fn with(weak: &Weak<ChannelSession>, f: impl FnOnce(&Rc<ChannelSession>)) {
     if let Some(connection) = weak.upgrade() {
+        // A callback may delete the interpreter: not before all is done.
+        let _preserved = Preserved::new(&connection.server.identity.interp);
         f(&connection);
     }
 }
@@ -194,11 +197,21 @@ impl ChannelSession {
                 Step::Again
             };
         }
-        if self.message.borrow().is_some() && self.session.borrow().output().len() < CHUNK {
+        if self.message.borrow().is_some() && self.is_hungry() {
             self.feed();
             return Step::Again;
         }
         self.exchange()
+    }
+
+    /// Whether the session takes the next bytes of the message, or has all it wants.
+    /// It takes none as well while output is at its mark: then that is written first.
+    fn is_hungry(&self) -> bool {
+        let session = self.session.borrow();
+        match session.wants_body() {
+            true => session.output().len() < CHUNK,
+            false => session.body_done() || session.output().is_empty(),
+        }
     }
 
     /// Writes what there is to write, else reads.
@@ -386,7 +399,12 @@ impl ChannelSession {
                 self.leave(end);
                 self.close();
             }
-            _ => self.arm(),
+            // A callback is under way: what comes after it sets the timer again.
+            Some(_) => {
+                self.armed.set(None);
+                self.timer.take();
+            }
+            None => self.arm(),
         }
     }
 

@@ -6,8 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::mailboxes::MailboxesObject;
-use super::options::Options;
-use super::server::ServerObject;
 use super::users::UsersObject;
 use crate::backend::access::{Access, Way};
 use crate::backend::{Storage, Users};
@@ -29,7 +27,7 @@ struct Watches {
 
 /// A command that is used directly.
 struct Watched {
-    name: String,
+    name: Value,
     _watch: Watch,
 }
 
@@ -47,23 +45,16 @@ impl Direct {
         &self.access
     }
 
-    /// Chooses the ways that the options ask for.
-    pub fn refresh(&self, server: &ServerObject, options: &Options) {
-        let interp = &server.identity.interp;
-        let (users, watch) = self.way(interp, &options.auth, options.direct, as_users, |access| {
+    /// Chooses the ways that these options of a server ask for.
+    pub fn refresh(&self, interp: &Interp, auth: &Value, storage: &Value, direct: bool) {
+        let (users, watch) = self.way(interp, auth, direct, as_users, |access| {
             access.set_users(Way::Script);
         });
         self.access.set_users(users);
         self.watches.borrow_mut().users = watch;
-        let (storage, watch) = self.way(
-            interp,
-            &options.storage,
-            options.direct,
-            as_storage,
-            |access| {
-                access.set_storage(Way::Script);
-            },
-        );
+        let (storage, watch) = self.way(interp, storage, direct, as_storage, |access| {
+            access.set_storage(Way::Script);
+        });
         self.access.set_storage(storage);
         self.watches.borrow_mut().storage = watch;
     }
@@ -76,20 +67,20 @@ impl Direct {
         store: fn(&Rc<dyn Command>) -> Option<Arc<T>>,
         by_script: fn(&Access),
     ) -> (Way<T>, Option<Watched>) {
-        if prefix.is_empty() {
-            return (Way::None, None);
-        }
-        let words = prefix.to_list().unwrap_or_default();
-        let ([name], true) = (&words[..], direct) else {
-            return (Way::Script, None);
+        let words = prefix.to_list();
+        let name = match words.as_deref() {
+            Some([]) => return (Way::None, None),
+            Some([name]) if direct => name,
+            _ => return (Way::Script, None),
         };
-        let name = name.to_text();
-        let found = command::find(interp, &name).and_then(|found| store(&found));
-        let Some(found) = found.filter(|_| !is_traced(interp, &name)) else {
+        let text = name.to_text();
+        let found = command::find(interp, &text).and_then(|found| store(&found));
+        let Some(found) = found.filter(|_| !is_traced(interp, name)) else {
             return (Way::Script, None);
         };
         let access = self.access.clone();
-        match Watch::new(interp, &name, Box::new(move || by_script(&access))) {
+        let name = name.clone();
+        match Watch::new(interp, &text, Box::new(move || by_script(&access))) {
             Some(_watch) => (Way::Direct(found), Some(Watched { name, _watch })),
             None => (Way::Script, None),
         }
@@ -97,15 +88,20 @@ impl Direct {
 
     /// Goes back to the scripts' way when a command has got an execution trace, of
     /// which nothing else tells.
+    ///
+    /// Only a command that is used directly is asked for: it exists, so that no error
+    /// changes `errorInfo`. Nothing is borrowed meanwhile: `trace` may be a script's.
     pub fn check(&self, interp: &Interp) {
-        let watches = self.watches.borrow();
-        let traced = |watched: &Option<Watched>| {
-            watched.as_ref().is_some_and(|w| is_traced(interp, &w.name))
+        let name = |watched: &Option<Watched>| Some(watched.as_ref()?.name.clone());
+        let (users, storage) = {
+            let watches = self.watches.borrow();
+            (name(&watches.users), name(&watches.storage))
         };
-        if traced(&watches.users) {
+        let traced = |name: Option<Value>| name.is_some_and(|name| is_traced(interp, &name));
+        if matches!(self.access.users(), Way::Direct(_)) && traced(users) {
             self.access.set_users(Way::Script);
         }
-        if traced(&watches.storage) {
+        if matches!(self.access.storage(), Way::Direct(_)) && traced(storage) {
             self.access.set_storage(Way::Script);
         }
     }
@@ -140,7 +136,8 @@ pub fn is_store(interp: &Interp, prefix: &Value) -> bool {
     }
 }
 
-fn is_traced(interp: &Interp, name: &str) -> bool {
-    let words = ["trace", "info", "execution", name].map(Value::text);
+fn is_traced(interp: &Interp, name: &Value) -> bool {
+    let words = ["::trace", "info", "execution"].map(Value::text);
+    let words = [&words[..], std::slice::from_ref(name)].concat();
     !interp::call(interp, &words).is_ok_and(|traces| traces.is_empty())
 }

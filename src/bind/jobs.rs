@@ -9,6 +9,7 @@ use super::callbacks::{Callbacks, Progress};
 use super::log;
 use super::world::World;
 use crate::backend::script::Job;
+use crate::ffi::interp::Preserved;
 use crate::ffi::notifier::Source;
 
 /// How long jobs may keep the interpreter before its other events get their turn.
@@ -69,6 +70,11 @@ impl Source for JobSource {
 
     fn run(&self) {
         let started = Instant::now();
+        // A callback may delete the interpreter: not before all is done.
+        let _preserved = self
+            .world
+            .upgrade()
+            .map(|world| Preserved::new(&world.interp));
         while let Some(world) = self.world.upgrade() {
             let more_notes = log::drain(&world);
             match self.next(&world) {

@@ -66,13 +66,13 @@ fn open_channel(
     port: &Value,
 ) -> Result<(Listener, Value), Error> {
     let interp = &server.identity.interp;
-    let accept = server.identity.variable("accept");
-    let command = Rc::new(AcceptCommand(Rc::downgrade(server)));
-    let token = command::create(interp, &accept, command);
     let Some(mut words) = socket.to_list() else {
         let message = format!("-socket \"{}\" is not a list", socket.to_text());
         return Err(Error::new(message, &["OPTION", "-socket"]));
     };
+    let accept = server.identity.variable("accept");
+    let command = Rc::new(AcceptCommand(Rc::downgrade(server)));
+    let token = command::create(interp, &accept, command);
     words.extend([Value::text("-server"), Value::texts([accept]), port.clone()]);
     match interp::call(interp, &words) {
         Ok(channel) => {

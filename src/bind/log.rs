@@ -102,6 +102,12 @@ impl Notes {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
             }
+            // Told once is enough: a burst of connections that end takes no room.
+            let told =
+                |last: &Note| matches!((last, &note), (Note::Closed(a), Note::Closed(b)) if a == b);
+            if waiting.back().is_some_and(told) {
+                return;
+            }
             waiting.push_back(note);
             waiting.len() == 1
         };

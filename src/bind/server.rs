@@ -15,7 +15,7 @@ use super::world::World;
 use crate::backend::access::{text, Access};
 use crate::backend::script::{ConnectionId, ServerId};
 use crate::ffi::command::{Command, Error};
-use crate::ffi::interp;
+use crate::ffi::interp::{self, Preserved};
 use crate::ffi::{Interp, Value};
 use crate::net::{self, ConnectionState, Event, Observer};
 use crate::protocol::session::Config;
@@ -125,9 +125,10 @@ impl ServerObject {
         let (port, auth) = (options.port.clone(), options.auth.clone());
         let (storage, socket) = (options.storage.clone(), options.socket.clone());
         drop(options);
+        let true_port = self.true_port.borrow().clone();
+        // Nothing is borrowed here: write traces may configure the server.
         self.identity.set("port", &port);
-        self.identity
-            .set("trueport", &self.true_port.borrow().clone());
+        self.identity.set("trueport", &true_port);
         self.identity.set("authCmd", &auth);
         self.identity.set("storCmd", &storage);
         self.identity.set("sockCmd", &socket);
@@ -145,8 +146,8 @@ impl ServerObject {
             (options.socket.clone(), options.port.clone())
         };
         let (listener, port) = listen::open(self, &socket, &port)?;
-        if self.gone.get() {
-            // The command prefix of -socket destroyed the server.
+        if self.gone.get() || self.state.get() == State::Up {
+            // The command prefix of -socket destroyed the server, or has it up.
             listener.close(self);
             return Ok(Value::text(""));
         }
@@ -209,9 +210,12 @@ impl ServerObject {
         if self.gone.replace(true) {
             return;
         }
-        let me = self.world.remove_server(self.id);
-        self.down();
+        // An `unlock` may delete the interpreter: not before all is done.
+        let _preserved = Preserved::new(&self.identity.interp);
+        // No script runs between these two: its event loop would drop jobs of a server
+        // that is not known any more, and with them unlocks.
         let owed = self.engine.kill();
+        let me = self.world.remove_server(self.id);
         let channels = self.channels.take();
         for session in channels.values() {
             session.kill();
@@ -221,6 +225,7 @@ impl ServerObject {
                 Callbacks::new(&me).unlock(&lock.mailbox);
             }
         }
+        self.down();
         self.direct.release();
         self.identity.delete();
         self.identity.delete_namespace();
@@ -306,12 +311,21 @@ impl ServerObject {
         let outcome = args
             .chunks_exact(2)
             .try_for_each(|pair| self.set(&pair[0].to_text(), &pair[1]));
-        self.direct.refresh(self, &self.options.borrow());
+        self.refresh_direct();
         if self.state.get() == State::Up {
             self.configure_engine();
         }
         self.publish();
         outcome.map(|()| Value::text(""))
+    }
+
+    fn refresh_direct(&self) {
+        let options = self.options.borrow();
+        let (auth, storage) = (options.auth.clone(), options.storage.clone());
+        let direct = options.direct;
+        drop(options);
+        let interp = &self.identity.interp;
+        self.direct.refresh(interp, &auth, &storage, direct);
     }
 
     fn set(&self, name: &str, value: &Value) -> Result<(), Error> {

@@ -97,6 +97,8 @@ impl Channel {
         unsafe {
             let count = clib::Tcl_Read(self.raw, buffer.as_mut_ptr().cast::<c_char>(), wanted);
             match usize::try_from(count) {
+                // A channel that a script implements may have closed itself meanwhile.
+                _ if !self.is_open() => Read::End,
                 Ok(count) if count > 0 => Read::Bytes(count),
                 Ok(_) if clib::Tcl_Eof(self.raw) != 0 => Read::End,
                 Ok(_) => Read::Blocked,
@@ -117,7 +119,9 @@ impl Channel {
         // SAFETY: an open channel; pointer and length describe `bytes`.
         unsafe {
             let written = clib::Tcl_Write(self.raw, bytes.as_ptr().cast::<c_char>(), length);
-            written >= 0 && (clib::Tcl_Flush(self.raw) == OK || would_block())
+            // A channel that a script implements may have closed itself meanwhile.
+            let whole = written >= 0 && self.is_open();
+            whole && (clib::Tcl_Flush(self.raw) == OK || would_block())
         }
     }
 

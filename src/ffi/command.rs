@@ -146,10 +146,24 @@ pub fn find(interp: &Interp, name: &str) -> Option<Rc<dyn Command>> {
 }
 
 fn find_token(interp: &Interp, name: &str) -> Tcl_Command {
-    let name = c_string(name);
+    find_full_name(interp, &c_string(name))
+}
+
+fn find_full_name(interp: &Interp, name: &CStr) -> Tcl_Command {
     let flags = clib::TCL_GLOBAL_ONLY as c_int;
     // SAFETY: C string; the global namespace is meant.
     unsafe { clib::Tcl_FindCommand(interp.as_ptr(), name.as_ptr(), ptr::null_mut(), flags) }
+}
+
+/// The full name of a command; none for a null token.
+fn full_name(interp: &Interp, token: Tcl_Command) -> Option<CString> {
+    if token.is_null() {
+        return None;
+    }
+    let name = Value::text("");
+    // SAFETY: a token just found is live; Tcl appends to a value that only we have.
+    unsafe { clib::Tcl_GetCommandFullName(interp.as_ptr(), token, name.as_ptr()) };
+    CString::new(name.raw_text()).ok()
 }
 
 /// Runs `f`; a panic in it becomes an error instead of crossing into Tcl.
@@ -221,6 +235,7 @@ unsafe extern "C" fn gone(data: ClientData) {
 /// renamed or deleted.
 pub struct Watch {
     interp: Interp,
+    command: Tcl_Command,
     data: Rc<WatchData>,
 }
 
@@ -231,15 +246,18 @@ struct WatchData {
 }
 
 impl Watch {
-    /// Watches the command of this name (Tcl_TraceCommand(3tcl)); none if there is
-    /// no such command.
+    /// Watches the command of this name, from the global namespace
+    /// (Tcl_TraceCommand(3tcl)); none if there is no such command.
     pub fn new(interp: &Interp, name: &str, call: Box<dyn Fn()>) -> Option<Self> {
-        let c_name = c_string(name);
+        // Traces are set and removed by name, seen from wherever a script is just
+        // then: only the full name means the same command each time.
+        let command = find_token(interp, name);
+        let c_name = full_name(interp, command)?;
         let name = RefCell::new(Some(c_name.clone()));
         let data = Rc::new(WatchData { call, name });
         let reference = Rc::into_raw(data.clone()).cast_mut().cast();
-        // SAFETY: the trace owns `reference` from here; `watched` gives it back when
-        // the command goes, `drop` when it removes the trace.
+        // SAFETY: the trace owns `reference` from here: `watched` gives it back when
+        // the command goes, or `drop` when it removes the trace.
         let code = unsafe {
             let interp = interp.as_ptr();
             clib::Tcl_TraceCommand(
@@ -251,7 +269,11 @@ impl Watch {
             )
         };
         let interp = interp.clone();
-        let watch = Self { interp, data };
+        let watch = Self {
+            interp,
+            command,
+            data,
+        };
         if code == OK {
             return Some(watch);
         }
@@ -268,6 +290,11 @@ impl Drop for Watch {
             return;
         };
         let data = Rc::as_ptr(&self.data);
+        // A command that was hidden has no name to remove the trace by: it stays, with
+        // its reference, until the command goes.
+        if find_full_name(&self.interp, &name) != self.command {
+            return;
+        }
         // SAFETY: the command exists under this name, with our trace, which owned a
         // reference.
         unsafe {
@@ -292,18 +319,20 @@ unsafe extern "C" fn watched(
     new: *const c_char,
     flags: c_int,
 ) {
-    // SAFETY: the trace's own reference; a second one keeps the data when the call
-    // drops the watch.
+    let goes = flags & clib::TCL_TRACE_DELETE as c_int != 0;
+    // SAFETY: the trace's own reference, which is ours when Tcl drops the trace with
+    // the command; else a second one keeps the data when the call drops the watch.
     let data = unsafe {
-        Rc::increment_strong_count(data.cast::<WatchData>());
+        if !goes {
+            Rc::increment_strong_count(data.cast::<WatchData>());
+        }
         Rc::from_raw(data.cast::<WatchData>())
     };
-    if flags & clib::TCL_TRACE_DELETE as c_int != 0 {
-        if data.name.take().is_some() {
-            // SAFETY: Tcl drops the trace with the command, and its reference is ours.
-            unsafe { Rc::decrement_strong_count(Rc::as_ptr(&data)) };
-        }
-    } else if !new.is_null() {
+    // None: nobody watches any more.
+    if data.name.take().is_none() {
+        return;
+    }
+    if !goes && !new.is_null() {
         // SAFETY: a rename trace gets the new name as a C string.
         *data.name.borrow_mut() = Some(unsafe { CStr::from_ptr(new) }.to_owned());
     }

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use clib::Tcl_Interp;
 
 use super::command::{conclude, guarded, Error};
-use super::{stubs, Interp, Value};
+use super::{stubs, value, Interp, Value};
 
 /// Takes the stub table of the interpreter into use and sets it up with `enter`.
 ///
@@ -20,6 +20,7 @@ pub unsafe fn load(interp: *mut Tcl_Interp, enter: fn(&Interp)) -> c_int {
         if stubs::init(interp).is_err() {
             return clib::TCL_ERROR as c_int;
         }
+        value::learn_text(&handle);
         let entered = guarded("initialisation", || enter(&handle));
         conclude(interp, entered.map(|()| Value::text("")))
     }

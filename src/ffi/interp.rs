@@ -6,7 +6,7 @@ use std::ptr;
 use clib::{ClientData, Tcl_Interp};
 
 use super::command::guarded;
-use super::value::{result, Value};
+use super::value::{encoded, result, Value};
 use super::Interp;
 
 const OK: c_int = clib::TCL_OK as c_int;
@@ -215,8 +215,8 @@ unsafe extern "C" fn deleted(data: ClientData, _interp: *mut Tcl_Interp) {
     let _ = guarded("interpreter deletion", call);
 }
 
-/// A name as Tcl's C interface takes it; NUL, which no name of ours has, ends it.
+/// A name as Tcl's C interface takes it.
 pub(super) fn c_string(name: &str) -> CString {
-    let name = name.split('\0').next().unwrap_or_default();
-    CString::new(name).unwrap_or_default()
+    // Without a NUL in the way Tcl keeps text, so that none is ever cut off.
+    CString::new(encoded(name)).unwrap_or_default()
 }

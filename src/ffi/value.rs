@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clib::Tcl_Obj;
 
@@ -38,7 +39,7 @@ impl Value {
 
     /// A string value. NUL and every other character may occur.
     pub fn text(text: &str) -> Self {
-        let encoded = to_tcl_utf8(text);
+        let encoded = encoded(text);
         let length = clamp(encoded.len());
         // SAFETY: pointer and length describe `encoded`, which Tcl copies.
         unsafe { Self::from_raw(clib::Tcl_NewStringObj(encoded.as_ptr().cast(), length)) }
@@ -85,7 +86,7 @@ impl Value {
 
     /// The string representation as Tcl keeps it: UTF-8, but NUL as C0 80 and
     /// possibly lone surrogates.
-    fn raw_text(&self) -> &[u8] {
+    pub(super) fn raw_text(&self) -> &[u8] {
         let mut length: c_int = 0;
         // SAFETY: a live value. Its string stays while nobody changes the value, and
         // no function of ours does so while `self` is borrowed here.
@@ -235,16 +236,42 @@ fn clamp(length: usize) -> c_int {
     c_int::try_from(length).unwrap_or(c_int::MAX)
 }
 
-/// UTF-8 as Tcl keeps it: NUL as C0 80.
-fn to_tcl_utf8(text: &str) -> Cow<'_, [u8]> {
-    if !text.contains('\0') {
+/// Whether this Tcl keeps characters above U+FFFF as surrogate pairs, as 8.6 does
+/// unless it was built otherwise.
+static PAIRS: AtomicBool = AtomicBool::new(false);
+
+/// Looks how this Tcl keeps characters above U+FFFF: one that is written otherwise
+/// is another character to it.
+pub(super) fn learn_text(interp: &Interp) {
+    let words = ["::encoding", "convertfrom", "utf-8"].map(Value::text);
+    let emoji = Value::bytes("\u{1F600}".as_bytes());
+    let kept = super::interp::call(interp, &[&words[..], &[emoji]].concat());
+    let pairs = kept.is_ok_and(|kept| kept.raw_text() == to_tcl_utf8("\u{1F600}", true).as_ref());
+    PAIRS.store(pairs, Ordering::Relaxed);
+}
+
+/// UTF-8 as this Tcl keeps it.
+pub(super) fn encoded(text: &str) -> Cow<'_, [u8]> {
+    to_tcl_utf8(text, PAIRS.load(Ordering::Relaxed))
+}
+
+/// UTF-8 as Tcl keeps it: NUL as C0 80 and, with `pairs`, what is above U+FFFF as
+/// two surrogates of three bytes each.
+fn to_tcl_utf8(text: &str, pairs: bool) -> Cow<'_, [u8]> {
+    if !text.bytes().any(|b| b == 0 || (pairs && b >= 0xF0)) {
         return Cow::Borrowed(text.as_bytes());
     }
     let mut out = Vec::with_capacity(text.len() + 8);
-    for &byte in text.as_bytes() {
-        match byte {
-            0 => out.extend_from_slice(&[0xC0, 0x80]),
-            _ => out.push(byte),
+    for char in text.chars() {
+        match char {
+            '\0' => out.extend_from_slice(&[0xC0, 0x80]),
+            '\u{10000}'.. if pairs => {
+                for &mut unit in char.encode_utf16(&mut [0; 2]) {
+                    let low = |shift: u16| 0x80 | (unit >> shift & 0x3F) as u8;
+                    out.extend_from_slice(&[0xE0 | (unit >> 12) as u8, low(6), low(0)]);
+                }
+            }
+            _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
     Cow::Owned(out)
@@ -288,9 +315,12 @@ mod tests {
 
     #[test]
     fn text_round_trips_through_tcl_utf8() {
-        for text in ["", "abc", "a\0b", "ä€", "\u{1F600}x"] {
-            assert_eq!(from_tcl_utf8(&to_tcl_utf8(text)), text);
+        for text in ["", "abc", "a\0b", "ä€", "\u{1F600}x\0"] {
+            assert_eq!(from_tcl_utf8(&to_tcl_utf8(text, false)), text);
+            assert_eq!(from_tcl_utf8(&to_tcl_utf8(text, true)), text);
         }
+        let pair = to_tcl_utf8("\u{1F600}", true);
+        assert_eq!(*pair, *b"\xED\xA0\xBD\xED\xB8\x80");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::TcpStream;
@@ -27,8 +26,9 @@ pub(super) struct Connection {
     pub(super) hold: Arc<Hold>,
     /// Locked for single steps only, never while something is awaited.
     session: Mutex<Session>,
-    /// Its end has been told and its lock released.
-    left: AtomicBool,
+    /// Its end has begun. Locked until its lock is released or the job for that is
+    /// queued: `kill` must not look into the queue before.
+    left: Mutex<bool>,
     _permit: Permit,
 }
 
@@ -54,7 +54,7 @@ impl Connection {
             stream: TcpStream::from_std(stream)?,
             hold: Hold::new(),
             session: Mutex::new(session),
-            left: AtomicBool::new(false),
+            left: Mutex::new(false),
             _permit: permit,
         }))
     }
@@ -65,14 +65,22 @@ impl Connection {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn left(&self) -> MutexGuard<'_, bool> {
+        // A panic leaves it true, which is right.
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends the session for all others: releases its lock, takes it out of the
     /// list and tells of it. Only the first call does something.
     pub(super) fn leave(&self, reason: End) {
-        if self.left.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        if let Ended::Owed(lock) = self.hold.end() {
-            self.release(lock);
+        {
+            let mut left = self.left();
+            if std::mem::replace(&mut *left, true) {
+                return;
+            }
+            if let Ended::Owed(lock) = self.hold.end() {
+                self.release(lock);
+            }
         }
         self.server.remove(self.id);
         self.tell_end(reason);
@@ -91,7 +99,7 @@ impl Connection {
     /// Ends the session from outside, at once. Gives the lock if the script must
     /// unlock. A driver that is at work finds its socket shut.
     pub(super) fn kill(&self) -> Option<Lock> {
-        if self.left.swap(true, Ordering::AcqRel) {
+        if std::mem::replace(&mut *self.left(), true) {
             return None;
         }
         let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
