@@ -152,7 +152,7 @@ impl ChannelSession {
 
     /// Does whatever can be done now, within bounds.
     fn advance(self: &Rc<Self>) {
-        if self.delayed.get() || self.busy.replace(true) {
+        if self.left.get() || self.delayed.get() || self.busy.replace(true) {
             return;
         }
         let mut steps = 0;
@@ -225,7 +225,13 @@ impl ChannelSession {
         let output = self.session.borrow().output().to_vec();
         if !output.is_empty() {
             self.session.borrow_mut().consume_output(output.len());
-            return match self.channel.write(&output) {
+            let written = self.channel.write(&output);
+            if end.is_some() {
+                // Tcl writes the rest of the farewell in the background.
+                self.close();
+                return Step::Wait;
+            }
+            return match written {
                 true => Step::Again,
                 false => Step::Leave(End::Broken(ErrorKind::BrokenPipe)),
             };
@@ -427,6 +433,9 @@ impl ChannelSession {
         if self.left.replace(true) {
             return;
         }
+        // An `unlock` may enter the event loop, where the end of the stream would be an
+        // event for ever.
+        self.channel.watch(false, false);
         self.unlock();
         self.server.remove_channel(&self.name);
         self.tell_end(end);
