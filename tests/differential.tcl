@@ -2,8 +2,8 @@
 #
 #	Tcllib's pop3d and ours, each in a process of its own, answer the same
 #	dialogs. Every answer must be what the model of its side says, and
-#	where the two differ, a rule that bears its number in docs/COMPAT.md,
-#	part 2, must say so: see differential/rules.tcl.
+#	where the two differ, a rule that bears its number in docs/DIFFERENCES.md
+#	must say so: see differential/rules.tcl.
 #
 #	The same for script calls, whose results and errors must be equal, and
 #	for the callbacks that dialogs lead to.

@@ -1,7 +1,7 @@
 # rules.tcl --
 #
 #	The deliberate differences that the models of the two servers know,
-#	each with its number in docs/COMPAT.md, part 2, and what the sides do.
+#	each with its number in docs/DIFFERENCES.md, and what the sides do.
 #	The exact answers are in expect-ours.tcl and expect-tcllib.tcl.
 
 namespace eval ::rules {
