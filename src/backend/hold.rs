@@ -118,6 +118,13 @@ impl Hold {
         Ok(())
     }
 
+    /// Sets the number of messages of the lock, if it is still there.
+    pub(super) fn set_count(&self, count: u32) {
+        if let Some(lock) = &mut self.state().lock {
+            lock.count = count;
+        }
+    }
+
     /// Takes the lock out in order to release it; none if somebody did before.
     pub fn take(&self) -> Option<Lock> {
         self.state().lock.take()

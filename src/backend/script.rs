@@ -132,7 +132,31 @@ pub enum Work {
     },
     /// `unlock` only: the session has ended without QUIT. Nobody waits for the
     /// answer. The lock is dropped after the call.
-    Release(Lock),
+    Release(Lock, Option<Afterwards>),
+}
+
+/// What follows the unlock, wherever that is run or dropped: runs when it is dropped.
+pub struct Afterwards(Option<Box<dyn FnOnce() + Send>>);
+
+impl Afterwards {
+    /// Will run `call`.
+    pub fn new(call: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(call)))
+    }
+}
+
+impl Drop for Afterwards {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call();
+        }
+    }
+}
+
+impl fmt::Debug for Afterwards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Afterwards")
+    }
 }
 
 /// What the interpreter's thread answers.
@@ -191,10 +215,11 @@ impl Job {
     /// Whether somebody still waits for it; jobs of sessions that have ended
     /// need not be run. A [`Work::Release`] is always wanted.
     pub fn is_wanted(&self) -> bool {
-        matches!(self.work, Work::Release(_)) || !self.hold.is_ended()
+        matches!(self.work, Work::Release(..)) || !self.hold.is_ended()
     }
 
-    /// For [`Work::Update`]: the lock, just before `unlock` is called for it.
+    /// The lock, just before `unlock` is called for it: for [`Work::Update`], and for a
+    /// mailbox that cannot be counted after [`keep_lock`](Self::keep_lock).
     ///
     /// None: somebody else (the destruction of the server inside a callback of
     /// this very job) has unlocked, and `unlock` must not be called again.
@@ -202,19 +227,24 @@ impl Job {
         self.hold.take()
     }
 
-    /// Answers the job. [`Reply::Opened`] hands the mailbox's lock to the session.
+    /// Hands the session the lock that `lock` has just taken for it: before anything
+    /// else is called, so that whatever happens then, `exit` included, it is released.
     ///
     /// # Errors
-    /// [`UnlockNow`] when the outcome says that a mailbox is locked, but the
-    /// session has ended meanwhile.
-    pub fn answer(self, outcome: Outcome) -> Result<(), UnlockNow> {
-        if let Outcome::Reply(Reply::Opened { storage, count, .. }) = &outcome {
-            let lock = Lock::by_script(Arc::from(&**storage), *count);
-            self.hold.keep(lock).map_err(UnlockNow)?;
+    /// [`UnlockNow`] when the session has ended meanwhile.
+    pub fn keep_lock(&self, mailbox: &str) -> Result<(), UnlockNow> {
+        let lock = Lock::by_script(Arc::from(mailbox), 0);
+        self.hold.keep(lock).map_err(UnlockNow)
+    }
+
+    /// Answers the job. The lock of [`Reply::Opened`] has been handed over by
+    /// [`keep_lock`](Self::keep_lock) before.
+    pub fn answer(self, outcome: Outcome) {
+        if let Outcome::Reply(Reply::Opened { count, .. }) = &outcome {
+            self.hold.set_count(*count);
         }
-        // Nobody waits any more: the lock is in the hold, whose end releases it.
+        // Nobody waits any more: a lock is in the hold, whose end releases it.
         let _ = self.waiter.send(outcome);
-        Ok(())
     }
 }
 
@@ -326,7 +356,7 @@ impl JobQueue {
 
 fn owed(job: Job) -> Option<Lock> {
     match job.work {
-        Work::Release(lock) => Some(lock),
+        Work::Release(lock, _) => Some(lock),
         _ => None,
     }
 }

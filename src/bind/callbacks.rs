@@ -50,8 +50,8 @@ impl<'a> Callbacks<'a> {
     /// back with its progress.
     pub fn run(&self, job: Job, mut progress: Progress) -> Option<(Job, Progress)> {
         let reply = match &job.work {
-            Work::Login { user, proof } => self.login(user, proof).unwrap_or_else(refused),
-            Work::Open { mailbox } => self.open(mailbox).unwrap_or_else(refused),
+            Work::Login { user, proof } => self.login(&job, user, proof).unwrap_or_else(refused),
+            Work::Open { mailbox } => self.open(&job, mailbox).unwrap_or_else(refused),
             Work::Lookup { user } => match self.lookup(user) {
                 Ok(account) => return self.answer(job, Outcome::Account(account)),
                 Err(trouble) => refused(trouble),
@@ -104,7 +104,7 @@ impl<'a> Callbacks<'a> {
                 }
                 deleted.map_or_else(failed, |()| Reply::Updated)
             }
-            Work::Release(lock) => {
+            Work::Release(lock, _) => {
                 self.unlock(&lock.mailbox);
                 Reply::Updated
             }
@@ -113,18 +113,16 @@ impl<'a> Callbacks<'a> {
     }
 
     fn answer(&self, job: Job, outcome: Outcome) -> Option<(Job, Progress)> {
-        if let Err(UnlockNow(lock)) = job.answer(outcome) {
-            self.unlock(&lock.mailbox);
-        }
+        job.answer(outcome);
         None
     }
 
     /// Logs in: `exists`, `lookup`, the check, `lock`, `stat`, `size`.
-    fn login(&self, user: &str, proof: &Proof) -> Result<Reply, Trouble> {
+    fn login(&self, job: &Job, user: &str, proof: &Proof) -> Result<Reply, Trouble> {
         let account = self.lookup(user)?;
         let account = account.filter(|a| proof.matches(&a.password) && !a.storage.is_empty());
         match account {
-            Some(account) => self.open(&account.storage),
+            Some(account) => self.open(job, &account.storage),
             None => Ok(Reply::Refused(Refusal::Credentials)),
         }
     }
@@ -159,10 +157,14 @@ impl<'a> Callbacks<'a> {
     }
 
     /// `lock`, `stat`, `size`. A mailbox that cannot be counted is unlocked again.
-    fn open(&self, mailbox: &str) -> Result<Reply, Trouble> {
+    fn open(&self, job: &Job, mailbox: &str) -> Result<Reply, Trouble> {
         let locked = self.storage("lock", mailbox, &[])?;
         if !self.boolean("lock", &locked)? {
             return Ok(Reply::Refused(Refusal::InUse));
+        }
+        if let Err(UnlockNow(lock)) = job.keep_lock(mailbox) {
+            self.unlock(&lock.mailbox);
+            return Err(Trouble(Failure::Temporary));
         }
         match self.count(mailbox) {
             Ok((count, octets)) => Ok(Reply::Opened {
@@ -171,7 +173,10 @@ impl<'a> Callbacks<'a> {
                 octets,
             }),
             Err(trouble) => {
-                self.unlock(mailbox);
+                // Unless the callback has ended the session, which unlocks.
+                if job.take_lock().is_some() {
+                    self.unlock(mailbox);
+                }
                 Err(trouble)
             }
         }

@@ -22,7 +22,8 @@ use crate::backend::hold::{Ended, Hold};
 use crate::backend::script::{ConnectionId, Job, Outcome, Work};
 use crate::backend::{Content, Message};
 use crate::ffi::channel::{Channel, Read};
-use crate::ffi::interp::Preserved;
+use crate::ffi::command;
+use crate::ffi::interp::{self, Preserved};
 use crate::ffi::notifier::Timer;
 use crate::ffi::{Interp, Value};
 use crate::net::{ConnectionState, End, Event, Permit};
@@ -57,6 +58,8 @@ pub struct ChannelSession {
     timer: RefCell<Option<Timer>>,
     /// When the timer fires.
     armed: Cell<Option<Instant>>,
+    /// Whether bytes may be written: not before a TLS channel has shaken hands.
+    ready: Cell<bool>,
     /// A step is under way further up on the stack: a callback has entered the event
     /// loop.
     busy: Cell<bool>,
@@ -116,6 +119,7 @@ pub fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
         deadline: Cell::new(None),
         timer: RefCell::new(None),
         armed: Cell::new(None),
+        ready: Cell::new(false),
         busy: Cell::new(false),
         delayed: Cell::new(false),
         left: Cell::new(false),
@@ -180,6 +184,9 @@ impl ChannelSession {
         if !self.channel.is_open() {
             return Step::Leave(End::PeerClosed);
         }
+        if !self.ready.get() {
+            return self.shake_hands();
+        }
         if self.channel.waiting() > 0 {
             return Step::Wait;
         }
@@ -212,6 +219,24 @@ impl ChannelSession {
             true => session.output().len() < CHUNK,
             false => session.body_done() || session.output().is_empty(),
         }
+    }
+
+    /// Lets a channel of the package tls shake hands first. With a greeting waiting in
+    /// it Tcl would try to write it again and again while the peer says nothing.
+    fn shake_hands(&self) -> Step {
+        let interp = &self.server.identity.interp;
+        if command::exists(interp, "::tls::handshake") {
+            let words = ["::tls::handshake", &self.name].map(Value::text);
+            match interp::call(interp, &words) {
+                Ok(done) if done.to_bool() == Some(false) => return Step::Wait,
+                Ok(_) => {}
+                // Other channels have none.
+                Err(raised) if raised.message().contains("not a TLS channel") => {}
+                Err(_) => return Step::Leave(End::Broken(ErrorKind::InvalidData)),
+            }
+        }
+        self.ready.set(true);
+        Step::Again
     }
 
     /// Writes what there is to write, else reads.

@@ -12,7 +12,7 @@ use super::observer::{End, Event, Level};
 use super::Server;
 use crate::backend::access::text;
 use crate::backend::hold::{Ended, Hold, Lock};
-use crate::backend::script::{ConnectionId, Work};
+use crate::backend::script::{Afterwards, ConnectionId, Work};
 use crate::protocol::session::{Config, Session};
 
 /// A connection: a session, its socket and its lock.
@@ -70,27 +70,32 @@ impl Connection {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the session for all others: releases its lock, takes it out of the
-    /// list and tells of it. Only the first call does something.
+    /// Ends the session for all others: tells of it, releases its lock and takes it out
+    /// of the list. Only the first call does something.
     pub(super) fn leave(&self, reason: End) {
+        // First unlocked, then out of the list: a script that sees the one may rely on
+        // the other, whichever thread unlocks.
+        let mut afterwards;
         {
             let mut left = self.left();
             if std::mem::replace(&mut *left, true) {
                 return;
             }
+            let (server, id) = (self.server.clone(), self.id);
+            afterwards = Some(Afterwards::new(move || server.remove(id)));
+            self.tell_end(reason);
             if let Ended::Owed(lock) = self.hold.end() {
-                self.release(lock);
+                self.release(lock, &mut afterwards);
             }
         }
-        self.server.remove(self.id);
-        self.tell_end(reason);
-        self.server.closed(self.id);
+        drop(afterwards);
     }
 
-    fn release(&self, lock: Lock) {
+    /// Releases a lock; when the script must do that, `afterwards` goes with the job.
+    fn release(&self, lock: Lock, afterwards: &mut Option<Afterwards>) {
         if let Err(lock) = self.server.access.settle(lock) {
             let (server, hold) = (self.server.id, self.hold.clone());
-            let work = Work::Release(lock);
+            let work = Work::Release(lock, afterwards.take());
             // Nobody waits for the answer.
             drop(self.server.jobs.submit(server, self.id, hold, work));
         }

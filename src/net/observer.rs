@@ -160,7 +160,7 @@ impl fmt::Display for End {
 
 /// Who wants to know. All methods are called on network threads or, within
 /// [`Server::kill`](super::Server::kill), on the caller's; they must not block,
-/// and no lock is held while they run.
+/// and of the network side's locks at most that of the one connection is held.
 pub trait Observer: Send + Sync {
     /// Whether events of this level are wanted; asked before anything is built for
     /// them, so it should cost no more than reading an atomic.

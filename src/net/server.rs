@@ -230,14 +230,13 @@ impl Server {
         tokio::spawn(super::driver::drive(connection));
     }
 
-    /// Takes a connection that has ended out of the list.
+    /// Takes a connection that has ended out of the list and tells of it, unless
+    /// [`kill`](Self::kill) was first.
     pub(super) fn remove(&self, id: ConnectionId) {
         let gone = self.connection_map().remove(&id);
-        drop(gone);
-    }
-
-    pub(super) fn closed(&self, id: ConnectionId) {
-        self.observer.closed(self.id, id);
+        if gone.is_some() {
+            self.observer.closed(self.id, id);
+        }
     }
 
     /// Tells of an event, if anybody listens.
