@@ -138,7 +138,7 @@ proc ::child::status {pipe {limit {}}} {
     set hung [catch {::support::await {[eof $pipe]} $limit}]
     fileevent $pipe readable {}
     if {$hung} {
-	catch {exec kill -9 $pid}
+	catch {::support::kill $pid KILL}
     }
     fconfigure $pipe -blocking 1
     unset -nocomplain arrived($pipe)
@@ -157,7 +157,7 @@ proc ::child::status {pipe {limit {}}} {
 #	Ends a child without ceremony.
 
 proc ::child::stop {pipe} {
-    catch {exec kill -9 [lindex [pid $pipe] 0]}
+    catch {::support::kill [lindex [pid $pipe] 0] KILL}
     catch {close $pipe}
 }
 

@@ -289,6 +289,15 @@ proc ::support::outcome {script} {
     return [list $code $result]
 }
 
+# support::kill --
+#
+#	Sends a signal to a process. The shell's own kill is used, since a
+#	small Debian has no program of that name (it is in procps).
+
+proc ::support::kill {pid {signal TERM}} {
+    exec sh -c {kill -s "$1" "$2"} sh $signal $pid
+}
+
 # `-match list`: equal as lists, however the expected one is laid out.
 ::tcltest::customMatch list {apply {{wanted got} {
     expr {[list {*}$wanted] eq [list {*}$got]}
