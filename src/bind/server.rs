@@ -9,6 +9,7 @@ use super::callbacks::Callbacks;
 use super::channel::ChannelSession;
 use super::direct::{self, Direct};
 use super::listen::{self, Listener};
+use super::log;
 use super::object::{self, Identity, Kind};
 use super::options::Options;
 use super::world::World;
@@ -140,6 +141,8 @@ impl ServerObject {
         if self.state.get() == State::Up {
             return Ok(Value::text(""));
         }
+        // Its sessions may begin before the event loop looks next.
+        log::refresh(&self.world);
         self.configure_engine();
         let (socket, port) = {
             let options = self.options.borrow();
@@ -315,6 +318,7 @@ impl ServerObject {
         if self.state.get() == State::Up {
             self.configure_engine();
         }
+        log::refresh(&self.world);
         self.publish();
         outcome.map(|()| Value::text(""))
     }
