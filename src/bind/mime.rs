@@ -309,7 +309,7 @@ fn setting(option: &str, value: &Value) -> Result<Setting, RecipeError> {
 /// The value of an option among names and values; as with Tcllib, others are
 /// not looked at, and of several the last counts.
 fn option(options: &[Value], name: &str) -> Result<Option<Value>, Error> {
-    if options.len() % 2 != 0 {
+    if !options.len().is_multiple_of(2) {
         return Err(error("list must have an even number of elements"));
     }
     let mut pairs = options.chunks_exact(2).rev();

@@ -72,7 +72,7 @@ impl Driver<'_> {
     /// Writes until the session wants the next chunk; false if it wants none any
     /// more.
     async fn make_room(&mut self, turn: u32) -> Result<bool, End> {
-        if turn % CHUNKS_PER_TURN == 0 {
+        if turn.is_multiple_of(CHUNKS_PER_TURN) {
             tokio::task::yield_now().await;
         }
         if !self.connection.session().wants_body() {

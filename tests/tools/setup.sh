@@ -5,7 +5,7 @@
 #
 # On Debian as root, or with a sudo that asks for no password, it installs the
 # packages itself; anywhere else it says what is missing and how to get it.
-# With everything in place it takes a few milliseconds.
+# With everything in place it takes a moment.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -28,8 +28,12 @@ case "${1:-}" in
 esac
 purpose=$1
 
-if ! have cargo; then
-    say "cargo is missing: install Rust 1.85 or newer (see the Rust project's rustup)."
+# What the locked dependencies need, as Cargo.toml says. Debian's own is older.
+oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$here/../../Cargo.toml")
+found=$(cargo --version 2>/dev/null | cut -d ' ' -f 2)
+if [ -z "$found" ] || ! printf '%s\n' "$oldest" "$found" | sort -C -V; then
+    say "Rust $oldest or newer is needed, but ${found:-none that works} was found."
+    say "Install it with rustup: https://rustup.rs"
     exit 1
 fi
 
