@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::oneshot::{error::RecvError, Receiver};
 
 pub use super::answer::Answer;
-use super::answer::{ask, lock, refused, without_mailbox};
+use super::answer::{ask, lock, lock_at_once, refused, without_mailbox};
 use super::hold::{Hold, Lock, View};
 use super::script::{Outcome, Work};
 use super::{Account, Maildrop, Storage, Users};
@@ -202,10 +202,12 @@ impl Access {
             }
             .into(),
             Way::Script => opened(runner.script(hold, Work::Open { mailbox }).await),
-            Way::Direct(storage) if storage.is_warm(&mailbox) => lock(hold, &*storage, mailbox),
             Way::Direct(storage) => {
+                if let Some(answer) = lock_at_once(hold, &*storage, &mailbox) {
+                    return answer;
+                }
                 let hold = hold.clone();
-                let job = move || lock(&hold, &*storage, mailbox);
+                let job = move || lock(&hold, &*storage, &mailbox);
                 runner
                     .blocking(Box::new(job))
                     .await

@@ -57,21 +57,38 @@ impl From<StoreError> for Answer {
     }
 }
 
-/// Locks and counts a mailbox of a built-in store.
-pub(super) fn lock(hold: &Arc<Hold>, storage: &dyn Storage, mailbox: Box<str>) -> Answer {
-    let Some(_busy) = hold.begin() else {
-        return refused(Failure::Temporary);
-    };
-    // The lock is dropped, and with it released, on every way out but the last.
-    let opened = storage
-        .lock(&mailbox)
-        .and_then(|drop| Ok((drop.octets()?, drop)));
-    match opened {
+/// Locks and counts a mailbox of a built-in store; may wait for files.
+pub(super) fn lock(hold: &Arc<Hold>, storage: &dyn Storage, mailbox: &str) -> Answer {
+    match hold.begin() {
+        Some(_busy) => opened(hold, mailbox, storage.lock(mailbox)),
+        None => refused(Failure::Temporary),
+    }
+}
+
+/// The same if it takes microseconds; else none, and nothing is locked.
+pub(super) fn lock_at_once(
+    hold: &Arc<Hold>,
+    storage: &dyn Storage,
+    mailbox: &str,
+) -> Option<Answer> {
+    let _busy = hold.begin()?;
+    let locked = storage.lock_at_once(mailbox)?;
+    Some(opened(hold, mailbox, locked))
+}
+
+/// Hands a lock over to the session. On every way out but that one it is dropped, and
+/// with it released.
+fn opened(
+    hold: &Arc<Hold>,
+    mailbox: &str,
+    locked: Result<Arc<dyn Maildrop>, StoreError>,
+) -> Answer {
+    match locked.and_then(|drop| Ok((drop.octets()?, drop))) {
         Ok((octets, maildrop)) => {
             let count = maildrop.count();
-            match hold.keep(Lock::direct(Arc::from(&*mailbox), maildrop)) {
+            match hold.keep(Lock::direct(Arc::from(mailbox), maildrop)) {
                 Ok(()) => Reply::Opened {
-                    storage: mailbox,
+                    storage: mailbox.into(),
                     count,
                     octets,
                 }

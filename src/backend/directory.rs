@@ -60,18 +60,21 @@ impl Layout for Files {
             }
         }
         let mut list = FileList::read(&fd, stamp, moment)?;
-        if octets == Octets::Wire {
-            list.measure(dir, known.as_deref());
-        }
+        let whole = octets == Octets::File || list.measure(dir, known.as_deref());
         let list = Arc::new(list);
-        self.cache.put(dir, list.clone(), list.weight());
+        if whole {
+            self.cache.put(dir, list.clone(), list.weight());
+        }
         Ok(list)
     }
 
-    fn is_warm(&self, dir: &Path, octets: Octets) -> bool {
-        // Each file is asked for its stamp; exact octets may take reading it.
-        let few = |known: Arc<FileList>| known.names.len() <= WARM;
-        octets == Octets::File && self.cache.get(dir).is_some_and(few)
+    fn known(&self, dir: &Path, octets: Octets) -> Option<Arc<dyn Messages>> {
+        let known = self.cache.get(dir)?;
+        if known.names.len() > WARM || known.counted != octets {
+            return None;
+        }
+        let same = DirStamp::of(dir).ok()? == known.stamp;
+        (same && known.still_holds(&open_dir(dir).ok()?)).then_some(known as Arc<dyn Messages>)
     }
 
     fn forget(&self, dir: &Path) {
@@ -140,8 +143,9 @@ impl FileList {
     }
 
     /// Takes exact octets for sizes: those that an earlier listing knows, those in
-    /// the file beside the messages, and the rest by reading.
-    fn measure(&mut self, dir: &Path, known: Option<&Self>) {
+    /// the file beside the messages, and the rest by reading. False if one could not be
+    /// read.
+    fn measure(&mut self, dir: &Path, known: Option<&Self>) -> bool {
         let known_octets = |index: usize| {
             let (known, stamp) = (known?, &self.stamps[index]);
             let there = known.names.find(self.names.get(index), |name| name)?;
@@ -156,13 +160,14 @@ impl FileList {
             moment: self.moment,
         };
         let mut counter = Counter::new();
-        let octets = wanted.fill(&mut octets, known.is_none(), |index| {
+        let (octets, whole) = wanted.fill(&mut octets, known.is_none(), |index| {
             let (file, _) = open_message(&dir.join(self.names.file(index)), OFlags::empty())?;
             counter.count(&file)
         });
-        self.octets = octets.iter().sum();
+        self.octets = octets.iter().fold(0, |all, &one| all.saturating_add(one));
         self.sizes = octets.into();
         self.counted = Octets::Wire;
+        whole
     }
 
     /// Bytes of memory, unique ids included.

@@ -6,14 +6,9 @@
 //! nothing.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::Instant;
 
 use super::Maildrop;
-
-/// How long the destruction of a server waits for a file operation that is
-/// under way on another thread. Longer than any healthy disk takes, short enough
-/// that a dead network file system does not hang the interpreter for good.
-const UNDER_WAY: Duration = Duration::from_secs(5);
 
 /// A locked mailbox. Not cloneable: who has it owes one unlock.
 pub struct Lock {
@@ -146,11 +141,12 @@ impl Hold {
         state.lock.take().map_or(Ended::Nothing, Ended::Owed)
     }
 
-    /// Waits until no direct job is under way. Only for the interpreter's
+    /// Waits until no direct job is under way, but not longer than `until`. Only for the interpreter's
     /// thread, and only without any lock: direct jobs never need either.
-    pub fn wait_idle(&self) {
+    pub fn wait_idle(&self, until: Instant) {
         let state = self.state();
-        let _ = self.idle.wait_timeout_while(state, UNDER_WAY, |s| s.busy);
+        let left = until.saturating_duration_since(Instant::now());
+        let _ = self.idle.wait_timeout_while(state, left, |s| s.busy);
     }
 
     pub(super) fn view(&self) -> Option<View> {

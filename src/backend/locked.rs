@@ -51,6 +51,8 @@ pub struct Locked {
     name: Box<str>,
     dir: Box<Path>,
     messages: Arc<dyn Messages>,
+    /// Whether the files are on a disk of this machine.
+    local: bool,
     /// Present until the lock ends.
     lock: Mutex<Option<DirLock>>,
     registry: Arc<Registry>,
@@ -64,6 +66,7 @@ impl Locked {
         dir: PathBuf,
         lock: DirLock,
         messages: Arc<dyn Messages>,
+        local: bool,
     ) -> Arc<Self> {
         registry.insert(|id| Self {
             id,
@@ -71,6 +74,7 @@ impl Locked {
             dir: dir.into(),
             messages,
             lock: Mutex::new(Some(lock)),
+            local,
             registry: registry.clone(),
         })
     }
@@ -135,7 +139,7 @@ impl Maildrop for Locked {
     }
 
     fn is_in_memory(&self) -> bool {
-        true
+        self.local
     }
 
     fn get_cached(&self, number: MsgNo) -> Option<Message> {

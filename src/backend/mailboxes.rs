@@ -33,9 +33,9 @@ pub trait Layout: Send + Sync {
     /// # Errors
     /// When the directory cannot be read.
     fn read(&self, dir: &Path, octets: Octets) -> io::Result<Arc<dyn Messages>>;
-    /// Whether `dir` was listed not long ago, and is so small that listing it again
-    /// takes microseconds.
-    fn is_warm(&self, dir: &Path, octets: Octets) -> bool;
+    /// The messages of `dir`, as [`read`](Self::read) gives them, if they are known, have
+    /// not changed, and this can be told within microseconds.
+    fn known(&self, dir: &Path, octets: Octets) -> Option<Arc<dyn Messages>>;
     /// The mailbox `dir` is about to go: forgets what is known of it.
     fn forget(&self, dir: &Path);
 }
@@ -247,6 +247,17 @@ impl Mailboxes {
 
     /// Locks a mailbox and lists it.
     pub(super) fn open(&self, mailbox: &str) -> Result<Arc<Locked>, MailboxError> {
+        let read = |dir: &Path| self.layout.read(dir, self.octets()).map(Some);
+        let opened = self.open_by(mailbox, read)?;
+        opened.ok_or_else(|| MailboxError::NotLocked(mailbox.into()))
+    }
+
+    /// Locks a mailbox whose messages `list` gives; none if it gives none.
+    fn open_by(
+        &self,
+        mailbox: &str,
+        list: impl Fn(&Path) -> io::Result<Option<Arc<dyn Messages>>>,
+    ) -> Result<Option<Arc<Locked>>, MailboxError> {
         let busy = || MailboxError::Locked(mailbox.into());
         let Some(dir) = self.find(mailbox)? else {
             return Err(MailboxError::Unusable {
@@ -277,8 +288,10 @@ impl Mailboxes {
             lock => lock,
         };
         let lock = lock.map_err(explain)?.ok_or_else(busy)?;
-        let messages = self.layout.read(&dir, self.octets()).map_err(explain)?;
-        Ok(Locked::new(&self.registry, mailbox, dir, lock, messages))
+        let messages = list(&dir).map_err(explain)?;
+        let local = self.local.load(Ordering::Relaxed);
+        let locked = |messages| Locked::new(&self.registry, mailbox, dir, lock, messages, local);
+        Ok(messages.map(locked))
     }
 
     /// The lock of a mailbox that is about to go; an error while somebody has it.
@@ -303,18 +316,28 @@ impl Storage for Mailboxes {
         Ok(self.open(mailbox)?)
     }
 
-    fn is_warm(&self, mailbox: &str) -> bool {
-        let warm = |dir: PathBuf| self.layout.is_warm(&dir, self.octets());
-        self.local.load(Ordering::Relaxed)
-            && self.find(mailbox).is_ok_and(|dir| dir.is_some_and(warm))
+    fn lock_at_once(&self, mailbox: &str) -> Option<Result<Arc<dyn Maildrop>, StoreError>> {
+        if !self.local.load(Ordering::Relaxed) {
+            return None;
+        }
+        let opened = self.open_by(mailbox, |dir| Ok(self.layout.known(dir, self.octets())));
+        match opened {
+            Ok(locked) => locked.map(|locked| Ok(locked as Arc<dyn Maildrop>)),
+            Err(error) => Some(Err(error.into())),
+        }
     }
 }
 
 /// Whether `dir` is on a file system that asks no other machine and no other process.
 #[cfg(target_os = "linux")]
 fn is_local(dir: &Path) -> bool {
-    /// Magic numbers of statfs(2): NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS, Coda.
-    const ELSEWHERE: [u32; 9] = [
+    /// Magic numbers of statfs(2): NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS (two), Coda,
+    /// autofs, Lustre, GPFS.
+    const ELSEWHERE: [u32; 13] = [
+        0x6B41_4653,
+        0x0187,
+        0x0BD0_0BD0,
+        0x4750_4653,
         0x6969,
         0x517B,
         0xFF53_4D42,

@@ -32,10 +32,6 @@ pub fn maildir() -> Mailboxes {
     Mailboxes::new(Maildirs::default(), Octets::Wire)
 }
 
-/// Messages of a mailbox that is listed again without a hop to another thread; that
-/// many names are read in a tenth of a millisecond.
-const WARM: usize = 1000;
-
 /// The Maildir format.
 #[derive(Default)]
 struct Maildirs {
@@ -74,13 +70,17 @@ impl Layout for Maildirs {
             list = MailList::read(dir, known.as_deref())?;
         }
         let list = Arc::new(list);
-        self.cache.put(dir, list.clone(), list.weight());
+        if list.whole {
+            self.cache.put(dir, list.clone(), list.weight());
+        }
         Ok(list)
     }
 
-    fn is_warm(&self, dir: &Path, _always_wire: Octets) -> bool {
-        let quick = |known: Arc<MailList>| known.told && known.stamps.len() <= WARM;
-        self.cache.get(dir).is_some_and(quick)
+    fn known(&self, dir: &Path, _always_wire: Octets) -> Option<Arc<dyn Messages>> {
+        let known = self.cache.get(dir)?;
+        // Files without sizes in their names would each be asked.
+        let quick = known.told && known.found.still_holds(dir).ok()?;
+        quick.then_some(known as Arc<dyn Messages>)
     }
 
     fn forget(&self, dir: &Path) {
@@ -125,7 +125,8 @@ impl Told {
 /// The messages of one mailbox.
 struct MailList {
     found: Found,
-    /// Whether every file was still there under its name at the second look.
+    /// Whether every file was still there under its name at the second look and could
+    /// be counted.
     whole: bool,
     /// Whether all names tell the octets, so that no file is read to count them.
     told: bool,
@@ -164,13 +165,13 @@ impl MailList {
             found.names = found.names.select(messages.into_iter());
             found.settled = false;
         }
-        let sizes = measure(dir, &found, &stamps, octets, known.is_none());
+        let (sizes, counted) = measure(dir, &found, &stamps, octets, known.is_none());
         Ok(Self {
             found,
-            whole,
+            whole: whole && counted,
             told,
             stamps: stamps.into(),
-            octets: sizes.iter().sum(),
+            octets: sizes.iter().fold(0, |all, &one| all.saturating_add(one)),
             sizes: sizes.into(),
             uids: OnceLock::new(),
             later: Mutex::default(),
@@ -267,7 +268,7 @@ fn measure(
     stamps: &[Stamp],
     mut octets: Vec<Option<u64>>,
     load: bool,
-) -> Vec<u64> {
+) -> (Vec<u64>, bool) {
     let wanted = Wanted {
         dir,
         names: &|index| found.base(index),

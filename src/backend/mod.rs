@@ -57,11 +57,12 @@ pub trait Storage: Send + Sync {
     /// has it; [`StoreError::Missing`] when there is no such mailbox.
     fn lock(&self, mailbox: &str) -> Result<Arc<dyn Maildrop>, StoreError>;
 
-    /// Whether [`lock`](Self::lock) of this mailbox takes microseconds now, so that it
-    /// may be called on an async thread: a hop to another thread costs more.
-    fn is_warm(&self, mailbox: &str) -> bool {
+    /// As [`lock`](Self::lock), if that takes microseconds, so that it may be called on
+    /// an async thread: a hop to another thread costs more. None if it may take longer;
+    /// then nothing is locked.
+    fn lock_at_once(&self, mailbox: &str) -> Option<Result<Arc<dyn Maildrop>, StoreError>> {
         let _ = mailbox;
-        false
+        None
     }
 }
 

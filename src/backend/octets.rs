@@ -10,12 +10,13 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use super::directory::open_message;
 use super::listing::Stamp;
 use crate::protocol::body::OctetCounter;
 
@@ -86,13 +87,14 @@ pub struct Wanted<'a> {
 impl Wanted<'_> {
     /// Completes `octets` from the file of the mailbox, and by `count` for what is
     /// not in it, which is then added. A message that cannot be counted has its
-    /// size: no more than that is promised.
+    /// size: no more than that is promised, and the second result is false: such a
+    /// listing must not be kept.
     pub fn fill(
         &self,
         octets: &mut [Option<u64>],
         load: bool,
         mut count: impl FnMut(usize) -> io::Result<u64>,
-    ) -> Vec<u64> {
+    ) -> (Vec<u64>, bool) {
         if load && octets.contains(&None) {
             self.load(octets);
         }
@@ -105,20 +107,27 @@ impl Wanted<'_> {
                 added.push(index);
             }
         }
-        let sizes = octets.iter().zip(self.stamps);
-        let octets: Vec<u64> = sizes
-            .map(|(octets, stamp)| octets.unwrap_or(stamp.size))
-            .collect();
         if !added.is_empty() {
-            let _counted_again_next_time = self.store(&octets, &added);
+            let _counted_again_next_time = self.store(octets, &added);
         }
-        octets
+        let sizes = octets.iter().zip(self.stamps);
+        let sizes = sizes.map(|(octets, stamp)| octets.unwrap_or(stamp.size));
+        (sizes.collect(), !octets.contains(&None))
     }
 
     fn load(&self, octets: &mut [Option<u64>]) {
-        let Ok(bytes) = fs::read(self.dir.join(OCTETS_FILE)) else {
+        // A mailbox may belong to a user who has put something else in the file's place.
+        let Ok((file, stamp)) = open_message(&self.dir.join(OCTETS_FILE), OFlags::NOFOLLOW) else {
             return;
         };
+        // `store` writes a longer file anew; in it a name's bytes may take three each.
+        if stamp.size > SMALL_FILE.max(8 * self.needed()) {
+            return;
+        }
+        let mut bytes = Vec::new();
+        if file.take(stamp.size).read_to_end(&mut bytes).is_err() {
+            return;
+        }
         let mut lines: HashMap<&[u8], (Stamp, u64)> = HashMap::with_capacity(octets.len());
         lines.extend(bytes.split(|&byte| byte == b'\n').filter_map(parse));
         let mut escaped = Vec::new();
@@ -134,13 +143,17 @@ impl Wanted<'_> {
         }
     }
 
-    fn store(&self, octets: &[u64], added: &[usize]) -> io::Result<()> {
+    /// Bytes of the file when each message is in it once, about.
+    fn needed(&self) -> u64 {
+        let line = |index| (self.names)(index).len() as u64 + LINE_REST;
+        (0..self.stamps.len()).map(line).sum()
+    }
+
+    fn store(&self, octets: &[Option<u64>], added: &[usize]) -> io::Result<()> {
         let path = self.dir.join(OCTETS_FILE);
         let mut file = options().append(true).open(&path)?;
         let size = file.metadata()?.len();
-        let lengths = (0..octets.len()).map(|index| (self.names)(index).len() as u64 + LINE_REST);
-        let needed: u64 = lengths.sum();
-        if size <= SMALL_FILE.max(2 * needed) {
+        if size <= SMALL_FILE.max(2 * self.needed()) {
             // The last line may have been torn by a crash: begin a new one.
             return file.write_all(&self.lines(b"\n", octets, added.iter().copied()));
         }
@@ -155,16 +168,24 @@ impl Wanted<'_> {
         fs::rename(new, path)
     }
 
-    fn lines(&self, start: &[u8], octets: &[u64], which: impl Iterator<Item = usize>) -> Vec<u8> {
+    fn lines(
+        &self,
+        start: &[u8],
+        octets: &[Option<u64>],
+        which: impl Iterator<Item = usize>,
+    ) -> Vec<u8> {
         let mut lines = start.to_vec();
         let (mut numbers, mut line) = (String::new(), Vec::new());
         for index in which {
+            let Some(octets) = octets[index] else {
+                continue;
+            };
             let stamp = &self.stamps[index];
             numbers.clear();
             let _infallible = write!(
                 numbers,
                 "{} {} {} {} {} ",
-                octets[index], stamp.size, stamp.seconds, stamp.nanos, stamp.inode
+                octets, stamp.size, stamp.seconds, stamp.nanos, stamp.inode
             );
             line.clear();
             line.extend_from_slice(numbers.as_bytes());
@@ -255,7 +276,29 @@ mod tests {
             counted.push(index);
             Ok(stamps[index].size + 1)
         });
-        (octets, counted)
+        (octets.0, counted)
+    }
+
+    /// What a mailbox's owner may have put in the file's place: nobody waits for it,
+    /// follows it or reads it without end.
+    #[test]
+    fn something_else_in_its_place() {
+        let all = ["a"];
+        let stamps = [stamp(1)];
+        let make: [fn(&Path); 3] = [
+            |file| {
+                let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+                let kind = rustix::fs::FileType::Fifo;
+                rustix::fs::mknodat(rustix::fs::CWD, file, kind, mode, 0).unwrap();
+            },
+            |file| std::os::unix::fs::symlink("/dev/zero", file).unwrap(),
+            |file| File::create(file).unwrap().set_len(1 << 40).unwrap(),
+        ];
+        for make in make {
+            let dir = tempfile::tempdir().unwrap();
+            make(&dir.path().join(OCTETS_FILE));
+            assert_eq!(fill(dir.path(), &all, &stamps), (vec![2], vec![0]));
+        }
     }
 
     #[test]
@@ -339,7 +382,7 @@ mod tests {
             moment: NOW,
         };
         let failing = |_| Err(io::ErrorKind::PermissionDenied.into());
-        assert_eq!(wanted.fill(&mut [None], true, failing), [1]);
+        assert_eq!(wanted.fill(&mut [None], true, failing), (vec![1], false));
     }
 
     #[test]

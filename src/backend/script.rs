@@ -250,8 +250,9 @@ impl Job {
 
 /// The way of jobs to one interpreter's thread.
 ///
-/// Bounded by the number of connections: each has at most one job under way,
-/// and one [`Work::Release`] after its end.
+/// Each connection has at most one job under way, and one [`Work::Release`] after its
+/// end. Jobs of connections that have gone are dropped when they have become as many
+/// as the others, so clients that come and go cannot fill a busy interpreter's queue.
 pub struct JobQueue {
     queue: Mutex<Queue>,
     alert: Box<dyn Fn() + Send + Sync>,
@@ -260,7 +261,27 @@ pub struct JobQueue {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// At this length the queue is cleared of what nobody wants.
+    clear_at: usize,
     closed: bool,
+}
+
+/// The shortest queue that is worth looking through.
+const WORTH_CLEARING: usize = 1024;
+
+impl Queue {
+    /// Takes out what nobody wants, when the queue has doubled since the last time.
+    /// It is dropped outside of the lock.
+    fn clear(&mut self) -> Vec<Job> {
+        if self.jobs.len() < self.clear_at.max(WORTH_CLEARING) {
+            return Vec::new();
+        }
+        let all = std::mem::take(&mut self.jobs).into_iter();
+        let (kept, unwanted): (VecDeque<_>, VecDeque<_>) = all.partition(Job::is_wanted);
+        self.clear_at = 2 * kept.len();
+        self.jobs = kept;
+        unwanted.into()
+    }
 }
 
 impl JobQueue {
@@ -295,8 +316,10 @@ impl JobQueue {
                 Some(job)
             } else {
                 let first = queue.jobs.is_empty();
+                let unwanted = queue.clear();
                 queue.jobs.push_back(job);
                 drop(queue);
+                drop(unwanted);
                 if first {
                     (self.alert)();
                 }

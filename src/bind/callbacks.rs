@@ -8,7 +8,6 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -65,14 +64,20 @@ impl<'a> Callbacks<'a> {
                 Err(trouble) => failed(trouble),
             },
             Work::SizesOf { mailbox, numbers } => {
-                let sizes = numbers.iter().map(|&n| self.size(mailbox, Some(n)));
-                let sizes: Result<Arc<[u64]>, _> = sizes.collect();
-                sizes.map_or_else(failed, Reply::Sizes)
+                let left = numbers[progress.sizes.len()..].iter().copied();
+                match self.more_sizes(mailbox, left, &mut progress.sizes) {
+                    Ok(()) if progress.sizes.len() < numbers.len() => return Some((job, progress)),
+                    Ok(()) => Reply::Sizes(progress.sizes.into()),
+                    Err(trouble) => failed(trouble),
+                }
             }
             Work::Sizes { mailbox, count } => {
-                match self.more_sizes(mailbox, *count, &mut progress.sizes) {
-                    Ok(true) => Reply::Sizes(progress.sizes.into()),
-                    Ok(false) => return Some((job, progress)),
+                let left = numbers_after(progress.sizes.len(), *count);
+                match self.more_sizes(mailbox, left, &mut progress.sizes) {
+                    Ok(()) if progress.sizes.len() < *count as usize => {
+                        return Some((job, progress))
+                    }
+                    Ok(()) => Reply::Sizes(progress.sizes.into()),
                     Err(trouble) => failed(trouble),
                 }
             }
@@ -196,11 +201,17 @@ impl<'a> Callbacks<'a> {
         size.ok_or_else(|| self.wrong("size", "a number of octets"))
     }
 
-    fn more_sizes(&self, mailbox: &str, count: u32, sizes: &mut Vec<u64>) -> Result<bool, Trouble> {
-        for number in numbers_after(sizes.len(), count).take(CALLS_PER_STEP) {
+    /// Asks for a few more sizes.
+    fn more_sizes(
+        &self,
+        mailbox: &str,
+        numbers: impl Iterator<Item = MsgNo>,
+        sizes: &mut Vec<u64>,
+    ) -> Result<(), Trouble> {
+        for number in numbers.take(CALLS_PER_STEP) {
             sizes.push(self.size(mailbox, Some(number))?);
         }
-        Ok(sizes.len() == count as usize)
+        Ok(())
     }
 
     /// RETR: `size`, `get`; TOP: `get`.

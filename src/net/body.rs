@@ -91,6 +91,8 @@ impl Driver<'_> {
         with_scratch(|buffer| {
             let mut parts = [io::IoSliceMut::new(&mut buffer[..wanted])];
             match preadv2(file, &mut parts, HERE, ReadWriteFlags::NOWAIT) {
+                // Linux 5.9 and 5.10 may say that nothing is left when it is not in memory.
+                Ok(0) => Ok(None),
                 Ok(n) => Ok(Some(self.take(&buffer[..n]))),
                 // Not in memory, or a file system that cannot tell.
                 Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(None),

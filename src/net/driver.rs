@@ -144,7 +144,11 @@ impl Driver<'_> {
     /// Writes all output; a client that does not read is waited for.
     pub(super) async fn flush(&mut self) -> Result<(), End> {
         while !self.write_now()? {
-            self.timer.set(Some(Instant::now() + self.stall()));
+            let stalled = Instant::now() + self.stall();
+            let login = login_deadline(&self.connection);
+            let login = login.filter(|_| !self.connection.session().is_authenticated());
+            self.timer
+                .set(Some(login.map_or(stalled, |login| login.min(stalled))));
             match self.timer.writable(&self.connection.stream).await {
                 Woken::Ready => {}
                 Woken::TimedOut => return Err(End::WriteTimeout),

@@ -119,6 +119,9 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     // Replies are short and written whole: nothing is won by waiting for more.
     socket.set_tcp_nodelay(true)?;
+    // A client that vanished without a word must not hold its mailbox for ever, even
+    // without an idle time-out. Accepted sockets inherit it.
+    socket.set_keepalive(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

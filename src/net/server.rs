@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use super::admission::{Admission, Permit};
 use super::connection::Connection;
@@ -15,6 +16,11 @@ use crate::backend::hold::Lock;
 use crate::backend::script::{ConnectionId, JobQueue, ServerId};
 use crate::protocol::reply;
 use crate::protocol::session::{Config, Session, Snapshot};
+
+/// How long the destruction of a server waits for a file operation that is
+/// under way on another thread. Longer than any healthy disk takes, short enough
+/// that a dead network file system does not hang the interpreter for good.
+const UNDER_WAY: Duration = Duration::from_secs(5);
 
 /// One server: its listener and its connections.
 pub struct Server {
@@ -52,7 +58,7 @@ impl Server {
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
-            label: format!("{name}_{}", std::process::id()).into(),
+            label: format!("{}_{}", printable(name), std::process::id()).into(),
             access,
             jobs,
             observer,
@@ -189,8 +195,9 @@ impl Server {
         self.close_listener();
         let connections: Vec<_> = self.connection_map().drain().map(|(_, c)| c).collect();
         let mut owed: Vec<Lock> = connections.iter().filter_map(|c| c.kill()).collect();
+        let until = Instant::now() + UNDER_WAY;
         for connection in &connections {
-            connection.hold.wait_idle();
+            connection.hold.wait_idle(until);
         }
         owed.extend(self.jobs.forget(self.id));
         owed
@@ -251,6 +258,12 @@ impl Server {
     pub(super) fn is_observed(&self, level: super::Level) -> bool {
         self.observer.wants(level)
     }
+}
+
+/// The name as it may stand in a time stamp, which is one word (RFC 1939 §7).
+fn printable(name: &str) -> String {
+    let fits = |c: &char| c.is_ascii_graphic() && !"<>@".contains(*c);
+    name.chars().filter(fits).collect()
 }
 
 /// Says why, without waiting for anything, and closes.

@@ -68,6 +68,11 @@ impl<'a> Timer<'a> {
     }
 
     fn or_timeout(&mut self, socket: Poll<io::Result<()>>, cx: &mut Context<'_>) -> Poll<Woken> {
+        // Asked also when the socket is ready: a client that keeps it so must not
+        // evade its time to log in.
+        if self.deadline.is_some_and(|at| at <= Instant::now()) {
+            return Poll::Ready(Woken::TimedOut);
+        }
         match socket {
             Poll::Ready(Ok(())) => Poll::Ready(Woken::Ready),
             Poll::Ready(Err(e)) => Poll::Ready(Woken::Broken(e)),

@@ -164,6 +164,7 @@ pub const ROWS: [Row; 13] = [
             "RETR 1 MiB MIME × 10, 8 connections",
             &[times(2.0, Dovecot)],
         )],
+        slow_for_tcllib: true,
         ..ROW
     },
     Row {
@@ -174,6 +175,7 @@ pub const ROWS: [Row; 13] = [
             "RETR 10 MiB, 1 connection",
             &[times(3.0, Dovecot), times(0.6, Raw)],
         )],
+        slow_for_tcllib: true,
         ..ROW
     },
     Row {
