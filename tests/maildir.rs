@@ -347,3 +347,31 @@ fn a_maildir_that_is_half_there() {
     let error = boxes.lock_kept("m").unwrap_err();
     assert!(matches!(error, MailboxError::Unusable { .. }));
 }
+
+/// What is locked without a hop to another thread is known and unchanged: a mailbox that
+/// has grown is read where reading may take long.
+#[test]
+fn locked_at_once_only_while_nothing_has_changed() {
+    let (_dir, m, boxes) = empty();
+    write(m.join("new/1,S=3,W=4"), "a\nb");
+    assert!(boxes.lock_at_once("m").is_none(), "never listed");
+    drop(boxes.lock("m").unwrap());
+    // A directory changed within the last seconds may change once more unseen.
+    let begin = std::time::Instant::now();
+    let known = loop {
+        match boxes.lock_at_once("m") {
+            Some(locked) => break locked.unwrap(),
+            None => drop(boxes.lock("m").unwrap()),
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "never known");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!((known.count(), known.octets().unwrap()), (1, 4));
+    let busy = boxes.lock_at_once("m").unwrap();
+    assert!(matches!(busy, Err(StoreError::InUse(_))));
+    drop(known);
+    write(m.join("new/2"), "one\ntwo\n");
+    assert!(boxes.lock_at_once("m").is_none(), "it has grown");
+    let grown = boxes.lock("m").unwrap();
+    assert_eq!((grown.count(), grown.octets().unwrap()), (2, 14));
+}

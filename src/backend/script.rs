@@ -383,3 +383,32 @@ fn owed(job: Job) -> Option<Lock> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clients that come and go while the interpreter is busy: what they asked for is
+    /// dropped, what others wait for and what unlocks is kept.
+    #[test]
+    fn jobs_of_those_who_have_gone_do_not_pile_up() {
+        let jobs = JobQueue::new(|| ());
+        let server = ServerId::new();
+        let ask = |hold: &Arc<Hold>, work: Work| {
+            drop(jobs.submit(server, ConnectionId::new(), hold.clone(), work));
+        };
+        let lookup = || Work::Lookup { user: "u".into() };
+        let stays = Hold::new();
+        ask(&stays, lookup());
+        let left = Hold::new();
+        let _nothing_locked = left.end();
+        ask(&left, Work::Release(Lock::by_script("m".into(), 0), None));
+        for _ in 0..20 * WORTH_CLEARING {
+            ask(&left, lookup());
+        }
+        assert!(jobs.len() <= WORTH_CLEARING + 2, "{}", jobs.len());
+        assert!(matches!(jobs.pop().unwrap().work, Work::Lookup { .. }));
+        assert!(matches!(jobs.pop().unwrap().work, Work::Release(..)));
+        assert!(jobs.pop().is_none());
+    }
+}

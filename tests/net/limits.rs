@@ -1,5 +1,6 @@
 //! Bounds on connections and on time.
 
+use std::io::{Read, Write};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,32 @@ fn no_login_in_time() {
     });
     assert_eq!(end, End::LoginTimeout);
     assert!(took < 10 * SHORT, "{took:?}");
+}
+
+/// Nor for a client that always has something to say and reads all the answers.
+#[test]
+fn no_login_in_time_for_all_the_talk() {
+    let limits = Limits {
+        login_timeout: SHORT,
+        ..limits()
+    };
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, limits);
+    let mut client = bench.connect();
+    let begin = Instant::now();
+    let mut writer = client.reader.get_ref().try_clone().unwrap();
+    let talk = std::thread::spawn(move || {
+        let lines = "CAPA\r\n".repeat(1000);
+        while writer.write_all(lines.as_bytes()).is_ok() {}
+    });
+    // An end, or a reset with what was still to be read.
+    let mut buffer = [0; 4096];
+    while matches!(client.reader.read(&mut buffer), Ok(1..)) {}
+    assert!(begin.elapsed() < 10 * SHORT, "{:?}", begin.elapsed());
+    drop(client);
+    talk.join().unwrap();
+    bench.assert_clean(&store.ledger);
+    assert_eq!(bench.heard.the_end(), End::LoginTimeout);
 }
 
 /// RFC 1939 §3: the autologout does not delete.
