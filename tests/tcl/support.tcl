@@ -49,17 +49,6 @@ proc ::support::ours {} {
     return [expr {$implementation eq "ours"}]
 }
 
-# support::only_ours --
-#
-#	Says that a file tests what Tcllib does not have at all: against
-#	Tcllib every test of it is skipped.
-
-proc ::support::only_ours {} {
-    if {![ours]} {
-	::tcltest::configure -skip *
-    }
-}
-
 # support::use --
 #
 #	Loads the packages under test, and proves that the chosen
