@@ -7,7 +7,7 @@
 //! - [`backend`] – what a session asks of users and mailboxes, and the built-in stores.
 //! - [`net`] – sockets: the runtime, the listener and the driver of one connection.
 //! - [`mime`] – the fallback `mime` package: parts of messages, without Tcl.
-//! - [`ffi`] – the one door to Tcl's C interface, and all of the `unsafe`.
+//! - [`ffi`] – the one door to Tcl's C interface.
 //! - [`bind`] – the interpreter's side: object commands and callbacks.
 //!
 //! `load` enters by `Pop3d_Init`; tcl/load.tcl makes the packages' commands.

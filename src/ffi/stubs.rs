@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use clib::{
     ClientData, Tcl_Channel, Tcl_ChannelProc, Tcl_CloseProc, Tcl_CmdDeleteProc, Tcl_CmdInfo,
     Tcl_Command, Tcl_CommandTraceProc, Tcl_DString, Tcl_Event, Tcl_EventCheckProc,
-    Tcl_EventSetupProc, Tcl_ExitProc, Tcl_Interp, Tcl_InterpDeleteProc, Tcl_InterpState,
-    Tcl_Namespace, Tcl_NamespaceDeleteProc, Tcl_Obj, Tcl_ObjCmdProc, Tcl_ObjType, Tcl_ThreadId,
-    Tcl_Time, Tcl_TimerProc, Tcl_TimerToken,
+    Tcl_EventSetupProc, Tcl_ExitProc, Tcl_Interp, Tcl_InterpDeleteProc, Tcl_Namespace,
+    Tcl_NamespaceDeleteProc, Tcl_Obj, Tcl_ObjCmdProc, Tcl_ObjType, Tcl_ThreadId, Tcl_Time,
+    Tcl_TimerProc, Tcl_TimerToken,
 };
 
 #[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
@@ -160,14 +160,12 @@ forward! {
     126 fn Tcl_Eof(chan: Tcl_Channel) -> c_int;
     146 fn Tcl_Flush(chan: Tcl_Channel) -> c_int;
     151 fn Tcl_GetChannel(interp: *mut Tcl_Interp, name: *const c_char, mode: *mut c_int) -> Tcl_Channel;
-    157 fn Tcl_GetChannelOption(interp: *mut Tcl_Interp, chan: Tcl_Channel, option: *const c_char, out: *mut Tcl_DString) -> c_int;
     165 fn Tcl_GetNameOfExecutable() -> *const c_char;
     166 fn Tcl_GetObjResult(interp: *mut Tcl_Interp) -> *mut Tcl_Obj;
     184 fn Tcl_InterpDeleted(interp: *mut Tcl_Interp) -> c_int;
     201 fn Tcl_Preserve(data: ClientData);
     205 fn Tcl_QueueEvent(event: *mut Tcl_Event, position: c_uint);
     206 fn Tcl_Read(chan: Tcl_Channel, buffer: *mut c_char, wanted: c_int => isize) -> c_int;
-    210 fn Tcl_RegisterChannel(interp: *mut Tcl_Interp, chan: Tcl_Channel);
     216 fn Tcl_Release(data: ClientData);
     217 fn Tcl_ResetResult(interp: *mut Tcl_Interp);
     225 fn Tcl_SetChannelOption(interp: *mut Tcl_Interp, chan: Tcl_Channel, option: *const c_char, value: *const c_char) -> c_int;
@@ -196,8 +194,6 @@ forward! {
     514 fn Tcl_FindNamespace(interp: *mut Tcl_Interp, name: *const c_char, context: *mut Tcl_Namespace, flags: c_int) -> *mut Tcl_Namespace;
     515 fn Tcl_FindCommand(interp: *mut Tcl_Interp, name: *const c_char, context: *mut Tcl_Namespace, flags: c_int) -> Tcl_Command;
     517 fn Tcl_GetCommandFullName(interp: *mut Tcl_Interp, command: Tcl_Command, out: *mut Tcl_Obj);
-    535 fn Tcl_SaveInterpState(interp: *mut Tcl_Interp, status: c_int) -> Tcl_InterpState;
-    536 fn Tcl_RestoreInterpState(interp: *mut Tcl_Interp, state: Tcl_InterpState) -> c_int;
     538 fn Tcl_SetReturnOptions(interp: *mut Tcl_Interp, options: *mut Tcl_Obj) -> c_int;
     539 fn Tcl_GetReturnOptions(interp: *mut Tcl_Interp, result: c_int) -> *mut Tcl_Obj;
     609 fn Tcl_BackgroundException(interp: *mut Tcl_Interp, code: c_int);
