@@ -5,7 +5,7 @@
 //!
 //! - [`protocol`] – POP3 itself, pure: bytes and replies in, requests and bytes out.
 //! - [`backend`] – what a session asks of users and mailboxes, and the built-in stores.
-//! - [`net`] – sockets: the runtime, the listener and the driver of one connection.
+//! - [`net`] – sockets: the event loops, the listener and the driver of one connection.
 //! - [`mime`] – the fallback `mime` package: parts of messages, without Tcl.
 //! - [`ffi`] – the one door to Tcl's C interface.
 //! - [`bind`] – the interpreter's side: object commands and callbacks.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::admission::Permit;
 use super::observer::{End, Event, Level};
+use super::runtime::Seat;
 use super::Server;
 use crate::backend::access::text;
 use crate::backend::hold::{Ended, Hold, Lock};
@@ -29,11 +30,13 @@ pub(super) struct Connection {
     /// Its end has begun. Locked until its lock is released or the job for that is
     /// queued: `kill` must not look into the queue before.
     left: Mutex<bool>,
+    /// The loop that drives it.
+    pub(super) seat: Seat,
     _permit: Permit,
 }
 
 impl Connection {
-    /// Registers `stream` with the runtime, on one of whose threads this is called.
+    /// Registers `stream` with the loop of its seat.
     ///
     /// # Errors
     /// What the system said.
@@ -43,18 +46,23 @@ impl Connection {
         peer: SocketAddr,
         session: Session,
         config: Arc<Config>,
-        permit: Permit,
+        (permit, seat): (Permit, Seat),
     ) -> io::Result<Arc<Self>> {
+        let stream = {
+            let _loop = seat.enter();
+            TcpStream::from_std(stream)?
+        };
         Ok(Arc::new(Self {
             id: ConnectionId::new(),
             peer,
             since: Instant::now(),
             server,
             config,
-            stream: TcpStream::from_std(stream)?,
+            stream,
             hold: Hold::new(),
             session: Mutex::new(session),
             left: Mutex::new(false),
+            seat,
             _permit: permit,
         }))
     }

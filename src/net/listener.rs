@@ -1,22 +1,26 @@
-//! The listening socket and the loop that accepts.
+//! The listening socket and the tasks that accept.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{mpsc, Arc};
 use std::time::Duration;
 
 use rustix::io::fcntl_dupfd_cloexec;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use super::observer::Event;
+use super::runtime::{Loops, Seat};
 use super::{wait, Server};
 
 /// Connections that wait to be accepted: a burst of thousands of clients finds
 /// room; the kernel cuts it to its own bound.
 const BACKLOG: i32 = 4096;
+
+/// Loops that accept: a new connection wakes those of them that have nothing to do.
+const ACCEPTING_LOOPS: usize = 4;
 
 /// Accepted in one go before others have their turn.
 const ACCEPTS_PER_WAKE: usize = 64;
@@ -29,49 +33,78 @@ const FIRST_DESCRIPTOR: i32 = 1024;
 /// connections end; until then the kernel's queue holds the clients.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// The hold on a running accept loop.
+/// The hold on the tasks that accept.
 pub(super) struct Listening {
     pub(super) port: u16,
-    stop: oneshot::Sender<()>,
+    /// Ends the tasks when dropped.
+    stop: watch::Sender<()>,
     stopped: mpsc::Receiver<()>,
 }
 
 impl Listening {
-    /// Ends the loop and waits until the port is free.
+    /// Ends the tasks and waits until the port is free.
     pub(super) fn close(self) {
-        let _ = self.stop.send(());
-        // An error means that the loop is gone already.
+        drop(self.stop);
+        // An error means that the last of them has gone; nobody sends.
         let _ = self.stopped.recv();
     }
 }
 
-/// Binds, and starts the accept loop of `server`.
+/// Binds, and has loops accept connections for `server`: the one that is free first
+/// takes the next.
 pub(super) fn start(
     server: Arc<Server>,
     address: Option<&str>,
     port: u16,
 ) -> io::Result<Listening> {
-    let handle = super::runtime::handle()?;
+    let loops = super::runtime::loops()?;
     let listener = bind(address, port)?;
     let port = listener.local_addr()?.port();
-    let listener = {
-        let _runtime = handle.enter();
-        #[allow(deprecated, reason = "a std listener's descriptor stays its own")]
-        AsyncFd::new(listener)?
-    };
-    let (stop, stopping) = oneshot::channel();
-    let (confirm, stopped) = mpsc::sync_channel(1);
-    handle.spawn(async move {
-        let accepting = async { accept_all(&server, &listener).await };
-        wait::first(stopping, accepting).await;
-        drop(listener);
-        let _ = confirm.send(());
-    });
+    let (stop, stopping) = watch::channel(());
+    let (confirm, stopped) = mpsc::channel();
+    let listener = Arc::new(listener);
+    for (here, on) in loops.iter().enumerate().take(ACCEPTING_LOOPS) {
+        let listener = {
+            let _loop = on.enter();
+            #[allow(deprecated, reason = "a std listener's descriptor stays its own")]
+            AsyncFd::new(Shared(listener.clone()))?
+        };
+        let door = Door {
+            server: server.clone(),
+            loops: loops.clone(),
+            here,
+            listener,
+        };
+        let (mut stopping, confirm) = (stopping.clone(), confirm.clone());
+        on.spawn(async move {
+            wait::first(stopping.changed(), accept_all(&door)).await;
+            drop(door);
+            drop(confirm);
+        });
+    }
     Ok(Listening {
         port,
         stop,
         stopped,
     })
+}
+
+/// The listening socket, which several loops watch.
+struct Shared(Arc<TcpListener>);
+
+impl AsRawFd for Shared {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// What one loop accepts by.
+struct Door {
+    server: Arc<Server>,
+    loops: Loops,
+    /// Index of the loop.
+    here: usize,
+    listener: AsyncFd<Shared>,
 }
 
 /// Binds to the first of the address's meanings that works. Without one: to
@@ -128,13 +161,14 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts until dropped.
-async fn accept_all(server: &Arc<Server>, listener: &AsyncFd<TcpListener>) {
+async fn accept_all(door: &Door) {
     let mut pause = BACK_OFF.0;
     loop {
-        match accept_some(server, listener).await {
+        match accept_some(door).await {
             Ok(()) => pause = BACK_OFF.0,
             Err(error) => {
-                server.observe(|| Event::AcceptFailed { error: &error });
+                door.server
+                    .observe(|| Event::AcceptFailed { error: &error });
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(BACK_OFF.1);
             }
@@ -144,11 +178,14 @@ async fn accept_all(server: &Arc<Server>, listener: &AsyncFd<TcpListener>) {
 }
 
 /// Accepts what has come, up to a bound.
-async fn accept_some(server: &Arc<Server>, listener: &AsyncFd<TcpListener>) -> io::Result<()> {
-    let mut ready = listener.readable().await?;
+async fn accept_some(door: &Door) -> io::Result<()> {
+    let mut ready = door.listener.readable().await?;
     for _ in 0..ACCEPTS_PER_WAKE {
-        match ready.try_io(|listener| accept(listener.get_ref())) {
-            Ok(Ok((stream, peer))) => server.welcome(stream, peer),
+        match ready.try_io(|listener| accept(&listener.get_ref().0)) {
+            Ok(Ok((stream, peer))) => {
+                let seat = Seat::take(&door.loops, door.here);
+                door.server.welcome(stream, peer, seat);
+            }
             // That one client has gone; the others wait still.
             Ok(Err(e)) if is_of_the_client(&e) => {}
             Ok(Err(e)) => return Err(e),

@@ -1,8 +1,8 @@
-//! Sockets: the runtime, the listener and the driver of one connection. Knows
+//! Sockets: the event loops, the listener and the driver of one connection. Knows
 //! nothing of Tcl.
 //!
 //! Which thread calls what: an interpreter's thread makes [`Server`]s and calls
-//! their methods; the runtime's threads run the sessions, call the
+//! their methods; the loops' threads run the sessions, call the
 //! [`Observer`] and push to the server's
 //! [`JobQueue`](crate::backend::script::JobQueue). [`Server::close_listener`] and
 //! [`Server::kill`] wait for network threads, which never wait for an

@@ -1,36 +1,67 @@
-//! The process's one tokio runtime: all servers of all interpreters share it.
+//! The process's event loops, one for each core: all servers of all interpreters
+//! share them.
+//!
+//! A connection stays with the loop that it was given when it was accepted. So no
+//! thread is ever woken to take work from another, which costs more than a command.
 
+use std::future::Future;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot;
 
-/// What each thread of the runtime does first.
+/// What each thread of the loops does first.
 static THREAD_HOOK: OnceCell<fn()> = OnceCell::new();
 
-static RUNTIME: Mutex<State> = Mutex::new(State::NotYet);
+static LOOPS: Mutex<State> = Mutex::new(State::NotYet);
 
 enum State {
     NotYet,
-    Runs(Runtime),
+    Runs(Loops, Vec<Thread>),
     Over,
 }
+
+/// All loops.
+pub(super) type Loops = Arc<[Arc<Loop>]>;
+
+/// One loop, as those that give it work see it.
+pub(super) struct Loop {
+    handle: Handle,
+    /// Connections that it drives.
+    load: AtomicUsize,
+}
+
+/// The thread that runs a loop.
+struct Thread {
+    stop: oneshot::Sender<()>,
+    stopped: mpsc::Receiver<()>,
+}
+
+/// A connection's place on a loop; ends when dropped.
+pub(super) struct Seat(Arc<Loop>);
 
 /// How long the end of the process waits for file operations that are under way.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
-/// Threads for calls that may block. Enough to keep a disk's queue full, few
-/// enough that a hung network file system does not eat the process's threads.
+/// Threads for calls that may block, of all loops together. Enough to keep a disk's
+/// queue full, few enough that a hung network file system does not eat the process's
+/// threads.
 const BLOCKING_THREADS: usize = 64;
+
+/// A loop may have this part more connections than the one that has least.
+const UNEVEN: usize = 8;
 
 /// Descriptors that a process may have at most, where the hard limit is higher.
 /// Ten thousand connections and files fit; who has a limit of a thousand million
 /// does not want it spread to the programs it starts.
 const DESCRIPTORS: u64 = 65_536;
 
-/// Sets what each thread of the runtime does first; the first call counts.
+/// Sets what each thread of the loops does first; the first call counts.
 ///
 /// `ffi` passes a function that blocks all signals, so that they go on to the
 /// threads that the process had before.
@@ -38,52 +69,139 @@ pub fn init(thread_hook: fn()) {
     let _ = THREAD_HOOK.set(thread_hook);
 }
 
-/// The runtime, started by the first call.
+/// The loops, started by the first call.
 ///
 /// # Errors
 /// When threads cannot be started, or after [`shutdown`].
-pub(super) fn handle() -> io::Result<Handle> {
+pub(super) fn loops() -> io::Result<Loops> {
     let mut state = state();
     if let State::NotYet = *state {
-        *state = State::Runs(start()?);
+        let (loops, threads) = start()?;
+        *state = State::Runs(loops, threads);
     }
     match &*state {
-        State::Runs(runtime) => Ok(runtime.handle().clone()),
+        State::Runs(loops, _) => Ok(loops.clone()),
         _ => Err(io::Error::other("the process is ending")),
     }
 }
 
-/// Ends the runtime's threads, for the end of the process. Sessions that are left
+/// Ends the loops' threads, for the end of the process. Sessions that are left
 /// release their locks; no observer, alert or other callback runs after it.
 ///
 /// Call it on the interpreter's thread, with no lock held, after
 /// [`Server::kill`](super::Server::kill) for each server.
 pub fn shutdown() {
     let last = std::mem::replace(&mut *state(), State::Over);
-    if let State::Runs(runtime) = last {
-        runtime.shutdown_timeout(LAST_WORK);
+    let State::Runs(_, threads) = last else {
+        return;
+    };
+    let stop = |thread: Thread| {
+        let _already_gone = thread.stop.send(());
+        thread.stopped
+    };
+    // All are told before one is waited for.
+    let stopped: Vec<_> = threads.into_iter().map(stop).collect();
+    let until = Instant::now() + 2 * LAST_WORK;
+    for stopped in stopped {
+        let _ = stopped.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 
 fn state() -> MutexGuard<'static, State> {
     // A panic cannot leave the state half changed.
-    RUNTIME.lock().unwrap_or_else(PoisonError::into_inner)
+    LOOPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn start() -> io::Result<Runtime> {
+fn start() -> io::Result<(Loops, Vec<Thread>)> {
     raise_descriptor_limit();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Builder::new_multi_thread()
-        .worker_threads(cores)
-        .max_blocking_threads(BLOCKING_THREADS)
-        .thread_name("pop3d")
-        .on_thread_start(|| {
-            if let Some(hook) = THREAD_HOOK.get() {
-                hook();
-            }
-        })
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let (mut loops, mut threads) = (Vec::new(), Vec::new());
+    for _ in 0..cores {
+        // Those that run already end with their `stop`, which an error drops.
+        let (handle, thread) = start_one(BLOCKING_THREADS.div_ceil(cores))?;
+        loops.push(Arc::new(Loop {
+            handle,
+            load: AtomicUsize::new(0),
+        }));
+        threads.push(thread);
+    }
+    Ok((loops.into(), threads))
+}
+
+fn start_one(blocking_threads: usize) -> io::Result<(Handle, Thread)> {
+    let hook = || {
+        if let Some(hook) = THREAD_HOOK.get() {
+            hook();
+        }
+    };
+    let runtime = Builder::new_current_thread()
+        .max_blocking_threads(blocking_threads)
+        .thread_name("pop3d-files")
+        .on_thread_start(hook)
         .enable_all()
-        .build()
+        .build()?;
+    let handle = runtime.handle().clone();
+    let (stop, stopping) = oneshot::channel();
+    let (confirm, stopped) = mpsc::sync_channel(1);
+    let run = move || {
+        hook();
+        run(runtime, stopping);
+        let _ = confirm.send(());
+    };
+    thread::Builder::new().name("pop3d".into()).spawn(run)?;
+    Ok((handle, Thread { stop, stopped }))
+}
+
+fn run(runtime: Runtime, stopping: oneshot::Receiver<()>) {
+    let _told_or_dropped = runtime.block_on(stopping);
+    runtime.shutdown_timeout(LAST_WORK);
+}
+
+impl Loop {
+    /// Starts a task on this loop.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Nobody waits for its end.
+        drop(self.handle.spawn(task));
+    }
+
+    /// Has sockets registered with this loop while the guard lives.
+    pub(super) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
+        self.handle.enter()
+    }
+
+    fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+}
+
+impl Seat {
+    /// A place for a connection that the loop at index `here` has accepted: there, as
+    /// telling another one costs a system call, unless it has more to do than others.
+    pub(super) fn take(loops: &[Arc<Loop>], here: usize) -> Self {
+        let mut chosen = &loops[here];
+        if let Some(least) = loops.iter().min_by_key(|other| other.load()) {
+            let bound = least.load() + 1 + least.load() / UNEVEN;
+            if chosen.load() > bound {
+                chosen = least;
+            }
+        }
+        chosen.load.fetch_add(1, Ordering::Relaxed);
+        Self(chosen.clone())
+    }
+}
+
+impl std::ops::Deref for Seat {
+    type Target = Loop;
+
+    fn deref(&self) -> &Loop {
+        &self.0
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.load.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Shells start programs with a limit of 1,024 descriptors, the number that
@@ -101,5 +219,57 @@ fn raise_descriptor_limit() {
         };
         // Refused: then there are fewer connections.
         let _ = setrlimit(Resource::Nofile, raised);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Loops with these numbers of connections.
+    fn loops(loads: &[usize]) -> Loops {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let one = |load: &usize| {
+            Arc::new(Loop {
+                handle: runtime.handle().clone(),
+                load: AtomicUsize::new(*load),
+            })
+        };
+        loads.iter().map(one).collect()
+    }
+
+    #[test]
+    fn connections_stay_where_they_come_unless_that_is_uneven() {
+        // Loads, where it was accepted, where it goes.
+        let table: &[(&[usize], usize, usize)] = &[
+            (&[0], 0, 0),
+            (&[0, 0], 1, 1),
+            (&[0, 1], 1, 1),
+            (&[0, 2], 1, 0),
+            (&[3, 4], 1, 1),
+            (&[3, 5], 1, 0),
+            (&[800, 901], 1, 1),
+            (&[800, 902], 1, 0),
+            (&[9, 5, 7], 0, 1),
+        ];
+        for &(loads, here, want) in table {
+            let loops = loops(loads);
+            let seat = Seat::take(&loops, here);
+            let taken: Vec<usize> = loops.iter().map(|one| one.load()).collect();
+            let mut wanted = loads.to_vec();
+            wanted[want] += 1;
+            assert_eq!(taken, wanted, "{loads:?} accepted at {here}");
+            drop(seat);
+            assert_eq!(loops[want].load(), loads[want]);
+        }
+    }
+
+    #[test]
+    fn a_burst_at_one_door_is_spread() {
+        let loops = loops(&[0, 0, 0, 0]);
+        let seats: Vec<Seat> = (0..1000).map(|_| Seat::take(&loops, 2)).collect();
+        let all: Vec<usize> = loops.iter().map(|one| one.load()).collect();
+        assert!(all.iter().all(|n| (230..=280).contains(n)), "{all:?}");
+        drop(seats);
     }
 }

@@ -11,6 +11,7 @@ use super::admission::{Admission, Permit};
 use super::connection::Connection;
 use super::listener::{self, Listening};
 use super::observer::{End, Event, Observer, Refused};
+use super::runtime::Seat;
 use crate::backend::access::Access;
 use crate::backend::hold::Lock;
 use crate::backend::script::{ConnectionId, JobQueue, ServerId};
@@ -204,7 +205,7 @@ impl Server {
     }
 
     /// Takes a fresh connection, or turns it away.
-    pub(super) fn welcome(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    pub(super) fn welcome(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, seat: Seat) {
         let (config, permit) = match (self.config(), self.admit(peer.ip())) {
             (Some(config), Ok(permit)) => (config, permit),
             (_, refusal) => {
@@ -215,7 +216,7 @@ impl Server {
             }
         };
         let session = Session::new(config.clone(), self.time_stamp());
-        let opened = Connection::open(self.clone(), stream, peer, session, config, permit);
+        let opened = Connection::open(self.clone(), stream, peer, session, config, (permit, seat));
         match opened {
             Ok(connection) => self.start(connection),
             Err(error) => self.observe(|| Event::AcceptFailed { error: &error }),
@@ -234,7 +235,8 @@ impl Server {
             connection.leave(End::Killed);
             return;
         }
-        tokio::spawn(super::driver::drive(connection));
+        let driving = super::driver::drive(connection.clone());
+        connection.seat.spawn(driving);
     }
 
     /// Takes a connection that has ended out of the list and tells of it, unless
