@@ -8,7 +8,7 @@
 mod cut;
 mod octets;
 
-use memchr::memchr_iter;
+use wide::{u8x16, CmpEq};
 
 use super::{reply, Extent};
 
@@ -37,9 +37,12 @@ impl Edge {
     }
 }
 
-/// Block that is examined as a whole. A multiple of all vector widths; small
-/// enough that one irregular place spoils little.
-const BLOCK: usize = 512;
+/// Bytes that are examined together: a bit of a mask for each.
+const BLOCK: usize = 64;
+
+/// What one block may fill: all its bytes, a byte put in before each of them, and what
+/// is copied too far, to be written over.
+const ROOM: usize = 3 * BLOCK;
 
 /// Makes line ends CRLF and stuffs dots.
 #[derive(Debug, Default)]
@@ -50,20 +53,21 @@ pub struct Stuffer {
 impl Stuffer {
     /// Appends the wire form of the next bytes.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        let (Some(&first), Some(&last)) = (chunk.first(), chunk.last()) else {
-            return;
-        };
-        out.reserve(chunk.len() + chunk.len() / 32 + 2);
-        match (self.edge, first) {
-            (Edge::LineStart, b'.') => out.push(b'.'),
-            (Edge::LineStart | Edge::Inside, b'\n') => out.push(b'\r'),
-            _ => {}
+        let mut filled = out.len();
+        // Lines of 32 bytes and longer need no more.
+        out.resize(filled + chunk.len() + chunk.len() / 32 + ROOM, 0);
+        let mut rest = chunk;
+        while let Some(window) = rest.first_chunk() {
+            if out.len() - filled < ROOM {
+                out.resize(filled + 2 * rest.len() + ROOM, 0);
+            }
+            filled += self.put_block(window, &mut out[filled..]);
+            rest = &rest[BLOCK..];
         }
-        let mut begin = 0;
-        while begin < chunk.len() {
-            begin = copy_block(chunk, begin, out);
+        out.truncate(filled);
+        for &byte in rest {
+            self.put(byte, out);
         }
-        self.edge = Edge::after(last);
     }
 
     /// Ends the last line if it has no end.
@@ -73,54 +77,76 @@ impl Stuffer {
         }
         self.edge = Edge::LineStart;
     }
-}
 
-/// Appends the wire form of `chunk` from `begin` on, about a block of it, the
-/// byte at `begin` as it is. Returns where it stopped.
-fn copy_block(chunk: &[u8], begin: usize, out: &mut Vec<u8>) -> usize {
-    let end = chunk.len().min(begin + BLOCK);
-    let pairs = &chunk[begin..chunk.len().min(end + 1)];
-    if is_regular(pairs) {
-        out.extend_from_slice(&chunk[begin..end]);
-        // The pair across the end is examined: the next block begins with a byte
-        // that stays as it is.
-        return end;
-    }
-    copy_lines(chunk, begin, end, out);
-    end
-}
-
-/// Whether nothing is to be put between any two neighbours: each LF follows a
-/// CR and no dot follows an LF.
-fn is_regular(bytes: &[u8]) -> bool {
-    let Some((_, next)) = bytes.split_first() else {
-        return true;
-    };
-    let irregular = bytes.iter().zip(next).fold(0_u8, |found, (&a, &b)| {
-        found | u8::from((a != b'\r') & (b == b'\n')) | u8::from((a == b'\n') & (b == b'.'))
-    });
-    irregular == 0
-}
-
-/// Appends `chunk[begin..end]` line by line, and what belongs before the byte at
-/// `end` if there is one.
-fn copy_lines(chunk: &[u8], begin: usize, end: usize, out: &mut Vec<u8>) {
-    let mut copied = begin;
-    let window = &chunk[begin..chunk.len().min(end + 1)];
-    for lf in memchr_iter(b'\n', window).map(|offset| begin + offset) {
-        // A LF at `begin` is settled, a dot after it is not.
-        if lf > begin && chunk[lf - 1] != b'\r' {
-            out.extend_from_slice(&chunk[copied..lf]);
-            out.push(b'\r');
-            copied = lf;
+    fn put(&mut self, byte: u8, out: &mut Vec<u8>) {
+        match (self.edge, byte) {
+            (Edge::LineStart, b'.') => out.push(b'.'),
+            (Edge::LineStart | Edge::Inside, b'\n') => out.push(b'\r'),
+            _ => {}
         }
-        if lf < end && chunk.get(lf + 1) == Some(&b'.') {
-            out.extend_from_slice(&chunk[copied..=lf]);
-            out.push(b'.');
-            copied = lf + 1;
-        }
+        out.push(byte);
+        self.edge = Edge::after(byte);
     }
-    out.extend_from_slice(&chunk[copied..end]);
+
+    /// Writes the wire form of the first half of `window` to the front of `out`, which
+    /// has [`ROOM`]; returns its length. The second half is there to be copied too far:
+    /// copies of one known length cost less than those of the right length.
+    #[inline]
+    fn put_block(&mut self, window: &[u8; 2 * BLOCK], out: &mut [u8]) -> usize {
+        let classes = Classes::of(window);
+        let after_cr = classes.cr << 1 | u64::from(self.edge == Edge::Cr);
+        let after_lf = classes.lf << 1 | u64::from(self.edge == Edge::LineStart);
+        self.edge = Edge::after(window[BLOCK - 1]);
+        // The bytes that another is put in before.
+        let mut marks = classes.lf & !after_cr | classes.dot & after_lf;
+        let mut put_in = 0;
+        copy(window, 0, out, 0);
+        while marks != 0 {
+            let at = marks.trailing_zeros() as usize % BLOCK;
+            marks &= marks - 1;
+            out[at + put_in] = match window[at] {
+                b'\n' => b'\r',
+                dot => dot,
+            };
+            put_in += 1;
+            copy(window, at, out, at + put_in);
+        }
+        BLOCK + put_in
+    }
+}
+
+/// Copies a block's length from `window[from..]` to `out[to..]`.
+#[inline]
+fn copy(window: &[u8; 2 * BLOCK], from: usize, out: &mut [u8], to: usize) {
+    out[to..to + BLOCK].copy_from_slice(&window[from..from + BLOCK]);
+}
+
+/// Which bytes of a block are of a kind that stuffing looks at, a bit for each.
+struct Classes {
+    lf: u64,
+    cr: u64,
+    dot: u64,
+}
+
+impl Classes {
+    /// Those of the first half of `window`.
+    #[inline]
+    fn of(window: &[u8; 2 * BLOCK]) -> Self {
+        let mut classes = Self {
+            lf: 0,
+            cr: 0,
+            dot: 0,
+        };
+        for (index, part) in window[..BLOCK].as_chunks::<16>().0.iter().enumerate() {
+            let part = u8x16::new(*part);
+            let bits =
+                |byte| u64::from(part.simd_eq(u8x16::splat(byte)).to_bitmask()) << (16 * index);
+            classes.lf |= bits(b'\n');
+            classes.cr |= bits(b'\r');
+            classes.dot |= bits(b'.');
+        }
+        classes
+    }
 }
 
 /// The answer to RETR or TOP after its first line.
@@ -295,6 +321,21 @@ mod tests {
                 for size in [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 4 * BLOCK] {
                     let got = sent(&message, Extent::Whole, size);
                     assert!(got == want, "{pair:?} at {place} by {size}");
+                }
+            }
+        }
+    }
+
+    /// What grows by more than the room that is made at first.
+    #[test]
+    fn what_grows_most() {
+        for line in ["\n", "\n.", ".\n", "\r\n.", "a\n", "\n.a.\n"] {
+            for repeats in [1, BLOCK, 1000, 50_000] {
+                let message = line.repeat(repeats).into_bytes();
+                let want = slowly(&message);
+                for size in [BLOCK + 1, 4096, usize::MAX] {
+                    let got = sent(&message, Extent::Whole, size);
+                    assert!(got == want, "{line:?} {repeats} times by {size}");
                 }
             }
         }
