@@ -13,8 +13,8 @@ pub use super::answer::Answer;
 use super::answer::{ask, lock, lock_at_once, refused, without_mailbox};
 use super::hold::{Hold, Lock, View};
 use super::script::{Outcome, Work};
-use super::{Account, Maildrop, Storage, Users};
-use crate::protocol::{Failure, Proof, Refusal, Reply, Request};
+use super::{Account, Begin, Maildrop, Storage, Users};
+use crate::protocol::{Failure, MsgNo, Proof, Refusal, Reply, Request};
 
 /// How users or mailboxes are reached now.
 pub enum Way<T: ?Sized> {
@@ -143,18 +143,34 @@ impl Access {
     ///
     /// A hop to another thread costs as much as a small message.
     pub fn at_once(&self, hold: &Arc<Hold>, request: &Request) -> Option<Answer> {
-        let maildrop = hold.view()?.maildrop?;
-        if !maildrop.is_in_memory() || self.storage_is_script() {
-            return None;
-        }
-        let _busy = hold.begin()?;
         match request {
-            Request::Fetch { number, .. } => maildrop.get_cached(*number).map(Answer::from),
-            Request::Update { delete } if !delete.is_empty() => None,
-            // Those of a large mailbox are worth the hop.
-            Request::Uids | Request::Login { .. } => None,
-            quick => Some(ask(hold, &*maildrop, quick)),
+            Request::Update { delete } if !delete.is_empty() => return None,
+            // The driver has asked for its begin; ids of a large mailbox are worth the hop.
+            Request::Fetch { .. } | Request::Uids | Request::Login { .. } => return None,
+            _ => {}
         }
+        let maildrop = self.quick_maildrop(hold)?;
+        let _busy = hold.begin()?;
+        Some(ask(hold, &*maildrop, request))
+    }
+
+    /// Opens a message and reads its begin into `buffer`, if a built-in store can do so
+    /// without waiting; else none, and [`perform`](Self::perform) is to be asked.
+    pub fn begin_at_once(
+        &self,
+        hold: &Arc<Hold>,
+        number: MsgNo,
+        buffer: &mut [u8],
+    ) -> Option<Begin> {
+        let maildrop = self.quick_maildrop(hold)?;
+        let _busy = hold.begin()?;
+        maildrop.begin_cached(number, buffer)
+    }
+
+    /// The mailbox, if it is a built-in store's that answers some things at once.
+    fn quick_maildrop(&self, hold: &Hold) -> Option<Arc<dyn Maildrop>> {
+        let maildrop = hold.maildrop()?;
+        (maildrop.is_in_memory() && !self.storage_is_script()).then_some(maildrop)
     }
 
     async fn login<R: Runner>(

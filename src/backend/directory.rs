@@ -9,19 +9,19 @@
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{AtFlags, Mode, OFlags, CWD};
+use rustix::fs::{AtFlags, OFlags, CWD};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::listing::{is_regular, now, open_dir, read_dir, Cache, DirStamp, Names, Stamp};
 use super::locked::Messages;
 use super::mailboxes::{Layout, Mailboxes, Octets};
+use super::message_file::{open_message, open_message_cached};
 use super::octets::{Counter, Wanted};
-use super::{Content, Message};
 
 /// Mailboxes as `pop3d::dbox` objects have them.
 pub fn dbox() -> Mailboxes {
@@ -183,17 +183,6 @@ fn stamp_of(dir: &OwnedFd, names: &Names, index: usize) -> Option<Stamp> {
     is_regular(&stat).then(|| Stamp::new(&stat))
 }
 
-impl FileList {
-    /// What a message's file counts, if it need not be read for that.
-    fn octets_known(&self, index: usize, stamp: &Stamp) -> Option<u64> {
-        match self.counted {
-            // Of the file as it is now: it may have shrunk.
-            Octets::File => Some(stamp.size),
-            Octets::Wire => (*stamp == self.stamps[index]).then(|| self.sizes[index]),
-        }
-    }
-}
-
 impl Messages for FileList {
     fn count(&self) -> usize {
         self.names.len()
@@ -226,25 +215,20 @@ impl Messages for FileList {
         Ok(dir.join(self.names.file(index)))
     }
 
-    fn open(&self, dir: &Path, index: usize) -> io::Result<Message> {
-        let (file, stamp) = open_message(&self.path(dir, index)?, OFlags::empty())?;
-        let octets = match self.octets_known(index, &stamp) {
-            Some(octets) => octets,
-            None => Counter::new().count(&file)?,
-        };
-        Ok(Message {
-            octets,
-            content: Content::File(file, stamp.size),
-        })
+    fn octets_known(&self, index: usize, stamp: &Stamp) -> Option<u64> {
+        match self.counted {
+            // Of the file as it is now: it may have shrunk.
+            Octets::File => Some(stamp.size),
+            Octets::Wire => (*stamp == self.stamps[index]).then(|| self.sizes[index]),
+        }
     }
 
-    fn open_cached(&self, dir: &Path, index: usize) -> Option<Message> {
-        let path = self.path(dir, index).ok()?;
-        let (file, stamp) = open_message_cached(&path, OFlags::empty())?;
-        Some(Message {
-            octets: self.octets_known(index, &stamp)?,
-            content: Content::File(file, stamp.size),
-        })
+    fn open(&self, dir: &Path, index: usize) -> io::Result<(File, Stamp)> {
+        open_message(&self.path(dir, index)?, OFlags::empty())
+    }
+
+    fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<(File, Stamp)> {
+        open_message_cached(dir, self.names.file(index).as_ref(), OFlags::empty())
     }
 
     fn delete(&self, dir: &Path, index: usize) -> io::Result<()> {
@@ -262,44 +246,6 @@ impl Messages for FileList {
             result => Ok(result?),
         }
     }
-}
-
-/// Opens a message to read it. A pipe in the place of a file holds nobody up.
-///
-/// # Errors
-/// When it is not a regular file, or cannot be opened.
-pub fn open_message(path: &Path, further: OFlags) -> io::Result<(File, Stamp)> {
-    let fd = rustix::fs::open(path, READING | further, Mode::empty())?;
-    opened(fd.into())
-}
-
-const READING: OFlags = OFlags::RDONLY
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY);
-
-fn opened(file: File) -> io::Result<(File, Stamp)> {
-    let stat = rustix::fs::fstat(&file)?;
-    if !is_regular(&stat) {
-        return Err(io::Error::other("not a regular file"));
-    }
-    Ok((file, Stamp::new(&stat)))
-}
-
-/// As [`open_message`], if the system need not read a disk for it (openat2(2),
-/// RESOLVE_CACHED); none if it must or cannot tell, and on failure.
-#[cfg(target_os = "linux")]
-pub fn open_message_cached(path: &Path, further: OFlags) -> Option<(File, Stamp)> {
-    use rustix::fs::{openat2, ResolveFlags};
-    let resolve = ResolveFlags::CACHED;
-    let fd = openat2(CWD, path, READING | further, Mode::empty(), resolve).ok()?;
-    opened(fd.into()).ok()
-}
-
-/// As [`open_message`], if the system need not read a disk for it: unknown here.
-#[cfg(not(target_os = "linux"))]
-pub fn open_message_cached(_path: &Path, _further: OFlags) -> Option<(File, Stamp)> {
-    None
 }
 
 /// The unique id of a message: 32 hexadecimal digits of its name, size and time of

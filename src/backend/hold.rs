@@ -149,6 +149,11 @@ impl Hold {
         let _ = self.idle.wait_timeout_while(state, left, |s| s.busy);
     }
 
+    /// The built-in store's mailbox, if it is one's that is locked.
+    pub(super) fn maildrop(&self) -> Option<Arc<dyn Maildrop>> {
+        self.state().lock.as_ref()?.maildrop.clone()
+    }
+
     pub(super) fn view(&self) -> Option<View> {
         self.state().lock.as_ref().map(|lock| View {
             mailbox: lock.mailbox.clone(),

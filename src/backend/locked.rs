@@ -1,13 +1,17 @@
 //! A locked mailbox, and who has which.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use super::listing::locked;
+use super::listing::{locked, Stamp};
 use super::lock::DirLock;
-use super::{Maildrop, Message, StoreError};
+use super::message_file::open_mailbox_cached;
+use super::octets::Counter;
+use super::{Begin, Content, Maildrop, Message, StoreError};
 use crate::protocol::MsgNo;
 
 /// The messages of one mailbox as they were when it was locked. Shared by the
@@ -31,13 +35,16 @@ pub trait Messages: Send + Sync {
     /// # Errors
     /// When it has gone.
     fn path(&self, dir: &Path, index: usize) -> io::Result<PathBuf>;
+    /// What a message counts whose file has this stamp, if it need not be read for that.
+    fn octets_known(&self, index: usize, stamp: &Stamp) -> Option<u64>;
     /// Opens a message.
     ///
     /// # Errors
     /// When it has gone or cannot be read.
-    fn open(&self, dir: &Path, index: usize) -> io::Result<Message>;
-    /// Opens a message if that needs no waiting for a disk; none also on failure.
-    fn open_cached(&self, dir: &Path, index: usize) -> Option<Message>;
+    fn open(&self, dir: &Path, index: usize) -> io::Result<(File, Stamp)>;
+    /// Opens a message, from its mailbox on, if that needs no waiting for a disk; none
+    /// also on failure.
+    fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<(File, Stamp)>;
     /// Deletes a message; one that has gone already is deleted.
     ///
     /// # Errors
@@ -53,6 +60,8 @@ pub struct Locked {
     messages: Arc<dyn Messages>,
     /// Whether the files are on a disk of this machine.
     local: bool,
+    /// The directory, open from the first message on that is read without waiting.
+    at: OnceLock<Option<OwnedFd>>,
     /// Present until the lock ends.
     lock: Mutex<Option<DirLock>>,
     registry: Arc<Registry>,
@@ -75,6 +84,7 @@ impl Locked {
             messages,
             lock: Mutex::new(Some(lock)),
             local,
+            at: OnceLock::new(),
             registry: registry.clone(),
         })
     }
@@ -142,15 +152,26 @@ impl Maildrop for Locked {
         self.local
     }
 
-    fn get_cached(&self, number: MsgNo) -> Option<Message> {
+    fn begin_cached(&self, number: MsgNo, buffer: &mut [u8]) -> Option<Begin> {
         let (messages, index) = self.message(number).ok()?;
-        messages.open_cached(&self.dir, index)
+        let dir = self.at.get_or_init(|| open_mailbox_cached(&self.dir));
+        let (file, stamp) = messages.open_cached(dir.as_ref()?.as_fd(), index)?;
+        let octets = messages.octets_known(index, &stamp)?;
+        Begin::read(file, stamp.size, octets, buffer)
     }
 
     fn get(&self, number: MsgNo) -> Result<Message, StoreError> {
         let (messages, index) = self.message(number)?;
-        let message = messages.open(&self.dir, index);
-        message.map_err(|source| self.failed("read", number, source))
+        let open = || {
+            let (file, stamp) = messages.open(&self.dir, index)?;
+            let octets = match messages.octets_known(index, &stamp) {
+                Some(octets) => octets,
+                None => Counter::new().count(&file)?,
+            };
+            let content = Content::File(file, stamp.size);
+            Ok(Message { octets, content })
+        };
+        open().map_err(|source| self.failed("read", number, source))
     }
 
     fn delete(&self, numbers: &[MsgNo]) -> Result<(), StoreError> {

@@ -10,22 +10,22 @@
 //! every lock. The name of a message is its word: a file that was changed under a
 //! name that tells its size is found out when it is opened.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::fs::OFlags;
 
-use super::directory::{open_message, open_message_cached};
 use super::listing::{locked, Cache, Stamp};
 use super::locked::Messages;
 use super::mailboxes::{Layout, Mailboxes, Octets};
-use super::maildir_files::{open_places, stamp_of, Found, ATTEMPTS, PLACES};
+use super::maildir_files::{open_places, stamp_of, Found, Renamed, ATTEMPTS, PLACES};
 use super::maildir_name::{base, field, uid};
+use super::message_file::{open_message, open_message_cached};
 use super::octets::{is_plausible, Counter, Wanted};
-use super::{Content, Message};
 
 /// Mailboxes in the Maildir format.
 pub fn maildir() -> Mailboxes {
@@ -146,9 +146,15 @@ impl MailList {
         let count = found.names.len();
         let (mut stamps, mut octets) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut messages = Vec::with_capacity(count);
+        let (mut renamed, mut all_there) = (Renamed::default(), true);
         for index in 0..count {
             let told = Told::by(found.base(index));
-            let Some(stamp) = told.stamp().or_else(|| stamp_of(&dirs, &found, index)) else {
+            let mut stamp = told.stamp().or_else(|| stamp_of(&dirs, &found, index));
+            if stamp.is_none() {
+                all_there = false;
+                stamp = renamed.stamp_of(dir, found.base(index))?;
+            }
+            let Some(stamp) = stamp else {
                 continue;
             };
             messages.push(index);
@@ -158,17 +164,16 @@ impl MailList {
             });
             stamps.push(stamp);
         }
-        let whole = messages.len() == count;
         let told = (0..count).all(|i| matches!(Told::by(found.base(i)), Told::Octets(..)));
-        if !whole {
+        if messages.len() < count {
             found.places = messages.iter().map(|&index| found.places[index]).collect();
             found.names = found.names.select(messages.into_iter());
-            found.settled = false;
         }
+        found.settled &= all_there;
         let (sizes, counted) = measure(dir, &found, &stamps, octets, known.is_none());
         Ok(Self {
             found,
-            whole: whole && counted,
+            whole: all_there && counted,
             told,
             stamps: stamps.into(),
             octets: sizes.iter().fold(0, |all, &one| all.saturating_add(one)),
@@ -204,17 +209,6 @@ impl MailList {
         let index = self.found.find(base)?;
         let same = self.stamps[index] == *stamp && stamp.is_settled(self.found.moment);
         same.then(|| self.sizes[index])
-    }
-
-    /// What a message's file counts, if it need not be read for that.
-    fn octets_known(&self, index: usize, stamp: &Stamp) -> Option<u64> {
-        let (known, octets) = (&self.stamps[index], self.sizes[index]);
-        let same = match Told::by(self.found.base(index)) {
-            Told::Octets(_, None) => is_plausible(octets, stamp.size),
-            Told::Octets(..) | Told::Size(_) => stamp.size == known.size,
-            Told::Nothing => stamp == known,
-        };
-        same.then_some(octets)
     }
 
     /// Does something with the file of a message, wherever it is now.
@@ -316,25 +310,23 @@ impl Messages for MailList {
         })
     }
 
-    fn open(&self, dir: &Path, index: usize) -> io::Result<Message> {
-        let (file, stamp) = self.reach(dir, index, |path| open_message(path, OFlags::NOFOLLOW))?;
-        let octets = match self.octets_known(index, &stamp) {
-            Some(octets) => octets,
-            None => Counter::new().count(&file)?,
+    fn octets_known(&self, index: usize, stamp: &Stamp) -> Option<u64> {
+        let (known, octets) = (&self.stamps[index], self.sizes[index]);
+        let same = match Told::by(self.found.base(index)) {
+            Told::Octets(_, None) => is_plausible(octets, stamp.size),
+            Told::Octets(..) | Told::Size(_) => stamp.size == known.size,
+            Told::Nothing => stamp == known,
         };
-        Ok(Message {
-            octets,
-            content: Content::File(file, stamp.size),
-        })
+        same.then_some(octets)
     }
 
-    fn open_cached(&self, dir: &Path, index: usize) -> Option<Message> {
-        let path = self.found.path(dir, index);
-        let (file, stamp) = open_message_cached(&path, OFlags::NOFOLLOW)?;
-        Some(Message {
-            octets: self.octets_known(index, &stamp)?,
-            content: Content::File(file, stamp.size),
-        })
+    fn open(&self, dir: &Path, index: usize) -> io::Result<(File, Stamp)> {
+        self.reach(dir, index, |path| open_message(path, OFlags::NOFOLLOW))
+    }
+
+    fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<(File, Stamp)> {
+        let place = self.found.path(Path::new(""), index);
+        open_message_cached(dir, &place, OFlags::NOFOLLOW)
     }
 
     fn delete(&self, dir: &Path, index: usize) -> io::Result<()> {

@@ -16,6 +16,10 @@ pub const PLACES: [&str; 2] = ["new", "cur"];
 /// How often directories that change while they are read are read again.
 pub const ATTEMPTS: usize = 3;
 
+/// How often the directories are read for one listing to find what was renamed meanwhile:
+/// whoever renames without end must not keep a login from its end.
+const LOOKS: usize = 100;
+
 /// Which files there are.
 pub struct Found {
     /// Of the directories, before they were read.
@@ -136,4 +140,41 @@ pub fn stamp_of(dirs: &[OwnedFd; 2], found: &Found, index: usize) -> Option<Stam
     let name = found.names.file(index);
     let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     is_regular(&stat).then(|| Stamp::new(&stat))
+}
+
+/// Where messages are that were renamed since they were found.
+#[derive(Default)]
+pub struct Renamed {
+    latest: Option<(Found, [OwnedFd; 2])>,
+    looks: usize,
+}
+
+impl Renamed {
+    /// The stamp of the message of this base name; `None` when it has gone.
+    ///
+    /// # Errors
+    /// When the directories cannot be read.
+    pub fn stamp_of(&mut self, dir: &Path, base: &[u8]) -> io::Result<Option<Stamp>> {
+        // What is no regular file is not there however often one looks.
+        for _ in 0..=ATTEMPTS {
+            if let Some((found, dirs)) = &self.latest {
+                let there = found.find(base);
+                if let Some(stamp) = there.and_then(|index| stamp_of(dirs, found, index)) {
+                    return Ok(Some(stamp));
+                }
+            }
+            // Renamed once more since, or deleted.
+            if self.looks == LOOKS {
+                break;
+            }
+            self.looks += 1;
+            let found = Found::read(dir)?;
+            let is_there = found.find(base).is_some();
+            self.latest = Some((found, open_places(dir)?));
+            if !is_there {
+                break;
+            }
+        }
+        Ok(None)
+    }
 }

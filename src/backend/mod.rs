@@ -19,6 +19,7 @@ mod locked;
 mod mailbox_files;
 mod maildir_files;
 mod maildir_name;
+pub mod message_file;
 mod octets;
 pub mod reason;
 pub mod script;
@@ -87,10 +88,10 @@ pub trait Maildrop: Send + Sync {
     fn is_in_memory(&self) -> bool {
         false
     }
-    /// Opens one message if that needs no waiting for a disk; none if it may, or if
-    /// it fails: then [`get`](Self::get) is asked.
-    fn get_cached(&self, number: MsgNo) -> Option<Message> {
-        let _ = number;
+    /// Opens one message and reads its begin into `buffer` if that needs no waiting
+    /// for a disk; none if it may, or if it fails: then [`get`](Self::get) is asked.
+    fn begin_cached(&self, number: MsgNo, buffer: &mut [u8]) -> Option<Begin> {
+        let _ = (number, buffer);
         None
     }
     /// Opens one message.
@@ -108,6 +109,17 @@ pub struct Message {
     pub octets: u64,
     /// Where the stored bytes come from.
     pub content: Content,
+}
+
+/// A message whose begin is read already.
+#[derive(Debug)]
+pub struct Begin {
+    /// As for [`Message`].
+    pub octets: u64,
+    /// How many bytes of it are in the reader's buffer.
+    pub length: usize,
+    /// What follows them, if anything.
+    pub rest: Option<Content>,
 }
 
 /// The stored bytes of a message.

@@ -16,8 +16,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use super::directory::open_message;
 use super::listing::Stamp;
+use super::message_file::open_message;
 use crate::protocol::body::OctetCounter;
 
 /// Name of the file in the mailbox. Dot files are not messages.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::driver::{with_scratch, Driver};
 use super::observer::{End, Event};
-use crate::backend::{Content, Message};
+use crate::backend::message_file::read_cached;
+use crate::backend::Content;
 
 /// Bytes read or copied at a time: enough that system calls are few, little
 /// enough to stay in the processor's cache.
@@ -17,9 +18,10 @@ const CHUNK: usize = 64 * 1024;
 const CHUNKS_PER_TURN: u32 = 16;
 
 impl Driver<'_> {
-    /// Streams a message after [`Reply::Fetching`](crate::protocol::Reply::Fetching).
-    pub(super) async fn send(&mut self, message: Message) -> Result<(), End> {
-        match message.content {
+    /// Streams a message, or what is left of it, after
+    /// [`Reply::Fetching`](crate::protocol::Reply::Fetching).
+    pub(super) async fn send(&mut self, content: Content) -> Result<(), End> {
+        match content {
             Content::Data(bytes) => self.send_data(bytes).await,
             Content::File(file, size) => self.send_file(file, size).await,
         }
@@ -83,27 +85,11 @@ impl Driver<'_> {
 
     /// Reads a chunk without leaving this thread, if the system has it in memory, and
     /// hands it to the session; none if it must be waited for.
-    #[cfg(target_os = "linux")]
     fn read_cached(&self, file: &File, wanted: usize) -> io::Result<Option<usize>> {
-        use rustix::io::{preadv2, Errno, ReadWriteFlags};
-        /// preadv2(2): as −1 it means the file's own position.
-        const HERE: u64 = u64::MAX;
         with_scratch(|buffer| {
-            let mut parts = [io::IoSliceMut::new(&mut buffer[..wanted])];
-            match preadv2(file, &mut parts, HERE, ReadWriteFlags::NOWAIT) {
-                // Linux 5.9 and 5.10 may say that nothing is left when it is not in memory.
-                Ok(0) => Ok(None),
-                Ok(n) => Ok(Some(self.take(&buffer[..n]))),
-                // Not in memory, or a file system that cannot tell.
-                Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(None),
-                Err(e) => Err(e.into()),
-            }
+            let read = read_cached(file, &mut buffer[..wanted])?;
+            Ok(read.map(|n| self.take(&buffer[..n])))
         })
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn read_cached(&self, _file: &File, _wanted: usize) -> io::Result<Option<usize>> {
-        Ok(None)
     }
 
     /// Reads a chunk on a thread that may block.

@@ -21,9 +21,9 @@ use super::wait::{first, Either, Timer, Woken};
 use crate::backend::access::{text, Answer, Runner};
 use crate::backend::hold::Hold;
 use crate::backend::script::{Outcome, Work};
-use crate::backend::Message;
+use crate::backend::Content;
 use crate::protocol::session::EndReason;
-use crate::protocol::{Reply, Request};
+use crate::protocol::{Extent, MsgNo, Reply, Request};
 
 /// How long a client may take nothing of what is sent to it. Shorter than the
 /// idle time-out: it has asked for this.
@@ -39,6 +39,12 @@ const NEVER: Duration = Duration::from_secs(86_400 * 365);
 
 /// What one thread reads into; bytes stay in it only between two awaits.
 const SCRATCH: usize = 64 * 1024;
+
+/// What is read for TOP at first: most headers are shorter.
+const BEGIN_OF_TOP: usize = 4 * 1024;
+
+/// Requests of one connection that are answered before others have their turn.
+const ASKED_PER_TURN: u32 = 32;
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into());
@@ -97,6 +103,7 @@ pub(super) struct Driver<'a> {
 
 impl Driver<'_> {
     async fn run(&mut self) -> End {
+        let mut asked = 0_u32;
         loop {
             let done = match self.turn() {
                 Turn::Wait(delay) => {
@@ -104,7 +111,14 @@ impl Driver<'_> {
                     self.timer.expired().await;
                     Ok(())
                 }
-                Turn::Ask(request) => self.ask(request).await,
+                Turn::Ask(request) => {
+                    asked += 1;
+                    if asked.is_multiple_of(ASKED_PER_TURN) {
+                        // A client that sends ahead may have a thousand.
+                        tokio::task::yield_now().await;
+                    }
+                    self.ask(request).await
+                }
                 Turn::Write => self.flush().await,
                 Turn::Read => self.read().await,
                 Turn::Close(reason) => return End::Session(reason),
@@ -253,23 +267,53 @@ impl Driver<'_> {
             connection: *id,
             request: &request,
         });
-        let message = match server.access.at_once(hold, &request) {
-            Some(answer) => self.settle(answer),
+        let to_send = match request {
+            Request::Fetch { number, extent } => self.begin_at_once(number, extent),
+            _ => {
+                let answer = server.access.at_once(hold, &request);
+                answer.map(|answer| self.settle(answer))
+            }
+        };
+        let to_send = match to_send {
+            Some(to_send) => to_send,
             None => {
                 let asked: Boxed<'_, _> = Box::pin(self.ask_elsewhere(request));
                 asked.await?
             }
         };
-        match message {
-            Some(message) => {
-                let sent: Boxed<'_, _> = Box::pin(self.send(message));
+        match to_send {
+            Some(content) => {
+                let sent: Boxed<'_, _> = Box::pin(self.send(content));
                 sent.await
             }
             None => Ok(()),
         }
     }
 
-    async fn ask_elsewhere(&self, request: Request) -> Result<Option<Message>, End> {
+    /// Hands the session a message, or its begin, if that can be had without waiting;
+    /// returns what is left to send.
+    fn begin_at_once(&self, number: MsgNo, extent: Extent) -> Option<Option<Content>> {
+        let Connection { server, hold, .. } = &*self.connection;
+        with_scratch(|buffer| {
+            let room = match extent {
+                Extent::Whole => buffer,
+                Extent::Top(_) => &mut buffer[..BEGIN_OF_TOP],
+            };
+            let begin = server.access.begin_at_once(hold, number, room)?;
+            let mut session = self.connection.session();
+            session.handle_reply(Reply::Fetching {
+                octets: begin.octets,
+            });
+            session.handle_body(&room[..begin.length]);
+            let left = begin.rest.filter(|_| !session.body_done());
+            if left.is_none() {
+                session.handle_body_end();
+            }
+            Some(left)
+        })
+    }
+
+    async fn ask_elsewhere(&self, request: Request) -> Result<Option<Content>, End> {
         // Replies to earlier commands need not wait for this one.
         self.write_now()?;
         let user = self.user_to_tell(&request);
@@ -289,15 +333,15 @@ impl Driver<'_> {
         Ok(self.settle(answer))
     }
 
-    /// Hands the session its reply; returns the message to send after it.
-    fn settle(&self, answer: Answer) -> Option<Message> {
+    /// Hands the session its reply; returns what to send after it.
+    fn settle(&self, answer: Answer) -> Option<Content> {
         let connection = self.connection.id;
         if let Some(error) = &answer.trouble {
             let server = &self.connection.server;
             server.observe(|| Event::StoreFailed { connection, error });
         }
         self.connection.session().handle_reply(answer.reply);
-        answer.message
+        answer.message.map(|message| message.content)
     }
 
     /// Whose login it is, if anybody wants to know.

@@ -8,7 +8,7 @@
 mod cut;
 mod octets;
 
-use wide::{u8x16, CmpEq};
+use wide::u8x16;
 
 use super::{reply, Extent};
 
