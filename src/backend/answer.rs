@@ -73,7 +73,7 @@ pub(super) fn lock_at_once(
 ) -> Option<Answer> {
     let _busy = hold.begin()?;
     let locked = storage.lock_at_once(mailbox)?;
-    Some(opened(hold, mailbox, locked))
+    Some(opened(hold, mailbox, Ok(locked)))
 }
 
 /// Hands a lock over to the session. On every way out but that one it is dropped, and

@@ -5,9 +5,8 @@
 //! touch the directory at every session. (A lock on the directory would need no
 //! file, but NFS locks only what is open for writing.)
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -40,6 +39,22 @@ impl DirLock {
     /// As for [`acquire`](Self::acquire), and `NotFound` when it has not.
     pub fn acquire_again(dir: &Path) -> io::Result<Option<Self>> {
         Self::acquire_by(dir, OFlags::empty())
+    }
+
+    /// The same, but the caller makes sure, with the lock held, that `dir` is the
+    /// directory that it was before: it may have been moved between opening the file and
+    /// locking it. (That it was removed is seen.)
+    ///
+    /// # Errors
+    /// As for [`acquire_again`](Self::acquire_again).
+    pub fn acquire_known(dir: &Path) -> io::Result<Option<Self>> {
+        let file = open(&dir.join(LOCK_FILE), OFlags::empty())?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            result => result?,
+        }
+        let is_linked = rustix::fs::fstat(&file)?.st_nlink > 0;
+        Ok(is_linked.then_some(Self(file)))
     }
 
     fn acquire_by(dir: &Path, create: OFlags) -> io::Result<Option<Self>> {
@@ -99,16 +114,17 @@ fn flock(file: &File, operation: FlockOperation) -> Result<(), Errno> {
 }
 
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let locked = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(found) => Ok((found.dev(), found.ino()) == (locked.dev(), locked.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+    let locked = rustix::fs::fstat(file)?;
+    match rustix::fs::lstat(path) {
+        Ok(found) => Ok((found.st_dev, found.st_ino) == (locked.st_dev, locked.st_ino)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Read;
     use std::process::{Child, Command, Stdio};
 
@@ -136,6 +152,34 @@ mod tests {
         drop(held);
         assert!(DirLock::acquire(dir.path()).unwrap().is_some());
         drop(copy);
+    }
+
+    #[test]
+    fn again_in_a_known_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(DirLock::acquire_known(dir.path()).is_err());
+        let held = DirLock::acquire(dir.path()).unwrap().unwrap();
+        assert!(DirLock::acquire_known(dir.path()).unwrap().is_none());
+        drop(held);
+        let held = DirLock::acquire_known(dir.path()).unwrap().unwrap();
+        assert!(DirLock::acquire(dir.path()).unwrap().is_none());
+        drop(held);
+        // Removed between opening and locking it.
+        let path = dir.path().join(LOCK_FILE);
+        let old = fs::File::open(&path).unwrap();
+        flock(&old, FlockOperation::NonBlockingLockExclusive).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| loop {
+                match DirLock::acquire_known(dir.path()) {
+                    Ok(None) => {}
+                    other => break other.map(|lock| lock.is_some()),
+                }
+            });
+            fs::remove_file(&path).unwrap();
+            drop(old);
+            let found = waiting.join().unwrap().map_err(|error| error.kind());
+            assert_eq!(found, Err(io::ErrorKind::NotFound));
+        });
     }
 
     #[test]

@@ -247,17 +247,6 @@ impl Mailboxes {
 
     /// Locks a mailbox and lists it.
     pub(super) fn open(&self, mailbox: &str) -> Result<Arc<Locked>, MailboxError> {
-        let read = |dir: &Path| self.layout.read(dir, self.octets()).map(Some);
-        let opened = self.open_by(mailbox, read)?;
-        opened.ok_or_else(|| MailboxError::NotLocked(mailbox.into()))
-    }
-
-    /// Locks a mailbox whose messages `list` gives; none if it gives none.
-    fn open_by(
-        &self,
-        mailbox: &str,
-        list: impl Fn(&Path) -> io::Result<Option<Arc<dyn Messages>>>,
-    ) -> Result<Option<Arc<Locked>>, MailboxError> {
         let busy = || MailboxError::Locked(mailbox.into());
         let Some(dir) = self.find(mailbox)? else {
             return Err(MailboxError::Unusable {
@@ -288,10 +277,32 @@ impl Mailboxes {
             lock => lock,
         };
         let lock = lock.map_err(explain)?.ok_or_else(busy)?;
-        let messages = list(&dir).map_err(explain)?;
+        let messages = self.layout.read(&dir, self.octets()).map_err(explain)?;
+        Ok(self.locked(mailbox, dir, lock, messages))
+    }
+
+    /// Locks a mailbox that was good before and has not changed; none if that cannot be
+    /// told within microseconds, or it cannot be locked.
+    fn open_known(&self, mailbox: &str) -> Option<Arc<Locked>> {
+        let dir = self.find(mailbox).ok()??;
+        if self.registry.has(&dir) {
+            return None;
+        }
+        let lock = DirLock::acquire_known(&dir).ok()??;
+        // Asked with the lock held: it tells a mailbox that was put in the other's place.
+        let messages = self.layout.known(&dir, self.octets())?;
+        Some(self.locked(mailbox, dir, lock, messages))
+    }
+
+    fn locked(
+        &self,
+        mailbox: &str,
+        dir: PathBuf,
+        lock: DirLock,
+        messages: Arc<dyn Messages>,
+    ) -> Arc<Locked> {
         let local = self.local.load(Ordering::Relaxed);
-        let locked = |messages| Locked::new(&self.registry, mailbox, dir, lock, messages, local);
-        Ok(messages.map(locked))
+        Locked::new(&self.registry, mailbox, dir, lock, messages, local)
     }
 
     /// The lock of a mailbox that is about to go; an error while somebody has it.
@@ -316,15 +327,10 @@ impl Storage for Mailboxes {
         Ok(self.open(mailbox)?)
     }
 
-    fn lock_at_once(&self, mailbox: &str) -> Option<Result<Arc<dyn Maildrop>, StoreError>> {
-        if !self.local.load(Ordering::Relaxed) {
-            return None;
-        }
-        let opened = self.open_by(mailbox, |dir| Ok(self.layout.known(dir, self.octets())));
-        match opened {
-            Ok(locked) => locked.map(|locked| Ok(locked as Arc<dyn Maildrop>)),
-            Err(error) => Some(Err(error.into())),
-        }
+    fn lock_at_once(&self, mailbox: &str) -> Option<Arc<dyn Maildrop>> {
+        let local = self.local.load(Ordering::Relaxed);
+        let locked = local.then(|| self.open_known(mailbox))?;
+        locked.map(|locked| locked as Arc<dyn Maildrop>)
     }
 }
 

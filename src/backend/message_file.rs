@@ -1,0 +1,107 @@
+//! Files of messages: opened for reading, and read without waiting for a disk where
+//! that can be.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::listing::{is_regular, Stamp};
+use super::{Begin, Content};
+
+const READING: OFlags = OFlags::RDONLY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
+/// Opens a message to read it. A pipe in the place of a file holds nobody up.
+///
+/// # Errors
+/// When it is not a regular file, or cannot be opened.
+pub fn open_message(path: &Path, further: OFlags) -> io::Result<(File, Stamp)> {
+    let fd = rustix::fs::open(path, READING | further, Mode::empty())?;
+    opened(fd.into())
+}
+
+fn opened(file: File) -> io::Result<(File, Stamp)> {
+    let stat = rustix::fs::fstat(&file)?;
+    if !is_regular(&stat) {
+        return Err(io::Error::other("not a regular file"));
+    }
+    Ok((file, Stamp::new(&stat)))
+}
+
+/// As [`open_message`], of a name from the mailbox `dir` on, if the system need not
+/// read a disk for it; none if it must or cannot tell, and on failure.
+pub fn open_message_cached(
+    dir: BorrowedFd<'_>,
+    name: &Path,
+    further: OFlags,
+) -> Option<(File, Stamp)> {
+    opened(open_cached(dir, name, READING | further)?.into()).ok()
+}
+
+/// A mailbox to reach its files from: the way to it is gone but once. None as above.
+pub fn open_mailbox_cached(dir: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open_cached(rustix::fs::CWD, dir, flags)
+}
+
+/// openat2(2), RESOLVE_CACHED.
+#[cfg(target_os = "linux")]
+fn open_cached(dir: BorrowedFd<'_>, name: &Path, flags: OFlags) -> Option<OwnedFd> {
+    use rustix::fs::{openat2, ResolveFlags};
+    openat2(dir, name, flags, Mode::empty(), ResolveFlags::CACHED).ok()
+}
+
+/// Whether the system need not read a disk is unknown here.
+#[cfg(not(target_os = "linux"))]
+fn open_cached(_dir: BorrowedFd<'_>, _name: &Path, _flags: OFlags) -> Option<OwnedFd> {
+    None
+}
+
+/// Reads on in a file, if the system has that in memory; none if it must be waited for.
+///
+/// # Errors
+/// What the system said.
+#[cfg(target_os = "linux")]
+pub fn read_cached(file: &File, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    use rustix::io::{preadv2, Errno, ReadWriteFlags};
+    /// preadv2(2): as −1 it means the file's own position.
+    const HERE: u64 = u64::MAX;
+    let mut parts = [io::IoSliceMut::new(buffer)];
+    match preadv2(file, &mut parts, HERE, ReadWriteFlags::NOWAIT) {
+        // Linux 5.9 and 5.10 may say that nothing is left when it is not in memory.
+        Ok(0) => Ok(None),
+        Ok(n) => Ok(Some(n)),
+        // Not in memory, or a file system that cannot tell.
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// As above: unknown here.
+#[cfg(not(target_os = "linux"))]
+pub fn read_cached(_file: &File, _buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    Ok(None)
+}
+
+impl Begin {
+    /// Reads the begin of a message of `octets` octets from its file, which has `size`
+    /// bytes. None if it cannot be read.
+    pub(super) fn read(file: File, size: u64, octets: u64, buffer: &mut [u8]) -> Option<Self> {
+        let most = usize::try_from(size).map_or(buffer.len(), |size| size.min(buffer.len()));
+        let length = match most {
+            0 => 0,
+            _ => read_cached(&file, &mut buffer[..most]).ok()?.unwrap_or(0),
+        };
+        let left = size - length as u64;
+        Some(Self {
+            octets,
+            length,
+            rest: (left > 0).then(|| Content::File(file, left)),
+        })
+    }
+}
