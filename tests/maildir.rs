@@ -360,16 +360,34 @@ fn locked_at_once_only_while_nothing_has_changed() {
     let begin = std::time::Instant::now();
     let known = loop {
         match boxes.lock_at_once("m") {
-            Some(locked) => break locked.unwrap(),
+            Some(locked) => break locked,
             None => drop(boxes.lock("m").unwrap()),
         }
         assert!(begin.elapsed() < Duration::from_secs(20), "never known");
         std::thread::sleep(Duration::from_millis(50));
     };
     assert_eq!((known.count(), known.octets().unwrap()), (1, 4));
-    let busy = boxes.lock_at_once("m").unwrap();
+    assert!(boxes.lock_at_once("m").is_none(), "in use");
+    let busy = boxes.lock("m").map(drop);
     assert!(matches!(busy, Err(StoreError::InUse(_))));
     drop(known);
+    drop(boxes.lock_at_once("m").expect("free again"));
+    // Another mailbox in its place, by somebody who does not know of this store.
+    let away = m.with_extension("away");
+    fs::rename(&m, &away).unwrap();
+    assert!(boxes.lock_at_once("m").is_none(), "gone");
+    fs::create_dir(&m).unwrap();
+    for place in ["tmp", "new", "cur", ".pop3d.lock"] {
+        match place.starts_with('.') {
+            true => write(m.join(place), ""),
+            false => fs::create_dir(m.join(place)).unwrap(),
+        }
+    }
+    assert!(boxes.lock_at_once("m").is_none(), "another");
+    assert_eq!(boxes.lock("m").unwrap().count(), 0);
+    fs::remove_dir_all(&m).unwrap();
+    fs::rename(&away, &m).unwrap();
+    assert_eq!(boxes.lock("m").unwrap().count(), 1);
     write(m.join("new/2"), "one\ntwo\n");
     assert!(boxes.lock_at_once("m").is_none(), "it has grown");
     let grown = boxes.lock("m").unwrap();
