@@ -19,6 +19,14 @@ pub const LOCK_FILE: &str = ".pop3d.lock";
 /// means that a mailbox was removed and made anew at this very moment.
 const ATTEMPTS: usize = 8;
 
+/// How the file is opened: nothing else in its place is followed or waited for.
+const ALWAYS: OFlags = OFlags::CLOEXEC
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
+const RDONLY: OFlags = OFlags::RDONLY.union(ALWAYS);
+
 /// A held lock; dropping it ends it.
 #[derive(Debug)]
 pub struct DirLock(File);
@@ -41,14 +49,16 @@ impl DirLock {
         Self::acquire_by(dir, OFlags::empty())
     }
 
-    /// The same, but the caller makes sure, with the lock held, that `dir` is the
+    /// The same on a local disk, but the caller makes sure, with the lock held, that `dir` is the
     /// directory that it was before: it may have been moved between opening the file and
     /// locking it. (That it was removed is seen.)
     ///
     /// # Errors
     /// As for [`acquire_again`](Self::acquire_again).
     pub fn acquire_known(dir: &Path) -> io::Result<Option<Self>> {
-        let file = open(&dir.join(LOCK_FILE), OFlags::empty())?;
+        let path = dir.join(LOCK_FILE);
+        // On a local disk the file need not be open for writing.
+        let file = File::from(rustix::fs::open(path, RDONLY, Mode::empty())?);
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => return Ok(None),
             result => result?,
@@ -99,11 +109,10 @@ impl Drop for DirLock {
 /// The lock file, for writing as NFS wants it; where it belongs to another user of
 /// the same mailbox, for reading, which is enough elsewhere.
 fn open(path: &PathBuf, create: OFlags) -> io::Result<File> {
-    let always = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     // Everybody who may enter the mailbox may lock it; umask takes away the rest.
     let mode = Mode::from_raw_mode(0o666);
-    let fd = match rustix::fs::open(path, OFlags::RDWR | always | create, mode) {
-        Err(Errno::ACCESS) => rustix::fs::open(path, OFlags::RDONLY | always, mode)?,
+    let fd = match rustix::fs::open(path, OFlags::RDWR | ALWAYS | create, mode) {
+        Err(Errno::ACCESS) => rustix::fs::open(path, RDONLY, mode)?,
         result => result?,
     };
     Ok(fd.into())

@@ -11,6 +11,7 @@ use std::pin::{pin, Pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{send, SendFlags};
 use tokio::io::Interest;
 use tokio::sync::oneshot::{channel, Receiver};
 use tokio::time::{sleep_until, Instant};
@@ -175,8 +176,13 @@ impl Driver<'_> {
     /// Writes what the socket takes at once; whether that was all.
     fn write_now(&self) -> Result<bool, End> {
         let mut session = self.connection.session();
+        // The end of the stream follows a farewell at once: one packet can tell both.
+        let flags = match session.end_reason() {
+            Some(_) => SendFlags::MORE,
+            None => SendFlags::empty(),
+        };
         while !session.output().is_empty() {
-            match self.connection.stream.try_write(session.output()) {
+            match self.send_now(session.output(), flags) {
                 Ok(n) => session.consume_output(n),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -184,6 +190,13 @@ impl Driver<'_> {
             }
         }
         Ok(true)
+    }
+
+    fn send_now(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
+        let stream = &self.connection.stream;
+        // Not the signal of a broken pipe, but the error.
+        let flags = flags | SendFlags::NOSIGNAL;
+        stream.try_io(Interest::WRITABLE, || Ok(send(stream, bytes, flags)?))
     }
 
     fn stall(&self) -> Duration {
