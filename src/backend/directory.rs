@@ -227,8 +227,12 @@ impl Messages for FileList {
         open_message(&self.path(dir, index)?, OFlags::empty())
     }
 
-    fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<(File, Stamp)> {
+    fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File> {
         open_message_cached(dir, self.names.file(index).as_ref(), OFlags::empty())
+    }
+
+    fn told(&self, _index: usize) -> Option<(u64, u64)> {
+        None
     }
 
     fn delete(&self, dir: &Path, index: usize) -> io::Result<()> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use super::listing::{locked, Stamp};
 use super::lock::DirLock;
-use super::message_file::open_mailbox_cached;
+use super::message_file::{open_mailbox_cached, regular};
 use super::octets::Counter;
 use super::{Begin, Content, Maildrop, Message, StoreError};
 use crate::protocol::MsgNo;
@@ -42,9 +42,11 @@ pub trait Messages: Send + Sync {
     /// # Errors
     /// When it has gone or cannot be read.
     fn open(&self, dir: &Path, index: usize) -> io::Result<(File, Stamp)>;
-    /// Opens a message, from its mailbox on, if that needs no waiting for a disk; none
-    /// also on failure.
-    fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<(File, Stamp)>;
+    /// Opens what has a message's name, from its mailbox on, if that needs no waiting for
+    /// a disk; none also on failure.
+    fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File>;
+    /// The size of a message's file and its octets, if its name tells both.
+    fn told(&self, index: usize) -> Option<(u64, u64)>;
     /// Deletes a message; one that has gone already is deleted.
     ///
     /// # Errors
@@ -155,9 +157,17 @@ impl Maildrop for Locked {
     fn begin_cached(&self, number: MsgNo, buffer: &mut [u8]) -> Option<Begin> {
         let (messages, index) = self.message(number).ok()?;
         let dir = self.at.get_or_init(|| open_mailbox_cached(&self.dir));
-        let (file, stamp) = messages.open_cached(dir.as_ref()?.as_fd(), index)?;
-        let octets = messages.octets_known(index, &stamp)?;
-        Begin::read(file, stamp.size, octets, buffer)
+        let file = messages.open_cached(dir.as_ref()?.as_fd(), index)?;
+        match messages.told(index) {
+            Some((size, octets)) if size < buffer.len() as u64 => {
+                Begin::read_whole(&file, size, octets, buffer)
+            }
+            _ => {
+                let (file, stamp) = regular(file).ok()?;
+                let octets = messages.octets_known(index, &stamp)?;
+                Begin::read(file, stamp.size, octets, buffer)
+            }
+        }
     }
 
     fn get(&self, number: MsgNo) -> Result<Message, StoreError> {

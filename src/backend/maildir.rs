@@ -324,9 +324,16 @@ impl Messages for MailList {
         self.reach(dir, index, |path| open_message(path, OFlags::NOFOLLOW))
     }
 
-    fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<(File, Stamp)> {
+    fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File> {
         let place = self.found.path(Path::new(""), index);
         open_message_cached(dir, &place, OFlags::NOFOLLOW)
+    }
+
+    fn told(&self, index: usize) -> Option<(u64, u64)> {
+        match Told::by(self.found.base(index)) {
+            Told::Octets(octets, Some(size)) => Some((size, octets)),
+            _ => None,
+        }
     }
 
     fn delete(&self, dir: &Path, index: usize) -> io::Result<()> {

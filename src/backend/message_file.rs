@@ -22,10 +22,14 @@ const READING: OFlags = OFlags::RDONLY
 /// When it is not a regular file, or cannot be opened.
 pub fn open_message(path: &Path, further: OFlags) -> io::Result<(File, Stamp)> {
     let fd = rustix::fs::open(path, READING | further, Mode::empty())?;
-    opened(fd.into())
+    regular(fd.into())
 }
 
-fn opened(file: File) -> io::Result<(File, Stamp)> {
+/// A file that was opened as a message, and its stamp.
+///
+/// # Errors
+/// When it is not a regular file.
+pub fn regular(file: File) -> io::Result<(File, Stamp)> {
     let stat = rustix::fs::fstat(&file)?;
     if !is_regular(&stat) {
         return Err(io::Error::other("not a regular file"));
@@ -34,13 +38,10 @@ fn opened(file: File) -> io::Result<(File, Stamp)> {
 }
 
 /// As [`open_message`], of a name from the mailbox `dir` on, if the system need not
-/// read a disk for it; none if it must or cannot tell, and on failure.
-pub fn open_message_cached(
-    dir: BorrowedFd<'_>,
-    name: &Path,
-    further: OFlags,
-) -> Option<(File, Stamp)> {
-    opened(open_cached(dir, name, READING | further)?.into()).ok()
+/// read a disk for it; none if it must or cannot tell, and on failure. Whether the file
+/// is [`regular`] is still to be seen.
+pub fn open_message_cached(dir: BorrowedFd<'_>, name: &Path, further: OFlags) -> Option<File> {
+    Some(open_cached(dir, name, READING | further)?.into())
 }
 
 /// A mailbox to reach its files from: the way to it is gone but once. None as above.
@@ -89,6 +90,24 @@ pub fn read_cached(_file: &File, _buffer: &mut [u8]) -> io::Result<Option<usize>
 }
 
 impl Begin {
+    /// Reads a message of which its size and octets are told, which spares asking for
+    /// its stamp. None if it is another one than is told, which a byte too few or too
+    /// many shows; `buffer` must have room for that one.
+    pub(super) fn read_whole(
+        file: &File,
+        size: u64,
+        octets: u64,
+        buffer: &mut [u8],
+    ) -> Option<Self> {
+        let room = buffer.get_mut(..=usize::try_from(size).ok()?)?;
+        let length = read_cached(file, room).ok()?.unwrap_or(0);
+        (length as u64 == size).then_some(Self {
+            octets,
+            length,
+            rest: None,
+        })
+    }
+
     /// Reads the begin of a message of `octets` octets from its file, which has `size`
     /// bytes. None if it cannot be read.
     pub(super) fn read(file: File, size: u64, octets: u64, buffer: &mut [u8]) -> Option<Self> {

@@ -190,7 +190,7 @@ impl Seat {
     pub(super) fn take(loops: &[Arc<Loop>], here: usize) -> Self {
         let mut chosen = &loops[here];
         if let Some(least) = loops.iter().min_by_key(|other| other.load()) {
-            let bound = least.load() + 1 + least.load() / UNEVEN;
+            let bound = least.load() + least.load() / UNEVEN;
             if chosen.load() > bound {
                 chosen = least;
             }
@@ -254,12 +254,14 @@ mod tests {
         let table: &[(&[usize], usize, usize)] = &[
             (&[0], 0, 0),
             (&[0, 0], 1, 1),
-            (&[0, 1], 1, 1),
-            (&[0, 2], 1, 0),
-            (&[3, 4], 1, 1),
-            (&[3, 5], 1, 0),
-            (&[800, 901], 1, 1),
-            (&[800, 902], 1, 0),
+            (&[1, 0], 1, 1),
+            (&[0, 1], 1, 0),
+            (&[4, 4], 1, 1),
+            (&[3, 4], 1, 0),
+            (&[8, 9], 1, 1),
+            (&[8, 10], 1, 0),
+            (&[800, 900], 1, 1),
+            (&[800, 901], 1, 0),
             (&[9, 5, 7], 0, 1),
         ];
         for &(loads, here, want) in table {
