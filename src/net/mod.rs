@@ -15,6 +15,7 @@ mod connection;
 mod driver;
 mod listener;
 mod observer;
+mod requests;
 mod runtime;
 mod server;
 mod wait;
