@@ -159,11 +159,14 @@ impl Driver<'_> {
             let stalled = Instant::now() + self.stall();
             let login = login_deadline(&self.connection);
             let login = login.filter(|_| !self.connection.session().is_authenticated());
-            self.timer
-                .set(Some(login.map_or(stalled, |login| login.min(stalled))));
+            let (deadline, timeout) = match login {
+                Some(login) if login < stalled => (login, End::LoginTimeout),
+                _ => (stalled, End::WriteTimeout),
+            };
+            self.timer.set(Some(deadline));
             match self.timer.writable(&self.connection.stream).await {
                 Woken::Ready => {}
-                Woken::TimedOut => return Err(End::WriteTimeout),
+                Woken::TimedOut => return Err(timeout),
                 Woken::Broken(e) => return Err(broken(&e)),
             }
         }
