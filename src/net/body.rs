@@ -5,14 +5,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::driver::{with_scratch, Driver};
+use super::driver::{with_scratch, Driver, SCRATCH};
 use super::observer::{End, Event};
 use crate::backend::message_file::read_cached;
 use crate::backend::Content;
 
-/// Bytes read or copied at a time: enough that system calls are few, little
-/// enough to stay in the processor's cache.
-const CHUNK: usize = 64 * 1024;
+/// Bytes read or copied at a time: as many as a thread reads at once.
+const CHUNK: usize = SCRATCH;
 
 /// Chunks sent in a row before other connections have their turn.
 const CHUNKS_PER_TURN: u32 = 16;
