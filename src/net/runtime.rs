@@ -48,10 +48,10 @@ pub(super) struct Seat(Arc<Loop>);
 /// How long the end of the process waits for file operations that are under way.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
-/// Threads for calls that may block, of all loops together. Enough to keep a disk's
-/// queue full, few enough that a hung network file system does not eat the process's
-/// threads.
-const BLOCKING_THREADS: usize = 64;
+/// Threads for calls that may block, of all loops together, and the least for each.
+/// Enough to keep a disk's queue full and to go on beside some that hang, few enough that
+/// a hung network file system does not eat the process's threads.
+const BLOCKING_THREADS: (usize, usize) = (64, 8);
 
 /// A loop may have this part more connections than the one that has least.
 const UNEVEN: usize = 8;
@@ -124,7 +124,7 @@ fn start() -> io::Result<(Loops, Vec<Thread>)> {
     let (mut loops, mut threads) = (Vec::new(), Vec::new());
     for _ in 0..cores {
         // Those that run already end with their `stop`, which an error drops.
-        let (one, thread) = start_one(BLOCKING_THREADS.div_ceil(cores))?;
+        let (one, thread) = start_one((BLOCKING_THREADS.0 / cores).max(BLOCKING_THREADS.1))?;
         loops.push(Arc::new(one));
         threads.push(thread);
     }
