@@ -393,3 +393,40 @@ fn locked_at_once_only_while_nothing_has_changed() {
     let grown = boxes.lock("m").unwrap();
     assert_eq!((grown.count(), grown.octets().unwrap()), (2, 14));
 }
+
+/// What the system has only in part in memory is not taken for whole: a read that does
+/// not wait ends where the rest would have to be waited for.
+#[test]
+fn a_part_in_memory_is_not_the_whole() {
+    use rustix::fs::{fadvise, Advice};
+    let (_dir, m, boxes) = empty();
+    let text = "x".repeat(12_286) + "\r\n";
+    // Names that lie, of a whole page and of nothing, and one that tells the truth.
+    let names = ["1.a,S=4096,W=4096", "2.b,S=0,W=0", "3.c,S=12288,W=12288"];
+    for name in names {
+        write(m.join("cur").join(name), &text);
+    }
+    let session = boxes.lock("m").unwrap();
+    let mut buffer = vec![0; 60_000];
+    for cached in [4096, 0] {
+        for (index, name) in names.iter().enumerate() {
+            let file = fs::File::open(m.join("cur").join(name)).unwrap();
+            file.sync_all().unwrap();
+            fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+            fadvise(&file, 0, None, Advice::Random).unwrap();
+            if cached > 0 {
+                std::os::unix::fs::FileExt::read_at(&file, &mut vec![0; cached], 0).unwrap();
+            }
+            let number = no(index as u32 + 1);
+            if let Some(begin) = session.begin_cached(number, &mut buffer) {
+                let rest = match begin.rest {
+                    Some(Content::File(_, size)) => size,
+                    _ => 0,
+                };
+                assert_eq!(begin.length as u64 + rest, 12_288, "{name} of {cached}");
+                assert_eq!(begin.octets, 12_288, "{name} of {cached}");
+            }
+            assert_eq!(session.get(number).unwrap().octets, 12_288);
+        }
+    }
+}

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::descriptors::out_of_the_way;
+
 /// Name of the file in the mailbox. Dot files are not messages.
 pub const LOCK_FILE: &str = ".pop3d.lock";
 
@@ -24,8 +26,6 @@ const ALWAYS: OFlags = OFlags::CLOEXEC
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY);
-
-const RDONLY: OFlags = OFlags::RDONLY.union(ALWAYS);
 
 /// A held lock; dropping it ends it.
 #[derive(Debug)]
@@ -47,24 +47,6 @@ impl DirLock {
     /// As for [`acquire`](Self::acquire), and `NotFound` when it has not.
     pub fn acquire_again(dir: &Path) -> io::Result<Option<Self>> {
         Self::acquire_by(dir, OFlags::empty())
-    }
-
-    /// The same on a local disk, but the caller makes sure, with the lock held, that `dir` is the
-    /// directory that it was before: it may have been moved between opening the file and
-    /// locking it. (That it was removed is seen.)
-    ///
-    /// # Errors
-    /// As for [`acquire_again`](Self::acquire_again).
-    pub fn acquire_known(dir: &Path) -> io::Result<Option<Self>> {
-        let path = dir.join(LOCK_FILE);
-        // On a local disk the file need not be open for writing.
-        let file = File::from(rustix::fs::open(path, RDONLY, Mode::empty())?);
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Ok(None),
-            result => result?,
-        }
-        let is_linked = rustix::fs::fstat(&file)?.st_nlink > 0;
-        Ok(is_linked.then_some(Self(file)))
     }
 
     fn acquire_by(dir: &Path, create: OFlags) -> io::Result<Option<Self>> {
@@ -112,10 +94,10 @@ fn open(path: &PathBuf, create: OFlags) -> io::Result<File> {
     // Everybody who may enter the mailbox may lock it; umask takes away the rest.
     let mode = Mode::from_raw_mode(0o666);
     let fd = match rustix::fs::open(path, OFlags::RDWR | ALWAYS | create, mode) {
-        Err(Errno::ACCESS) => rustix::fs::open(path, RDONLY, mode)?,
+        Err(Errno::ACCESS) => rustix::fs::open(path, OFlags::RDONLY | ALWAYS, mode)?,
         result => result?,
     };
-    Ok(fd.into())
+    Ok(out_of_the_way(fd).into())
 }
 
 fn flock(file: &File, operation: FlockOperation) -> Result<(), Errno> {
@@ -161,34 +143,6 @@ mod tests {
         drop(held);
         assert!(DirLock::acquire(dir.path()).unwrap().is_some());
         drop(copy);
-    }
-
-    #[test]
-    fn again_in_a_known_directory() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(DirLock::acquire_known(dir.path()).is_err());
-        let held = DirLock::acquire(dir.path()).unwrap().unwrap();
-        assert!(DirLock::acquire_known(dir.path()).unwrap().is_none());
-        drop(held);
-        let held = DirLock::acquire_known(dir.path()).unwrap().unwrap();
-        assert!(DirLock::acquire(dir.path()).unwrap().is_none());
-        drop(held);
-        // Removed between opening and locking it.
-        let path = dir.path().join(LOCK_FILE);
-        let old = fs::File::open(&path).unwrap();
-        flock(&old, FlockOperation::NonBlockingLockExclusive).unwrap();
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| loop {
-                match DirLock::acquire_known(dir.path()) {
-                    Ok(None) => {}
-                    other => break other.map(|lock| lock.is_some()),
-                }
-            });
-            fs::remove_file(&path).unwrap();
-            drop(old);
-            let found = waiting.join().unwrap().map_err(|error| error.kind());
-            assert_eq!(found, Err(io::ErrorKind::NotFound));
-        });
     }
 
     #[test]

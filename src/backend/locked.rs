@@ -159,7 +159,7 @@ impl Maildrop for Locked {
         let dir = self.at.get_or_init(|| open_mailbox_cached(&self.dir));
         let file = messages.open_cached(dir.as_ref()?.as_fd(), index)?;
         match messages.told(index) {
-            Some((size, octets)) if size < buffer.len() as u64 => {
+            Some((size, octets)) if Begin::is_read_whole(size, buffer) => {
                 Begin::read_whole(&file, size, octets, buffer)
             }
             _ => {

@@ -288,8 +288,8 @@ impl Mailboxes {
         if self.registry.has(&dir) {
             return None;
         }
-        let lock = DirLock::acquire_known(&dir).ok()??;
-        // Asked with the lock held: it tells a mailbox that was put in the other's place.
+        // Whether it can be used need not be asked: it has not changed since it could.
+        let lock = DirLock::acquire_again(&dir).ok()??;
         let messages = self.layout.known(&dir, self.octets())?;
         Some(self.locked(mailbox, dir, lock, messages))
     }

@@ -18,7 +18,7 @@ pub const ATTEMPTS: usize = 3;
 
 /// How often the directories are read for one listing to find what was renamed meanwhile:
 /// whoever renames without end must not keep a login from its end.
-const LOOKS: usize = 100;
+const LOOKS: usize = 16;
 
 /// Which files there are.
 pub struct Found {
@@ -26,6 +26,8 @@ pub struct Found {
     stamps: [DirStamp; 2],
     /// Whether these stamps change when there are other messages.
     pub settled: bool,
+    /// Whether nothing changed while they were read: then what was there is in it.
+    whole: bool,
     /// Seconds since 1970 before anything was read.
     pub moment: i64,
     /// File names in the order of their base names, none of which is there twice.
@@ -54,6 +56,7 @@ impl Found {
                 return Ok(Self {
                     stamps,
                     settled,
+                    whole,
                     moment,
                     names,
                     places,
@@ -161,6 +164,10 @@ impl Renamed {
                 let there = found.find(base);
                 if let Some(stamp) = there.and_then(|index| stamp_of(dirs, found, index)) {
                     return Ok(Some(stamp));
+                }
+                if there.is_none() && found.whole {
+                    // Deleted, and messages do not come back.
+                    break;
                 }
             }
             // Renamed once more since, or deleted.

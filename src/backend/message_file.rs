@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
+use super::descriptors::out_of_the_way;
 use super::listing::{is_regular, Stamp};
 use super::{Begin, Content};
 
@@ -22,7 +23,7 @@ const READING: OFlags = OFlags::RDONLY
 /// When it is not a regular file, or cannot be opened.
 pub fn open_message(path: &Path, further: OFlags) -> io::Result<(File, Stamp)> {
     let fd = rustix::fs::open(path, READING | further, Mode::empty())?;
-    regular(fd.into())
+    regular(out_of_the_way(fd).into())
 }
 
 /// A file that was opened as a message, and its stamp.
@@ -54,7 +55,8 @@ pub fn open_mailbox_cached(dir: &Path) -> Option<OwnedFd> {
 #[cfg(target_os = "linux")]
 fn open_cached(dir: BorrowedFd<'_>, name: &Path, flags: OFlags) -> Option<OwnedFd> {
     use rustix::fs::{openat2, ResolveFlags};
-    openat2(dir, name, flags, Mode::empty(), ResolveFlags::CACHED).ok()
+    let fd = openat2(dir, name, flags, Mode::empty(), ResolveFlags::CACHED).ok()?;
+    Some(out_of_the_way(fd))
 }
 
 /// Whether the system need not read a disk is unknown here.
@@ -90,6 +92,14 @@ pub fn read_cached(_file: &File, _buffer: &mut [u8]) -> io::Result<Option<usize>
 }
 
 impl Begin {
+    /// Whether [`read_whole`](Self::read_whole) may be asked for a message of `size` bytes:
+    /// what is not in memory cuts a read short at the border of a page or disk block,
+    /// and that must not look like the end.
+    pub(super) fn is_read_whole(size: u64, buffer: &[u8]) -> bool {
+        const BLOCK: u64 = 512;
+        size < buffer.len() as u64 && !size.is_multiple_of(BLOCK)
+    }
+
     /// Reads a message of which its size and octets are told, which spares asking for
     /// its stamp. None if it is another one than is told, which a byte too few or too
     /// many shows; `buffer` must have room for that one.

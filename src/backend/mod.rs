@@ -12,6 +12,7 @@ pub mod users;
 pub mod access;
 mod answer;
 mod by_name;
+pub mod descriptors;
 pub mod hold;
 mod listing;
 mod lock;

@@ -149,6 +149,11 @@ impl Connection {
         let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
     }
 
+    /// Whether it is in its server's list still.
+    pub(super) fn is_listed(&self) -> bool {
+        self.server.lists(self.id)
+    }
+
     /// Bytes that have come and are not read.
     pub(super) fn unread(&self) -> u64 {
         rustix::io::ioctl_fionread(&self.stream).unwrap_or(0)

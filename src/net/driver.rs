@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rustix::net::{send, SendFlags};
 use tokio::io::Interest;
 use tokio::time::{sleep_until, Instant};
 
@@ -179,13 +178,9 @@ impl Driver<'_> {
     /// Writes what the socket takes at once; whether that was all.
     pub(super) fn write_now(&self) -> Result<bool, End> {
         let mut session = self.connection.session();
-        // The end of the stream follows a farewell at once: one packet can tell both.
-        let flags = match session.end_reason() {
-            Some(_) => SendFlags::MORE,
-            None => SendFlags::empty(),
-        };
+        let last = session.end_reason().is_some();
         while !session.output().is_empty() {
-            match self.send_now(session.output(), flags) {
+            match self.send_now(session.output(), last) {
                 Ok(n) => session.consume_output(n),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -195,10 +190,21 @@ impl Driver<'_> {
         Ok(true)
     }
 
-    fn send_now(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
+    #[cfg(not(target_os = "linux"))]
+    fn send_now(&self, bytes: &[u8], _last: bool) -> io::Result<usize> {
+        self.connection.stream.try_write(bytes)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn send_now(&self, bytes: &[u8], last: bool) -> io::Result<usize> {
+        use rustix::net::{send, SendFlags};
+        // The end of the stream follows a farewell at once: one packet can tell both.
+        // And not the signal of a broken pipe, but the error.
+        let flags = match last {
+            true => SendFlags::MORE | SendFlags::NOSIGNAL,
+            false => SendFlags::NOSIGNAL,
+        };
         let stream = &self.connection.stream;
-        // Not the signal of a broken pipe, but the error.
-        let flags = flags | SendFlags::NOSIGNAL;
         stream.try_io(Interest::WRITABLE, || Ok(send(stream, bytes, flags)?))
     }
 
@@ -292,10 +298,14 @@ impl Driver<'_> {
 
     /// After the last reply: reads what is still under way, within bounds.
     async fn linger(&mut self) {
-        if self.connection.unread() == 0 {
+        let unread = self.connection.unread();
+        if unread > 0 || self.connection.is_listed() {
+            // While a script still unlocks, nothing closes the connection.
+            self.connection.shut_writing();
+        }
+        if unread == 0 {
             return;
         }
-        self.connection.shut_writing();
         self.timer.set(Some(Instant::now() + LINGER.0));
         let mut left = LINGER.1;
         while let Woken::Ready = self.timer.readable(&self.connection.stream).await {

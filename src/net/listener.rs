@@ -2,11 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{mpsc, Arc};
 use std::time::Duration;
 
-use rustix::io::fcntl_dupfd_cloexec;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
@@ -14,6 +13,7 @@ use tokio::sync::watch;
 use super::observer::Event;
 use super::runtime::{Loops, Seat};
 use super::{wait, Server};
+use crate::backend::descriptors::out_of_the_way;
 
 /// Connections that wait to be accepted: a burst of thousands of clients finds
 /// room; the kernel cuts it to its own bound.
@@ -24,10 +24,6 @@ const ACCEPTING_LOOPS: usize = 4;
 
 /// Accepted in one go before others have their turn.
 const ACCEPTS_PER_WAKE: usize = 64;
-
-/// Tcl 8.6 waits with `select`, which cannot watch descriptors from here on: the
-/// ones below stay free for the process's scripts.
-const FIRST_DESCRIPTOR: i32 = 1024;
 
 /// The first pause after an error, and the longest. Descriptors come free when
 /// connections end; until then the kernel's queue holds the clients.
@@ -62,12 +58,26 @@ pub(super) fn start(
     let port = listener.local_addr()?.port();
     let (stop, stopping) = watch::channel(());
     let (confirm, stopped) = mpsc::channel();
-    let listener = Arc::new(listener);
+    let shared = Arc::new(listener);
+    let listening = Listening {
+        port,
+        stop,
+        stopped,
+    };
     for (here, on) in loops.iter().enumerate().take(ACCEPTING_LOOPS) {
         let listener = {
             let _loop = on.enter();
             #[allow(deprecated, reason = "a std listener's descriptor stays its own")]
-            AsyncFd::new(Shared(listener.clone()))?
+            AsyncFd::new(Shared(shared.clone()))
+        };
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => {
+                drop(confirm);
+                drop(shared);
+                listening.close();
+                return Err(error);
+            }
         };
         let door = Door {
             server: server.clone(),
@@ -82,11 +92,7 @@ pub(super) fn start(
             drop(confirm);
         });
     }
-    Ok(Listening {
-        port,
-        stop,
-        stopped,
-    })
+    Ok(listening)
 }
 
 /// The listening socket, which several loops watch.
@@ -211,10 +217,10 @@ fn is_of_the_client(e: &io::Error) -> bool {
     )
 }
 
-/// One connection: not blocking, without delay, on a high descriptor.
+/// One connection: not blocking, without delay.
 fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (stream, peer) = accept_ready(listener)?;
-    let stream = TcpStream::from(raised(stream));
+    let stream = TcpStream::from(out_of_the_way(stream));
     Ok((
         stream,
         SocketAddr::new(peer.ip().to_canonical(), peer.port()),
@@ -237,12 +243,6 @@ fn accept_ready(listener: &TcpListener) -> io::Result<(OwnedFd, SocketAddr)> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
     Ok((stream.into(), peer))
-}
-
-/// The same connection on a descriptor that `select` does not need, or as it is
-/// when the process may not have so many.
-fn raised(fd: OwnedFd) -> OwnedFd {
-    fcntl_dupfd_cloexec(fd.as_fd(), FIRST_DESCRIPTOR).unwrap_or(fd)
 }
 
 #[cfg(test)]

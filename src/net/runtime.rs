@@ -51,7 +51,7 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 /// Threads for calls that may block, of all loops together, and the least for each.
 /// Enough to keep a disk's queue full and to go on beside some that hang, few enough that
 /// a hung network file system does not eat the process's threads.
-const BLOCKING_THREADS: (usize, usize) = (64, 8);
+const BLOCKING_THREADS: (usize, usize) = (64, 16);
 
 /// A loop may have this part more connections than the one that has least.
 const UNEVEN: usize = 8;

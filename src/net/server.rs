@@ -144,6 +144,10 @@ impl Server {
         })
     }
 
+    pub(super) fn lists(&self, id: ConnectionId) -> bool {
+        self.connection_map().contains_key(&id)
+    }
+
     /// Number of connections.
     pub fn connection_count(&self) -> usize {
         self.connection_map().len()

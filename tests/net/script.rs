@@ -396,3 +396,20 @@ fn answers_that_do_not_fit() {
     release.answer(Outcome::Reply(Reply::Updated));
     assert_eq!(bench.server.connection_count(), 0);
 }
+
+/// While the interpreter is busy and a script's lock waits for it, the client has its
+/// farewell and the end of the stream.
+#[test]
+fn the_end_does_not_wait_for_the_script() {
+    let tcl = Interpreter::start();
+    let bench = tcl.bench();
+    let mut client = bench.connect();
+    client.login("u1");
+    tcl.script.gate.shut();
+    let bad = limits().errors;
+    (1..bad).for_each(|_| drop(client.ask("FOO")));
+    assert!(client.ask("FOO").starts_with("-ERR"));
+    client.assert_ended();
+    tcl.script.gate.open();
+    tcl.assert_clean(&bench);
+}
