@@ -53,7 +53,7 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 /// a hung network file system does not eat the process's threads.
 const BLOCKING_THREADS: (usize, usize) = (64, 16);
 
-/// A loop may have this part more connections than the one that has least.
+/// A loop may have this part more connections than the one that has least, and one more.
 const UNEVEN: usize = 8;
 
 /// A loop with so many connections lets the other threads of its core run before it
@@ -191,11 +191,15 @@ impl Loop {
 
 impl Seat {
     /// A place for a connection that the loop at index `here` has accepted: there, as
-    /// telling another one costs a system call, unless it has more to do than others.
+    /// telling another one costs a system call, unless another one has nothing to do, or
+    /// much less.
     pub(super) fn take(loops: &[Arc<Loop>], here: usize) -> Self {
         let mut chosen = &loops[here];
         if let Some(least) = loops.iter().min_by_key(|other| other.load()) {
-            let bound = least.load() + least.load() / UNEVEN;
+            let bound = match least.load() {
+                0 => 0,
+                load => load + 1 + load / UNEVEN,
+            };
             if chosen.load() > bound {
                 chosen = least;
             }
@@ -262,11 +266,12 @@ mod tests {
             (&[1, 0], 1, 1),
             (&[0, 1], 1, 0),
             (&[4, 4], 1, 1),
-            (&[3, 4], 1, 0),
-            (&[8, 9], 1, 1),
-            (&[8, 10], 1, 0),
-            (&[800, 900], 1, 1),
-            (&[800, 901], 1, 0),
+            (&[3, 4], 1, 1),
+            (&[3, 5], 1, 0),
+            (&[8, 10], 1, 1),
+            (&[8, 11], 1, 0),
+            (&[800, 901], 1, 1),
+            (&[800, 902], 1, 0),
             (&[9, 5, 7], 0, 1),
         ];
         for &(loads, here, want) in table {
