@@ -430,3 +430,72 @@ fn a_part_in_memory_is_not_the_whole() {
         }
     }
 }
+
+/// What comes at once and what is left are the message, whatever it is told to be.
+#[test]
+fn begins_and_rests_of_every_size() {
+    const ROOM: usize = 60 * 1024;
+    let (_dir, m, boxes) = empty();
+    let sizes = [
+        0,
+        1,
+        511,
+        512,
+        513,
+        4095,
+        4096,
+        4097,
+        ROOM - 1,
+        ROOM,
+        ROOM + 1,
+        200_000,
+    ];
+    let mut texts = Vec::new();
+    for (index, size) in sizes.into_iter().enumerate() {
+        for (kind, line) in ["lf line\n", "crlf line\r\n"].into_iter().enumerate() {
+            let text: String = line.chars().cycle().take(size).collect();
+            let octets = wire_octets(text.as_bytes());
+            let told = [
+                String::new(),
+                format!(",S={size},W={octets}"),
+                format!(",W={octets}"),
+            ];
+            for (way, told) in told.into_iter().enumerate() {
+                write(
+                    m.join(format!("cur/{index:02}{kind}{way}.h{told}:2,")),
+                    &text,
+                );
+                texts.push((text.clone(), octets));
+            }
+        }
+    }
+    let session = boxes.lock("m").unwrap();
+    assert_eq!(session.count() as usize, texts.len());
+    for room in [ROOM, 4096] {
+        let mut buffer = vec![0; room];
+        for (index, (text, octets)) in texts.iter().enumerate() {
+            let number = no(index as u32 + 1);
+            // None where the file system cannot tell what is in memory.
+            let Some(begin) = session.begin_cached(number, &mut buffer) else {
+                continue;
+            };
+            let mut got = buffer[..begin.length].to_vec();
+            if let Some(Content::File(file, size)) = begin.rest {
+                file.take(size).read_to_end(&mut got).unwrap();
+            }
+            assert_eq!(begin.octets, *octets, "message {number} by {room}");
+            assert!(got == text.as_bytes(), "message {number} by {room}");
+        }
+    }
+}
+
+/// Octets as RFC 1939 §11 counts them, byte by byte.
+fn wire_octets(text: &[u8]) -> u64 {
+    let mut last = b'\n';
+    let mut octets = 0;
+    for &byte in text {
+        octets += 1 + u64::from(byte == b'\n' && last != b'\r');
+        last = byte;
+    }
+    octets + if last == b'\n' { 0 } else { 2 }
+}
