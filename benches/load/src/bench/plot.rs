@@ -7,9 +7,9 @@ use super::results::Results;
 use super::rows::{Goal, Line, Row, ROWS};
 use super::servers::Server;
 
-const LEFT: f64 = 440.0;
+const LEFT: f64 = 480.0;
 const RIGHT: f64 = 60.0;
-const WIDTH: f64 = 1100.0;
+const WIDTH: f64 = 1140.0;
 const TOP: f64 = 74.0;
 const STEP: f64 = 40.0;
 /// Ends of the scale; what is beyond is drawn at its end.
