@@ -63,7 +63,7 @@ pub struct Locked {
     /// Whether the files are on a disk of this machine.
     local: bool,
     /// The directory, open from the first message on that is read without waiting.
-    at: OnceLock<Option<OwnedFd>>,
+    at: OnceLock<OwnedFd>,
     /// Present until the lock ends.
     lock: Mutex<Option<DirLock>>,
     registry: Arc<Registry>,
@@ -117,6 +117,17 @@ impl Locked {
         path.map_err(|source| self.failed("read", number, source))
     }
 
+    /// The directory, if opening it needs no waiting; else the next message asks again.
+    fn at(&self) -> Option<&OwnedFd> {
+        match self.at.get() {
+            Some(dir) => Some(dir),
+            None => {
+                let dir = open_mailbox_cached(&self.dir)?;
+                Some(self.at.get_or_init(|| dir))
+            }
+        }
+    }
+
     fn failed(&self, what: &str, number: MsgNo, source: io::Error) -> StoreError {
         let what = format!("couldn't {what} message {number} of \"{}\"", self.name);
         StoreError::Io { what, source }
@@ -156,8 +167,7 @@ impl Maildrop for Locked {
 
     fn begin_cached(&self, number: MsgNo, buffer: &mut [u8]) -> Option<Begin> {
         let (messages, index) = self.message(number).ok()?;
-        let dir = self.at.get_or_init(|| open_mailbox_cached(&self.dir));
-        let file = messages.open_cached(dir.as_ref()?.as_fd(), index)?;
+        let file = messages.open_cached(self.at()?.as_fd(), index)?;
         match messages.told(index) {
             Some((size, octets)) if Begin::is_read_whole(size, buffer) => {
                 Begin::read_whole(&file, size, octets, buffer)
