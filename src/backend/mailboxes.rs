@@ -288,7 +288,7 @@ impl Mailboxes {
         if self.registry.has(&dir) {
             return None;
         }
-        // Whether it can be used need not be asked: it has not changed since it could.
+        // Whether it can be used is not asked: it could when it was listed.
         let lock = DirLock::acquire_again(&dir).ok()??;
         let messages = self.layout.known(&dir, self.octets())?;
         Some(self.locked(mailbox, dir, lock, messages))

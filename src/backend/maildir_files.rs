@@ -175,12 +175,7 @@ impl Renamed {
                 break;
             }
             self.looks += 1;
-            let found = Found::read(dir)?;
-            let is_there = found.find(base).is_some();
-            self.latest = Some((found, open_places(dir)?));
-            if !is_there {
-                break;
-            }
+            self.latest = Some((Found::read(dir)?, open_places(dir)?));
         }
         Ok(None)
     }

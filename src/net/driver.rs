@@ -65,6 +65,10 @@ pub(super) async fn drive(connection: Arc<Connection>) {
     let mut driver = Driver { connection, timer };
     let end = driver.run().await;
     driver.connection.leave(end);
+    if driver.connection.is_listed() {
+        // While a script still unlocks, the socket is not closed.
+        driver.connection.shut_writing();
+    }
     if let End::Session(_) = end {
         driver.linger().await;
     }
@@ -298,14 +302,10 @@ impl Driver<'_> {
 
     /// After the last reply: reads what is still under way, within bounds.
     async fn linger(&mut self) {
-        let unread = self.connection.unread();
-        if unread > 0 || self.connection.is_listed() {
-            // While a script still unlocks, nothing closes the connection.
-            self.connection.shut_writing();
-        }
-        if unread == 0 {
+        if self.connection.unread() == 0 {
             return;
         }
+        self.connection.shut_writing();
         self.timer.set(Some(Instant::now() + LINGER.0));
         let mut left = LINGER.1;
         while let Woken::Ready = self.timer.readable(&self.connection.stream).await {

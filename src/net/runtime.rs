@@ -223,8 +223,8 @@ impl Drop for Seat {
     }
 }
 
-/// Shells start programs with a limit of 1,024 descriptors, the number that
-/// `select` can watch; this server's are above that, and Tcl's stay below.
+/// Shells start programs with a limit of 1,024 descriptors, the number that `select` can
+/// watch; most of those are left to scripts, so many connections need more.
 fn raise_descriptor_limit() {
     use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
     let limit = getrlimit(Resource::Nofile);
