@@ -2,9 +2,8 @@
 
 use std::io::{Read, Write};
 use std::process::Command;
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::support::*;
 
@@ -163,53 +162,4 @@ fn answered(client: &mut std::net::TcpStream, command: &str) {
     let n = client.read(&mut line).unwrap();
     assert!(line[..n].starts_with(b"+OK"), "{command}");
     assert!(line[..n].ends_with(b"\r\n"), "{command}");
-}
-
-/// Logins per second with stores in memory; printed, and only that they work is
-/// checked: the machine is shared.
-#[test]
-#[ignore = "a measurement: run it with --release --nocapture"]
-fn logins() {
-    let store = Same::of(&["m"; 10]);
-    let bench = Bench::direct(&store, limits());
-    bench.heard.deaf.store(true, SeqCst);
-    let (threads, time) = (50, Duration::from_secs(5));
-    let done: usize = std::thread::scope(|scope| {
-        let bench = &bench;
-        let each = |t: usize| move || logins_of_one(bench, &format!("u{t}"), time);
-        let all: Vec<_> = (0..threads).map(|t| scope.spawn(each(t))).collect();
-        all.into_iter().map(|t| t.join().unwrap()).sum()
-    });
-    let cpu = server_ticks() * 10_000 / done as u64;
-    let rate = done as u64 / time.as_secs();
-    println!("measured: {rate} logins/s, {cpu} microseconds of the server's threads for each");
-    bench.assert_clean(&store.ledger);
-}
-
-/// Processor time of the runtime's threads so far, in hundredths of a second.
-fn server_ticks() -> u64 {
-    let threads = std::fs::read_dir("/proc/self/task").unwrap();
-    let stats = threads.map(|t| std::fs::read_to_string(t.unwrap().path().join("stat")));
-    let ticks = |stat: String| -> u64 {
-        let Some((_, fields)) = stat.split_once("(pop3d) ") else {
-            return 0;
-        };
-        // proc(5): utime and stime, the 14th and the 15th of all.
-        let times = fields.split(' ').skip(11).take(2);
-        times.map(|t| t.parse::<u64>().unwrap()).sum()
-    };
-    stats.map(|stat| stat.map_or(0, ticks)).sum()
-}
-
-fn logins_of_one(bench: &Bench, user: &str, time: Duration) -> usize {
-    let end = Instant::now() + time;
-    let mut done = 0;
-    while Instant::now() < end {
-        let mut client = bench.connect();
-        client.login(user);
-        client.expect("STAT", "+OK 10 10");
-        client.expect("QUIT", "+OK h.example S shutting down");
-        done += 1;
-    }
-    done
 }
