@@ -1,6 +1,7 @@
 //! The fallback `mime` package on hostile mail: nothing is refused, nothing
 //! panics, and what goes in comes out.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -42,8 +43,18 @@ fn exercise(bytes: &[u8]) {
     assert!(store.is_empty());
 }
 
+/// A message that a failing test shows on one line.
+#[derive(Clone)]
+struct Mail(Vec<u8>);
+
+impl fmt::Debug for Mail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.escape_ascii())
+    }
+}
+
 /// Lines of the kinds that decide about the structure of a message.
-fn lines() -> impl Strategy<Value = Vec<u8>> {
+fn lines() -> impl Strategy<Value = Mail> {
     let line = prop_oneof![
         Just("Content-Type: multipart/mixed; boundary=b"),
         Just("Content-Type: multipart/mixed; boundary=\"b--\""),
@@ -69,10 +80,12 @@ fn lines() -> impl Strategy<Value = Vec<u8>> {
     ];
     let end = prop_oneof![4 => Just("\n"), 4 => Just("\r\n"), 1 => Just("\r"), 1 => Just("")];
     proptest::collection::vec((line, end), 0..60).prop_map(|lines| {
-        lines
-            .into_iter()
-            .flat_map(|(line, end)| [line, end].concat().into_bytes())
-            .collect()
+        let lines = lines.into_iter();
+        Mail(
+            lines
+                .flat_map(|(line, end)| [line, end].concat().into_bytes())
+                .collect(),
+        )
     })
 }
 
@@ -88,7 +101,7 @@ fn mail() -> Vec<Vec<u8>> {
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
-fn damaged() -> impl Strategy<Value = Vec<u8>> {
+fn damaged() -> impl Strategy<Value = Mail> {
     let cut = (
         any::<prop::sample::Index>(),
         0..40usize,
@@ -104,7 +117,7 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
                 let end = (start + length).min(mail.len());
                 mail.splice(start..end, with);
             }
-            mail
+            Mail(mail)
         })
 }
 
@@ -112,18 +125,38 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
-    fn arbitrary_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        exercise(&bytes);
+    fn arbitrary_bytes(mail in proptest::collection::vec(any::<u8>(), 0..400).prop_map(Mail)) {
+        exercise(&mail.0);
     }
 
     #[test]
-    fn structural_lines(bytes in lines()) {
-        exercise(&bytes);
+    fn structural_lines(mail in lines()) {
+        exercise(&mail.0);
     }
 
     #[test]
-    fn damaged_mail(bytes in damaged()) {
-        exercise(&bytes);
+    fn damaged_mail(mail in damaged()) {
+        exercise(&mail.0);
+    }
+}
+
+/// An empty part begins behind the text of the line before the delimiter that
+/// ends it, and so may those around it.
+#[test]
+fn empty_parts() {
+    const OUTER: &str = "Content-Type: multipart/mixed; boundary=b\n\n--b\n";
+    let inner = [
+        "",
+        "\n",
+        "Content-Type: multipart/mixed; boundary=c\n--c\n",
+        "Content-Type: multipart/mixed; boundary=c\n\n--c\n--c\n",
+        "Content-Type: message/rfc822\n\n",
+        "Content-Type: message/rfc822\n\nContent-Type: message/rfc822\n\n",
+    ];
+    for inner in inner {
+        for end in ["--b--\n", "--b\n--b--\n", "--b", ""] {
+            exercise(format!("{OUTER}{inner}{end}").as_bytes());
+        }
     }
 }
 

@@ -249,14 +249,15 @@ impl Splitter<'_> {
         }
     }
 
-    /// Ends every open part from `place` on at `end`.
-    fn close(&mut self, place: usize, end: usize) {
+    /// Ends every open part from `place` on at `end`; an empty one where it
+    /// began, if that is later, and then those around it there too.
+    fn close(&mut self, place: usize, mut end: usize) {
         while self.open.len() > place {
             let last = self.open.len() - 1;
             self.forget_boundary(last);
             let Some(open) = self.open.pop() else { return };
             let outline = &mut self.parts[open.part];
-            let end = end.max(outline.whole.start);
+            end = end.max(outline.whole.start);
             if let State::Header { start } = open.state {
                 outline.head = head::parse(&self.data[start.min(end)..end]);
                 outline.body.start = end;

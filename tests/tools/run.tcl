@@ -230,6 +230,10 @@ proc run::report {} {
 	puts "\n======== $label"
 	# The end says most; all of it is in build/results.
 	puts [join [lrange [split [string trim $text] \n] end-120 end] \n]
+	# What cargo's tests said as they failed may stand far before it.
+	foreach {- said} [regexp -all -inline {\nfailures:\n\n(----.*?)\n\nfailures:\n} $text] {
+	    puts [join [lrange [split $said \n] 0 60] \n]
+	}
     }
     puts [format "\n%-14s %-4s %8s %8s %8s" kind Tcl passed failed skipped]
     set passed 0
