@@ -7,9 +7,11 @@
 
 mod cut;
 mod octets;
+mod simd;
 
-use wide::u8x16;
+use fearless_simd::{dispatch, Level, Simd};
 
+use self::simd::{Classes, BLOCK};
 use super::{reply, Extent};
 
 pub use cut::Cut;
@@ -37,9 +39,6 @@ impl Edge {
     }
 }
 
-/// Bytes that are examined together: a bit of a mask for each.
-const BLOCK: usize = 64;
-
 /// What one block may fill: all its bytes, a byte put in before each of them, and what
 /// is copied too far, to be written over.
 const ROOM: usize = 3 * BLOCK;
@@ -53,6 +52,11 @@ pub struct Stuffer {
 impl Stuffer {
     /// Appends the wire form of the next bytes.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
+        dispatch!(Level::new(), simd => self.push_with(simd, chunk, out));
+    }
+
+    #[inline(always)]
+    fn push_with<S: Simd>(&mut self, simd: S, chunk: &[u8], out: &mut Vec<u8>) {
         let mut filled = out.len();
         // Lines of 32 bytes and longer need no more.
         out.resize(filled + chunk.len() + chunk.len() / 32 + ROOM, 0);
@@ -61,7 +65,7 @@ impl Stuffer {
             if out.len() - filled < ROOM {
                 out.resize(filled + 2 * rest.len() + ROOM, 0);
             }
-            filled += self.put_block(window, &mut out[filled..]);
+            filled += self.put_block(simd, window, &mut out[filled..]);
             rest = &rest[BLOCK..];
         }
         out.truncate(filled);
@@ -91,16 +95,16 @@ impl Stuffer {
     /// Writes the wire form of the first half of `window` to the front of `out`, which
     /// has [`ROOM`]; returns its length. The second half is there to be copied too far:
     /// copies of one known length cost less than those of the right length.
-    #[inline]
-    fn put_block(&mut self, window: &[u8; 2 * BLOCK], out: &mut [u8]) -> usize {
-        let classes = Classes::of(window);
-        let after_cr = classes.cr << 1 | u64::from(self.edge == Edge::Cr);
-        let after_lf = classes.lf << 1 | u64::from(self.edge == Edge::LineStart);
+    #[inline(always)]
+    fn put_block<S: Simd>(&mut self, simd: S, window: &[u8; 2 * BLOCK], out: &mut [u8]) -> usize {
+        let Classes { lf, cr, dot } = Classes::of(simd, &window[..BLOCK]);
+        let after_cr = cr << 1 | u64::from(self.edge == Edge::Cr);
+        let after_lf = lf << 1 | u64::from(self.edge == Edge::LineStart);
         self.edge = Edge::after(window[BLOCK - 1]);
         // The bytes that another is put in before.
-        let mut marks = classes.lf & !after_cr | classes.dot & after_lf;
-        let mut put_in = 0;
+        let mut marks = lf & !after_cr | dot & after_lf;
         copy(window, 0, out, 0);
+        let mut put_in = 0;
         while marks != 0 {
             let at = marks.trailing_zeros() as usize % BLOCK;
             marks &= marks - 1;
@@ -116,37 +120,9 @@ impl Stuffer {
 }
 
 /// Copies a block's length from `window[from..]` to `out[to..]`.
-#[inline]
+#[inline(always)]
 fn copy(window: &[u8; 2 * BLOCK], from: usize, out: &mut [u8], to: usize) {
     out[to..to + BLOCK].copy_from_slice(&window[from..from + BLOCK]);
-}
-
-/// Which bytes of a block are of a kind that stuffing looks at, a bit for each.
-struct Classes {
-    lf: u64,
-    cr: u64,
-    dot: u64,
-}
-
-impl Classes {
-    /// Those of the first half of `window`.
-    #[inline]
-    fn of(window: &[u8; 2 * BLOCK]) -> Self {
-        let mut classes = Self {
-            lf: 0,
-            cr: 0,
-            dot: 0,
-        };
-        for (index, part) in window[..BLOCK].as_chunks::<16>().0.iter().enumerate() {
-            let part = u8x16::new(*part);
-            let bits =
-                |byte| u64::from(part.simd_eq(u8x16::splat(byte)).to_bitmask()) << (16 * index);
-            classes.lf |= bits(b'\n');
-            classes.cr |= bits(b'\r');
-            classes.dot |= bits(b'.');
-        }
-        classes
-    }
 }
 
 /// The answer to RETR or TOP after its first line.
@@ -307,7 +283,8 @@ mod tests {
         out
     }
 
-    /// Irregular pairs on, before and after each border of blocks and chunks.
+    /// Irregular pairs on, before and after each border of blocks and chunks, by all
+    /// instruction sets.
     #[test]
     fn blocks_do_not_show() {
         for pair in ["\n", ".", "\n.", "\r\n", "\r\n.", "\n\n.", "\r", "\n.\n."] {
@@ -319,8 +296,16 @@ mod tests {
                 }
                 let want = slowly(&message);
                 for size in [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 4 * BLOCK] {
-                    let got = sent(&message, Extent::Whole, size);
-                    assert!(got == want, "{pair:?} at {place} by {size}");
+                    for level in simd::levels() {
+                        let mut stuffer = Stuffer::default();
+                        let mut got = Vec::new();
+                        for chunk in message.chunks(size) {
+                            dispatch!(level, simd => stuffer.push_with(simd, chunk, &mut got));
+                        }
+                        stuffer.finish(&mut got);
+                        got.extend_from_slice(b".\r\n");
+                        assert!(got == want, "{pair:?} at {place} by {size}, {level:?}");
+                    }
                 }
             }
         }
