@@ -13,7 +13,7 @@ use crate::backend::script::{JobQueue, ServerId};
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::interp;
 use crate::ffi::notifier::{self, Alert, EventSource};
-use crate::ffi::signals;
+use crate::ffi::thread;
 use crate::ffi::{Interp, Value};
 use crate::net;
 
@@ -45,7 +45,7 @@ impl World {
             return;
         }
         notifier::at_exit(exit);
-        net::init(signals::block_all);
+        net::init(thread::begin);
         let alert = Alert::current();
         let world = Rc::new(World {
             interp: interp.clone(),

@@ -21,8 +21,8 @@ pub mod command;
 pub mod entry;
 pub mod interp;
 pub mod notifier;
-pub mod signals;
 pub mod stubs;
+pub mod thread;
 pub mod value;
 
 pub use tcl::Interp;

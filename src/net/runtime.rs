@@ -70,7 +70,7 @@ const DESCRIPTORS: u64 = 65_536;
 /// Sets what each thread of the loops does first; the first call counts.
 ///
 /// `ffi` passes a function that blocks all signals, so that they go on to the
-/// threads that the process had before.
+/// threads that the process had before, and lets those finish what they do.
 pub fn init(thread_hook: fn()) {
     let _ = THREAD_HOOK.set(thread_hook);
 }
