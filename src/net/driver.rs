@@ -4,11 +4,10 @@
 //! rarely under way is boxed.
 
 use std::cell::RefCell;
-use std::future::{poll_fn, Future};
+use std::future::Future;
 use std::io;
 use std::pin::{pin, Pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::Interest;
@@ -40,11 +39,6 @@ pub(super) const SCRATCH: usize = 60 * 1024;
 
 /// Requests of one connection that are answered before others have their turn.
 const ASKED_PER_TURN: u32 = 32;
-
-/// How often the next command is looked for before a loop with few connections sleeps:
-/// some microseconds, in which a client on this machine has often sent it. To sleep and be
-/// woken costs more than that.
-const LOOKS: u32 = 4;
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into());
@@ -228,7 +222,6 @@ impl Driver<'_> {
     /// Waits for input and hands it over.
     async fn read(&mut self) -> Result<(), End> {
         let timeout = self.set_input_timeout();
-        self.look_again().await;
         loop {
             match self.timer.readable(&self.connection.stream).await {
                 Woken::Ready => {}
@@ -243,21 +236,6 @@ impl Driver<'_> {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(broken(&e)),
             }
-        }
-    }
-
-    /// Looks a few times for the next command before the loop may sleep, unless it has so
-    /// many connections that it seldom does.
-    async fn look_again(&self) {
-        if self.connection.seat.is_crowded() {
-            return;
-        }
-        for _ in 0..LOOKS {
-            let stream = &self.connection.stream;
-            if poll_fn(|cx| Poll::Ready(stream.poll_read_ready(cx).is_ready())).await {
-                return;
-            }
-            tokio::task::yield_now().await;
         }
     }
 

@@ -179,11 +179,6 @@ impl Loop {
         self.handle.enter()
     }
 
-    /// Whether it has so many connections that it seldom sleeps.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.load() >= MANY
-    }
-
     fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
     }
