@@ -62,16 +62,20 @@ impl Stuffer {
         out.resize(filled + chunk.len() + chunk.len() / 32 + ROOM, 0);
         let mut rest = chunk;
         while let Some(window) = rest.first_chunk() {
-            if out.len() - filled < ROOM {
-                out.resize(filled + 2 * rest.len() + ROOM, 0);
-            }
-            filled += self.put_block(simd, window, &mut out[filled..]);
+            make_room(out, filled, rest.len());
+            filled += self.put_block(simd, window, BLOCK, &mut out[filled..]);
             rest = &rest[BLOCK..];
         }
-        out.truncate(filled);
-        for &byte in rest {
-            self.put(byte, out);
+        // The end has too little behind it, so it is filled up with what needs nothing.
+        while !rest.is_empty() {
+            make_room(out, filled, rest.len());
+            let mut window = [0; 2 * BLOCK];
+            window[..rest.len()].copy_from_slice(rest);
+            let length = rest.len().min(BLOCK);
+            filled += self.put_block(simd, &window, length, &mut out[filled..]);
+            rest = &rest[length..];
         }
+        out.truncate(filled);
     }
 
     /// Ends the last line if it has no end.
@@ -82,25 +86,22 @@ impl Stuffer {
         self.edge = Edge::LineStart;
     }
 
-    fn put(&mut self, byte: u8, out: &mut Vec<u8>) {
-        match (self.edge, byte) {
-            (Edge::LineStart, b'.') => out.push(b'.'),
-            (Edge::LineStart | Edge::Inside, b'\n') => out.push(b'\r'),
-            _ => {}
-        }
-        out.push(byte);
-        self.edge = Edge::after(byte);
-    }
-
-    /// Writes the wire form of the first half of `window` to the front of `out`, which
-    /// has [`ROOM`]; returns its length. The second half is there to be copied too far:
-    /// copies of one known length cost less than those of the right length.
+    /// Writes the wire form of the first `length` bytes of `window`, at most half of it, to
+    /// the front of `out`, which has [`ROOM`]; returns its length. The second half is there
+    /// to be copied too far: copies of one known length cost less than those of the right
+    /// length.
     #[inline(always)]
-    fn put_block<S: Simd>(&mut self, simd: S, window: &[u8; 2 * BLOCK], out: &mut [u8]) -> usize {
+    fn put_block<S: Simd>(
+        &mut self,
+        simd: S,
+        window: &[u8; 2 * BLOCK],
+        length: usize,
+        out: &mut [u8],
+    ) -> usize {
         let Classes { lf, cr, dot } = Classes::of(simd, &window[..BLOCK]);
         let after_cr = cr << 1 | u64::from(self.edge == Edge::Cr);
         let after_lf = lf << 1 | u64::from(self.edge == Edge::LineStart);
-        self.edge = Edge::after(window[BLOCK - 1]);
+        self.edge = Edge::after(window[length - 1]);
         // The bytes that another is put in before.
         let mut marks = lf & !after_cr | dot & after_lf;
         copy(window, 0, out, 0);
@@ -115,7 +116,16 @@ impl Stuffer {
             put_in += 1;
             copy(window, at, out, at + put_in);
         }
-        BLOCK + put_in
+        length + put_in
+    }
+}
+
+/// Makes [`ROOM`] behind the first `filled` bytes of `out`, of which `left` more bytes
+/// are to be written.
+#[inline(always)]
+fn make_room(out: &mut Vec<u8>, filled: usize, left: usize) {
+    if out.len() - filled < ROOM {
+        out.resize(filled + 2 * left + ROOM, 0);
     }
 }
 
