@@ -45,7 +45,10 @@ impl World {
             return;
         }
         notifier::at_exit(exit);
-        net::init(thread::begin);
+        net::init(net::ThreadHooks {
+            begin: thread::block_signals,
+            be_batch: thread::be_batch,
+        });
         let alert = Alert::current();
         let world = Rc::new(World {
             interp: interp.clone(),

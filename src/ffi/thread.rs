@@ -1,15 +1,8 @@
-//! What each thread of ours does first.
-
-/// Leaves signals to the process's own threads, and the processor to whoever runs.
-pub fn begin() {
-    block_signals();
-    #[cfg(target_os = "linux")]
-    be_batch();
-}
+//! What threads of ours do that takes the C library.
 
 /// Blocks every signal in the calling thread, so that a signal meant for the
 /// script is never delivered on a thread of ours.
-fn block_signals() {
+pub fn block_signals() {
     // SAFETY: the set is initialised by sigfillset before it is read; blocking
     // signals changes the calling thread only.
     unsafe {
@@ -19,17 +12,29 @@ fn block_signals() {
     }
 }
 
-/// SCHED_BATCH (sched(7)): who is woken does not push aside who runs. A client or a
-/// script on the same core so goes on to its own end of work, and brings more to do at
-/// once. Where the process's owner chose another policy, that stays.
+/// Makes the calling thread a batch thread, which woken does not push aside who runs
+/// (SCHED_BATCH, sched(7)), or again one with the usual policy; whether that was done.
+///
+/// Another policy is the process's owner's choice, and stays. Where system calls are
+/// filtered (seccomp(2)) nothing is tried, since the filter may kill for it.
 #[cfg(target_os = "linux")]
-fn be_batch() {
-    // SAFETY: zero names the calling thread, and the only thing passed is a priority,
-    // initialised, which the system reads. Refused, all is as it was.
+pub fn be_batch(batch: bool) -> bool {
+    let (from, to) = match batch {
+        true => (libc::SCHED_OTHER, libc::SCHED_BATCH),
+        false => (libc::SCHED_BATCH, libc::SCHED_OTHER),
+    };
+    // SAFETY: zero names the calling thread, and all that is passed is a priority,
+    // initialised, which the system reads.
     unsafe {
-        if libc::sched_getscheduler(0) == libc::SCHED_OTHER {
-            let priority: libc::sched_param = std::mem::zeroed();
-            libc::sched_setscheduler(0, libc::SCHED_BATCH, &priority);
-        }
+        let priority: libc::sched_param = std::mem::zeroed();
+        libc::prctl(libc::PR_GET_SECCOMP) == 0
+            && libc::sched_getscheduler(0) == from
+            && libc::sched_setscheduler(0, to, &priority) == 0
     }
+}
+
+/// As above: there are no batch threads here.
+#[cfg(not(target_os = "linux"))]
+pub fn be_batch(_batch: bool) -> bool {
+    false
 }

@@ -41,7 +41,8 @@ pub(super) struct Outline {
     pub(super) parent: Option<usize>,
     pub(super) kind: Kind,
     pub(super) head: Head,
-    /// Header and body, without the line end before the next boundary.
+    /// Header and body, without the line end before the next boundary, unless the last
+    /// part in it is empty and begins behind that.
     pub(super) whole: Range<usize>,
     pub(super) body: Range<usize>,
 }

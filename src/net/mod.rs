@@ -15,6 +15,7 @@ mod connection;
 mod driver;
 mod listener;
 mod observer;
+mod patience;
 mod requests;
 mod runtime;
 mod server;
@@ -22,5 +23,5 @@ mod wait;
 
 pub use admission::Permit;
 pub use observer::{End, Event, Level, Observer, Refused};
-pub use runtime::{init, shutdown};
+pub use runtime::{init, shutdown, ThreadHooks};
 pub use server::{ConnectionState, Server};

@@ -4,6 +4,7 @@
 //! A connection stays with the loop that it was given when it was accepted. So no
 //! thread is ever woken to take work from another, which costs more than a command.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +16,14 @@ use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
-/// What each thread of the loops does first.
-static THREAD_HOOK: OnceCell<fn()> = OnceCell::new();
+use super::patience::Patience;
+
+static HOOKS: OnceCell<ThreadHooks> = OnceCell::new();
+
+thread_local! {
+    /// Of a loop's thread, if it has any.
+    static PATIENCE: RefCell<Option<Patience>> = const { RefCell::new(None) };
+}
 
 static LOOPS: Mutex<State> = Mutex::new(State::NotYet);
 
@@ -24,6 +31,17 @@ enum State {
     NotYet,
     Runs(Loops, Vec<Thread>),
     Over,
+}
+
+/// What threads of the loops do that takes the C library; `ffi` has the functions.
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadHooks {
+    /// What each does first: blocks all signals, so that they go on to the threads that
+    /// the process had before.
+    pub begin: fn(),
+    /// Makes the calling thread a batch thread (sched(7)) or again a usual one; returns
+    /// whether that was done.
+    pub be_batch: fn(bool) -> bool,
 }
 
 /// All loops.
@@ -57,8 +75,8 @@ const BLOCKING_THREADS: (usize, usize) = (64, 16);
 const UNEVEN: usize = 8;
 
 /// A loop with so many connections lets the other threads of its core run before it
-/// sleeps: often they bring it something to do (a client on this machine, an interpreter),
-/// which it then finds without having slept. A fifth more logins by that; with few
+/// sleeps, while it is patient: often they bring it something to do (a client on this
+/// machine, an interpreter), which it then finds without having slept. With few
 /// connections it would only be late.
 const MANY: usize = 16;
 
@@ -67,12 +85,9 @@ const MANY: usize = 16;
 /// does not want it spread to the programs it starts.
 const DESCRIPTORS: u64 = 65_536;
 
-/// Sets what each thread of the loops does first; the first call counts.
-///
-/// `ffi` passes a function that blocks all signals, so that they go on to the
-/// threads that the process had before, and lets those finish what they do.
-pub fn init(thread_hook: fn()) {
-    let _ = THREAD_HOOK.set(thread_hook);
+/// Sets what threads of the loops do that takes the C library; the first call counts.
+pub fn init(hooks: ThreadHooks) {
+    let _ = HOOKS.set(hooks);
 }
 
 /// The loops, started by the first call.
@@ -134,17 +149,19 @@ fn start() -> io::Result<(Loops, Vec<Thread>)> {
 fn start_one(blocking_threads: usize) -> io::Result<(Loop, Thread)> {
     let load = Arc::new(AtomicUsize::new(0));
     let connections = load.clone();
-    let hook = || {
-        if let Some(hook) = THREAD_HOOK.get() {
-            hook();
+    let begin = || {
+        if let Some(hooks) = HOOKS.get() {
+            (hooks.begin)();
         }
     };
     let runtime = Builder::new_current_thread()
         .max_blocking_threads(blocking_threads)
         .thread_name("pop3d-files")
-        .on_thread_start(hook)
+        .on_thread_start(begin)
         .on_thread_park(move || {
-            if connections.load(Ordering::Relaxed) >= MANY {
+            let patient = PATIENCE
+                .with_borrow_mut(|patience| patience.as_mut().is_some_and(Patience::before_sleep));
+            if patient && connections.load(Ordering::Relaxed) >= MANY {
                 thread::yield_now();
             }
         })
@@ -154,7 +171,10 @@ fn start_one(blocking_threads: usize) -> io::Result<(Loop, Thread)> {
     let (stop, stopping) = oneshot::channel();
     let (confirm, stopped) = mpsc::sync_channel(1);
     let run = move || {
-        hook();
+        begin();
+        // Without it all goes on as well, but beside a client on the same core.
+        let patience = HOOKS.get().map(|hooks| Patience::begin(hooks.be_batch));
+        PATIENCE.set(patience.and_then(Result::ok));
         run(runtime, stopping);
         let _ = confirm.send(());
     };

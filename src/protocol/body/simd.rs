@@ -14,7 +14,7 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    /// Those of a block.
+    /// Those of a block, which must have the length [`BLOCK`].
     #[inline(always)]
     pub(super) fn of<S: Simd>(simd: S, block: &[u8]) -> Self {
         let block = u8x64::from_slice(simd, block);
@@ -39,6 +39,6 @@ pub(super) fn levels() -> Vec<fearless_simd::Level> {
         best.as_avx2().map(Level::Avx2),
     ];
     #[cfg(not(target_arch = "x86_64"))]
-    let lesser = [];
+    let lesser: [Option<Level>; 0] = [];
     lesser.into_iter().flatten().chain([best]).collect()
 }
