@@ -167,6 +167,7 @@ fn write_parsed(store: &Store, part: &Part, out: &mut Vec<u8>) -> Result<(), Unk
     } else {
         out.extend_from_slice(&data[place.start..body.start]);
     }
+    let is_message = part.content.starts_with("message/");
     let mut at = body.start;
     for token in part.dynamic() {
         // One that was finalized stays as it was parsed.
@@ -176,12 +177,16 @@ fn write_parsed(store: &Store, part: &Part, out: &mut Vec<u8>) -> Result<(), Unk
         match within(child, data) {
             Some(child_place) => {
                 out.extend_from_slice(&data[at..child_place.start]);
+                if is_touched(child) {
+                    end_lines(is_message, own_eol(whole), out);
+                }
                 write_parsed(store, child, out)?;
                 at = child_place.end;
             }
             None if is_touched(child) => {
                 let mut decoded = Vec::new();
                 write_parsed(store, child, &mut decoded)?;
+                end_lines(is_message, own_eol(whole), out);
                 write_body(&part.encoding, &decoded, own_eol(whole), out);
                 at = body.end;
             }
@@ -190,6 +195,17 @@ fn write_parsed(store: &Store, part: &Part, out: &mut Vec<u8>) -> Result<(), Unk
     }
     out.extend_from_slice(&data[at..body.end]);
     Ok(())
+}
+
+/// Ends the line in front of a part that gets lines of its own, where the message is broken
+/// off there; and the header, if that is what is in front.
+fn end_lines(header: bool, eol: Eol, out: &mut Vec<u8>) {
+    if !out.is_empty() && !out.ends_with(b"\n") {
+        out.extend_from_slice(eol.bytes());
+    }
+    if header && !out.ends_with(b"\n\n") && !out.ends_with(b"\n\r\n") {
+        out.extend_from_slice(eol.bytes());
+    }
 }
 
 /// Where in `data` a part lies; `None`: it was decoded from there.
