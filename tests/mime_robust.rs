@@ -46,8 +46,8 @@ fn exercise(bytes: &[u8]) {
     }
 }
 
-/// A field that one part gets is found in that part of what is built, and nothing else is
-/// changed.
+/// A field that one part gets is found in that part of what is built, and nowhere else;
+/// all parts are there again, with their bodies.
 fn change_one(bytes: &[u8], place: usize) {
     let mut store = Store::new();
     let before = parse(&mut store, bytes);

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -154,10 +154,19 @@ fn start_one(blocking_threads: usize) -> io::Result<(Loop, Thread)> {
             (hooks.begin)();
         }
     };
+    let watched = Arc::new(AtomicBool::new(false));
+    let is_watched = watched.clone();
+    let begin_files = move || {
+        begin();
+        // It has inherited what its loop is, but nobody watches what it waits for.
+        if let Some(hooks) = HOOKS.get().filter(|_| is_watched.load(Ordering::Relaxed)) {
+            (hooks.be_batch)(false);
+        }
+    };
     let runtime = Builder::new_current_thread()
         .max_blocking_threads(blocking_threads)
         .thread_name("pop3d-files")
-        .on_thread_start(begin)
+        .on_thread_start(begin_files)
         .on_thread_park(move || {
             let patient = PATIENCE
                 .with_borrow_mut(|patience| patience.as_mut().is_some_and(Patience::before_sleep));
@@ -174,7 +183,9 @@ fn start_one(blocking_threads: usize) -> io::Result<(Loop, Thread)> {
         begin();
         // Without it all goes on as well, but beside a client on the same core.
         let patience = HOOKS.get().map(|hooks| Patience::begin(hooks.be_batch));
-        PATIENCE.set(patience.and_then(Result::ok));
+        let patience = patience.and_then(Result::ok);
+        watched.store(patience.is_some(), Ordering::Relaxed);
+        PATIENCE.set(patience);
         run(runtime, stopping);
         let _ = confirm.send(());
     };
