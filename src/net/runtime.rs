@@ -71,7 +71,8 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 /// a hung network file system does not eat the process's threads.
 const BLOCKING_THREADS: (usize, usize) = (64, 16);
 
-/// A loop may have this part more connections than the one that has least, and one more.
+/// A loop may have this part more connections than the one that has least, at most so many,
+/// and one more: idle ones are no reason for busy ones to meet on one loop.
 const UNEVEN: usize = 8;
 
 /// A loop with so many connections lets the other threads of its core run before it
@@ -224,7 +225,7 @@ impl Seat {
         if let Some(least) = loops.iter().min_by_key(|other| other.load()) {
             let bound = match least.load() {
                 0 => 0,
-                load => load + 1 + load / UNEVEN,
+                load => load + 1 + (load / UNEVEN).min(UNEVEN),
             };
             if chosen.load() > bound {
                 chosen = least;
@@ -296,8 +297,8 @@ mod tests {
             (&[3, 5], 1, 0),
             (&[8, 10], 1, 1),
             (&[8, 11], 1, 0),
-            (&[800, 901], 1, 1),
-            (&[800, 902], 1, 0),
+            (&[800, 809], 1, 1),
+            (&[800, 810], 1, 0),
             (&[9, 5, 7], 0, 1),
         ];
         for &(loads, here, want) in table {
