@@ -1,8 +1,8 @@
 //! How a session's requests reach users and mailboxes: directly, when the
 //! built-in stores serve them, or by jobs to the interpreter's thread.
 //!
-//! One code path for both drivers: the network's, which waits, and the one on Tcl
-//! channels, whose [`Runner`] has every answer at once.
+//! One code path for both drivers, the network's and the one on Tcl channels: they differ
+//! in the [`Runner`], and in what the futures wake.
 
 use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -57,8 +57,7 @@ impl Default for Access {
 ///
 /// An end whose sender was dropped means that nobody could do it (the interpreter
 /// or the runtime is ending, the work panicked); the session gets a temporary
-/// failure. A driver that has answers at once sends before it returns the end, and
-/// then the future of [`Access::perform`] is ready when polled first.
+/// failure. Where the answer is there at once, it is sent before the end is returned.
 pub trait Runner {
     /// Has the interpreter's thread do `work`, as a
     /// [`Job`](super::script::Job) with this hold.

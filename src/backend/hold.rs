@@ -6,9 +6,14 @@
 //! nothing.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Maildrop;
+
+/// How long the destruction of a server waits for file operations that are under way on
+/// other threads. Longer than any healthy disk takes, short enough that a dead network
+/// file system does not hang the interpreter for good.
+pub const UNDER_WAY: Duration = Duration::from_secs(5);
 
 /// A locked mailbox. Not cloneable: who has it owes one unlock.
 pub struct Lock {
@@ -141,8 +146,8 @@ impl Hold {
         state.lock.take().map_or(Ended::Nothing, Ended::Owed)
     }
 
-    /// Waits until no direct job is under way, but not longer than `until`. Only for the interpreter's
-    /// thread, and only without any lock: direct jobs never need either.
+    /// Waits until no direct job is under way, but not longer than `until`. Only for the
+    /// interpreter's thread, and only without any lock: direct jobs never need either.
     pub fn wait_idle(&self, until: Instant) {
         let state = self.state();
         let left = until.saturating_duration_since(Instant::now());

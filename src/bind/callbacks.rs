@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -19,8 +20,8 @@ use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
 use crate::protocol::{Extent, Failure, MsgNo, Proof, Refusal, Reply, Secret};
 
-/// Callbacks of one long job between two looks at the clock.
-const CALLS_PER_STEP: usize = 16;
+/// A step of a long job: so many callbacks, or as many as are done in this time.
+const STEP: (usize, Duration) = (16, Duration::from_millis(1));
 
 /// A callback that did not do its part. It has been logged already.
 pub struct Trouble(Failure);
@@ -208,7 +209,7 @@ impl<'a> Callbacks<'a> {
         numbers: impl Iterator<Item = MsgNo>,
         sizes: &mut Vec<u64>,
     ) -> Result<(), Trouble> {
-        for number in numbers.take(CALLS_PER_STEP) {
+        for number in step(numbers) {
             sizes.push(self.size(mailbox, Some(number))?);
         }
         Ok(())
@@ -289,7 +290,7 @@ impl<'a> Callbacks<'a> {
     }
 
     fn more_digests(&self, mailbox: &str, count: u32, uids: &mut Uids) -> Result<bool, Trouble> {
-        for number in numbers_after(uids.len(), count).take(CALLS_PER_STEP) {
+        for number in step(numbers_after(uids.len(), count)) {
             uids.push(self.digest(mailbox, number)?);
         }
         Ok(uids.len() == count as usize)
@@ -429,6 +430,16 @@ fn failed(Trouble(failure): Trouble) -> Reply {
 
 fn refused(Trouble(failure): Trouble) -> Reply {
     Reply::Refused(Refusal::Failed(failure))
+}
+
+/// Those of a job's next callbacks that belong to one step, at least one.
+fn step(numbers: impl Iterator<Item = MsgNo>) -> impl Iterator<Item = MsgNo> {
+    let begun = Instant::now();
+    let in_time = move |done: usize| done == 0 || begun.elapsed() < STEP.1;
+    let numbers = numbers.take(STEP.0).enumerate();
+    numbers
+        .take_while(move |&(done, _)| in_time(done))
+        .map(|(_, number)| number)
 }
 
 /// The numbers after the first `done` messages.

@@ -1,35 +1,37 @@
 //! The second driver: sessions on Tcl channels, for a `-socket` of the script's own
-//! (`tls::socket`, say). Everything happens on the interpreter's thread, from channel
-//! events; a script callback is a plain call.
+//! (`tls::socket`, say). It runs on the interpreter's thread, from channel events. A
+//! script callback is a plain call; what takes many of them goes on in steps
+//! ([`jobs`](super::jobs)), and what may wait for files is done by other threads.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::future::Future;
-use std::io::{ErrorKind, Read as _};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{ready, Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot::{channel as oneshot, Receiver};
+use tokio::sync::oneshot::Receiver;
 
 use super::callbacks::{Callbacks, Progress};
 use super::server::ServerObject;
 use crate::backend::access::{text, Answer, Runner};
 use crate::backend::hold::{Ended, Hold};
+use crate::backend::message_file::{read_cached, read_waiting};
 use crate::backend::script::{ConnectionId, Job, Outcome, Work};
-use crate::backend::{Content, Message};
+use crate::backend::Content;
 use crate::ffi::channel::{Channel, Read};
 use crate::ffi::command;
 use crate::ffi::interp::{self, Preserved};
 use crate::ffi::notifier::Timer;
 use crate::ffi::{Interp, Value};
-use crate::net::{ConnectionState, End, Event, Permit};
+use crate::net::{self, ConnectionState, End, Event, Permit};
 use crate::protocol::reply;
 use crate::protocol::session::{Config, Session};
-use crate::protocol::Request;
+use crate::protocol::{Reply, Request};
 
 /// Bytes read from a channel or a message at a time.
 const CHUNK: usize = 16 * 1024;
@@ -53,6 +55,8 @@ pub struct ChannelSession {
     session: RefCell<Session>,
     /// The rest of the message that is being sent.
     message: RefCell<Option<Source>>,
+    /// What must come before anything else is done.
+    awaited: RefCell<Option<Awaited>>,
     hold: Arc<Hold>,
     deadline: Cell<Option<(Instant, End)>>,
     timer: RefCell<Option<Timer>>,
@@ -72,7 +76,35 @@ pub struct ChannelSession {
 enum Source {
     Data(Arc<[u8]>, usize),
     /// The file, and how much of it is still to be sent.
-    File(File, u64),
+    File(Arc<File>, u64),
+}
+
+/// What a session waits for.
+enum Awaited {
+    /// The stores' answer, and whose login it is.
+    Answer(Pin<Box<dyn Future<Output = Answer>>>, Option<String>),
+    /// The next bytes of a message.
+    Bytes(Receiver<io::Result<Vec<u8>>>),
+}
+
+/// That it has come.
+enum Arrived {
+    Answer(Answer, Option<String>),
+    Bytes(io::Result<Vec<u8>>),
+}
+
+impl Awaited {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Arrived> {
+        Poll::Ready(match self {
+            Self::Answer(answer, user) => {
+                Arrived::Answer(ready!(answer.as_mut().poll(context)), user.take())
+            }
+            Self::Bytes(bytes) => {
+                let bytes = ready!(Pin::new(bytes).poll(context));
+                Arrived::Bytes(bytes.unwrap_or_else(|gone| Err(io::Error::other(gone))))
+            }
+        })
+    }
 }
 
 /// What the next step is.
@@ -115,6 +147,7 @@ pub fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
         config,
         session: RefCell::new(session),
         message: RefCell::new(None),
+        awaited: RefCell::new(None),
         hold: Hold::new(),
         deadline: Cell::new(None),
         timer: RefCell::new(None),
@@ -155,7 +188,7 @@ impl ChannelSession {
     }
 
     /// Does whatever can be done now, within bounds.
-    fn advance(self: &Rc<Self>) {
+    pub fn advance(self: &Rc<Self>) {
         if self.left.get() || self.delayed.get() || self.busy.replace(true) {
             return;
         }
@@ -190,6 +223,9 @@ impl ChannelSession {
         if self.channel.waiting() > 0 {
             return Step::Wait;
         }
+        if let Some(awaited) = self.awaited.take() {
+            return self.hear(awaited);
+        }
         let delay = self.session.borrow_mut().poll_delay();
         if let Some(delay) = delay {
             self.delay(delay);
@@ -197,12 +233,7 @@ impl ChannelSession {
         }
         let request = self.session.borrow_mut().poll_request();
         if let Some(request) = request {
-            self.ask(request);
-            return if self.left.get() {
-                Step::Wait
-            } else {
-                Step::Again
-            };
+            return self.ask(request);
         }
         if self.message.borrow().is_some() && self.is_hungry() {
             self.feed();
@@ -247,10 +278,7 @@ impl ChannelSession {
             // finds its mailbox free.
             self.leave(End::Session(reason));
         }
-        let output = self.session.borrow().output().to_vec();
-        if !output.is_empty() {
-            self.session.borrow_mut().consume_output(output.len());
-            let written = self.channel.write(&output);
+        if let Some(written) = self.write() {
             if end.is_some() {
                 // Tcl writes the rest of the farewell in the background.
                 self.close();
@@ -277,99 +305,157 @@ impl ChannelSession {
         }
     }
 
-    /// Asks the stores. Events of the channel wait meanwhile, since a callback may
-    /// enter the event loop.
-    fn ask(self: &Rc<Self>, request: Request) {
-        self.channel.watch(false, false);
+    /// Writes all output; whether the channel is whole still, or none if there was none.
+    fn write(&self) -> Option<bool> {
+        let output = self.session.borrow().output().to_vec();
+        if output.is_empty() {
+            return None;
+        }
+        self.session.borrow_mut().consume_output(output.len());
+        Some(self.channel.write(&output))
+    }
+
+    /// Asks the stores.
+    fn ask(self: &Rc<Self>, request: Request) -> Step {
         let connection = self.id;
         self.server.tell(&Event::Asked {
             connection,
             request: &request,
         });
+        let access = self.server.access().clone();
+        let at_once = match &request {
+            Request::Fetch { number, .. } => {
+                let mut buffer = [0; CHUNK];
+                let begin = access.begin_at_once(&self.hold, *number, &mut buffer);
+                begin.map(|begin| begin.hand_to(&mut self.session.borrow_mut(), &buffer))
+            }
+            _ => {
+                let answer = access.at_once(&self.hold, &request);
+                answer.map(|answer| self.settle(answer))
+            }
+        };
+        if let Some(left) = at_once {
+            self.send(left);
+            return Step::Again;
+        }
+        // Replies to earlier commands need not wait for this one.
+        if self.write() == Some(false) {
+            return Step::Leave(End::Broken(ErrorKind::BrokenPipe));
+        }
         let user = match &request {
             Request::Login { user, .. } => Some(text(user).into_owned()),
             _ => None,
         };
-        let runner = AtOnce {
-            server: &self.server,
-            connection: self.id,
-        };
-        let perform = self.server.access().perform(&self.hold, request, &runner);
-        let Poll::Ready(answer) = pin!(perform).poll(&mut Context::from_waker(Waker::noop()))
-        else {
-            return self.leave(End::Dropped);
-        };
-        if let Some(error) = &answer.trouble {
-            self.server.tell(&Event::StoreFailed {
-                connection: self.id,
-                error,
-            });
-        }
-        if let Some(user) = user {
-            let ok = !matches!(answer.reply, crate::protocol::Reply::Refused(_));
-            let (connection, peer) = (self.id, self.peer);
-            self.server.tell(&Event::Login {
-                connection,
-                peer,
-                user: &user,
-                ok,
-            });
-        }
+        let (hold, server) = (self.hold.clone(), self.server.clone());
+        let runner = Nearby { server, connection };
+        let answer = async move { access.perform(&hold, request, &runner).await };
+        self.hear(Awaited::Answer(Box::pin(answer), user))
+    }
+
+    /// Takes what is awaited, if it has come. Events of the channel wait meanwhile, since
+    /// a callback may enter the event loop.
+    fn hear(self: &Rc<Self>, mut awaited: Awaited) -> Step {
+        self.channel.watch(false, false);
+        let server = &self.server;
+        let waker = server.world.wakes.waker(server.id, &self.name);
+        let arrived = awaited.poll(&mut Context::from_waker(&waker));
         if self.left.get() {
-            return;
+            // A callback has ended the session.
+            return Step::Wait;
+        }
+        match arrived {
+            Poll::Pending => {
+                *self.awaited.borrow_mut() = Some(awaited);
+                return Step::Wait;
+            }
+            Poll::Ready(Arrived::Answer(answer, user)) => {
+                if let Some(user) = user {
+                    let (connection, peer) = (self.id, self.peer);
+                    let ok = matches!(answer.reply, Reply::Opened { .. });
+                    self.server.tell(&Event::Login {
+                        connection,
+                        peer,
+                        user: &user,
+                        ok,
+                    });
+                }
+                let left = self.settle(answer);
+                self.send(left);
+            }
+            Poll::Ready(Arrived::Bytes(bytes)) => self.was_read(bytes.as_deref()),
+        }
+        Step::Again
+    }
+
+    /// Hands the session its reply; returns what to send after it.
+    fn settle(&self, answer: Answer) -> Option<Content> {
+        let connection = self.id;
+        if let Some(error) = &answer.trouble {
+            self.server.tell(&Event::StoreFailed { connection, error });
         }
         self.session.borrow_mut().handle_reply(answer.reply);
-        *self.message.borrow_mut() = answer.message.map(|Message { content, .. }| match content {
+        answer.message.map(|message| message.content)
+    }
+
+    fn send(&self, content: Option<Content>) {
+        *self.message.borrow_mut() = content.map(|content| match content {
             Content::Data(bytes) => Source::Data(bytes, 0),
-            Content::File(file, size) => Source::File(file, size),
+            Content::File(file, size) => Source::File(Arc::new(file), size),
         });
     }
 
-    /// Gives the session the next bytes of the message.
+    /// Gives the session the next bytes of the message, or has them read.
     fn feed(&self) {
-        let mut session = self.session.borrow_mut();
-        let mut message = self.message.borrow_mut();
-        if !session.wants_body() {
-            session.handle_body_end();
-            *message = None;
+        let wanted = self.session.borrow().wants_body();
+        match self.message.take().filter(|_| wanted) {
+            Some(Source::Data(bytes, sent)) if sent < bytes.len() => {
+                let end = bytes.len().min(sent + CHUNK);
+                self.session.borrow_mut().handle_body(&bytes[sent..end]);
+                *self.message.borrow_mut() = Some(Source::Data(bytes, end));
+            }
+            Some(Source::File(file, left @ 1..)) => self.read(file, left),
+            _ => self.session.borrow_mut().handle_body_end(),
+        }
+    }
+
+    /// Reads on in the message's file, here if the system has it in memory.
+    fn read(&self, file: Arc<File>, left: u64) {
+        let wanted = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+        let mut buffer = [0; CHUNK];
+        let read = read_cached(&file, &mut buffer[..wanted]);
+        let source = file.clone();
+        *self.message.borrow_mut() = Some(Source::File(file, left));
+        match read {
+            Ok(Some(n)) => self.was_read(Ok(&buffer[..n])),
+            Ok(None) => {
+                let bytes = net::blocking(move || read_waiting(&source, wanted));
+                *self.awaited.borrow_mut() = Some(Awaited::Bytes(bytes));
+            }
+            Err(error) => self.was_read(Err(&error)),
+        }
+    }
+
+    /// Gives the session what was read.
+    fn was_read(&self, read: Result<&[u8], &io::Error>) {
+        let Some(Source::File(file, left)) = self.message.take() else {
             return;
-        }
-        let fed = match message.as_mut() {
-            Some(Source::Data(bytes, sent)) => {
-                let end = bytes.len().min(*sent + CHUNK);
-                session.handle_body(&bytes[*sent..end]);
-                let fed = end - *sent;
-                *sent = end;
-                Ok(fed)
-            }
-            Some(Source::File(_, 0)) => Ok(0),
-            Some(Source::File(file, left)) => {
-                let mut buffer = [0; CHUNK];
-                let wanted = usize::try_from(*left).unwrap_or(CHUNK).min(CHUNK);
-                match file.read(&mut buffer[..wanted]) {
-                    // It has shrunk: less can be sent than was announced.
-                    Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-                    read => read.inspect(|&n| {
-                        session.handle_body(&buffer[..n]);
-                        *left -= n as u64;
-                    }),
-                }
-            }
-            None => return,
         };
-        match fed {
-            Ok(1..) => return,
-            Ok(0) => session.handle_body_end(),
-            Err(error) => {
-                let connection = self.id;
+        // An end means that it has shrunk: less can be sent than was announced.
+        let shrunk = ErrorKind::UnexpectedEof.into();
+        match read {
+            Ok(bytes) if !bytes.is_empty() => {
+                self.session.borrow_mut().handle_body(bytes);
+                let left = left - bytes.len() as u64;
+                *self.message.borrow_mut() = Some(Source::File(file, left));
+            }
+            end => {
                 self.server.tell(&Event::ReadFailed {
-                    connection,
-                    error: &error,
+                    connection: self.id,
+                    error: end.err().unwrap_or(&shrunk),
                 });
-                session.handle_body_failed();
+                self.session.borrow_mut().handle_body_failed();
             }
         }
-        *message = None;
     }
 
     /// Waits for the channel, but not for ever.
@@ -379,7 +465,8 @@ impl ChannelSession {
             return;
         }
         let writing = self.channel.waiting() > 0;
-        self.channel.watch(!writing, writing);
+        let awaits = self.awaited.borrow().is_some();
+        self.channel.watch(!writing && !awaits, writing);
         let limits = &self.config.limits;
         let after = |time: Duration| (!time.is_zero()).then(|| Instant::now() + time);
         let stalled = after(WRITE_STALL).filter(|_| writing);
@@ -391,6 +478,8 @@ impl ChannelSession {
             (!timeout.is_zero()).then_some((self.since + timeout, End::LoginTimeout))
         };
         let deadline = stalled.into_iter().chain(silent).min_by_key(|(at, _)| *at);
+        // For what is awaited nobody is impatient but the client.
+        let deadline = deadline.filter(|_| writing || !awaits);
         self.deadline.set(deadline);
         let sooner = |armed: Instant| deadline.is_some_and(|(at, _)| at < armed);
         if self.armed.get().is_none_or(sooner) {
@@ -461,6 +550,7 @@ impl ChannelSession {
         // An `unlock` may enter the event loop, where the end of the stream would be an
         // event for ever.
         self.channel.watch(false, false);
+        self.awaited.take();
         self.unlock();
         self.server.remove_channel(&self.name);
         self.tell_end(end);
@@ -473,6 +563,12 @@ impl ChannelSession {
                 Callbacks::new(&self.server).unlock(&lock.mailbox);
             }
         }
+    }
+
+    /// Waits until no other thread works on its mailbox, but not longer than `until`; after
+    /// [`kill`](Self::kill).
+    pub fn wait_idle(&self, until: Instant) {
+        self.hold.wait_idle(until);
     }
 
     /// Ends the session from outside, for the destruction of its server.
@@ -505,27 +601,24 @@ impl ChannelSession {
     }
 }
 
-/// Does everything at once, on the interpreter's thread.
-struct AtOnce<'a> {
-    server: &'a Rc<ServerObject>,
+/// This thread, which is the interpreter's, and those for calls that may block.
+struct Nearby {
+    server: Rc<ServerObject>,
     connection: ConnectionId,
 }
 
-impl Runner for AtOnce<'_> {
+impl Runner for Nearby {
     fn script(&self, hold: &Arc<Hold>, work: Work) -> Receiver<Outcome> {
         let (job, answer) = Job::new(self.server.id, self.connection, hold.clone(), work);
-        let mut next = Some((job, Progress::default()));
-        while let Some((job, progress)) = next {
-            next = Callbacks::new(self.server).run(job, progress);
+        if let Some(rest) = Callbacks::new(&self.server).run(job, Progress::default()) {
+            let mut unfinished = self.server.world.unfinished.borrow_mut();
+            unfinished.push_back(rest);
         }
         answer
     }
 
     fn blocking(&self, work: Box<dyn FnOnce() -> Answer + Send>) -> Receiver<Answer> {
-        let (done, answer) = oneshot();
-        // The receiver is held: it cannot have gone.
-        let _ = done.send(work());
-        answer
+        net::blocking(work)
     }
 }
 

@@ -41,7 +41,7 @@ impl Direct {
     }
 
     /// The ways.
-    pub fn access(&self) -> &Access {
+    pub fn access(&self) -> &Arc<Access> {
         &self.access
     }
 

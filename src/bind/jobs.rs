@@ -1,7 +1,7 @@
-//! Runs an interpreter's job queue from its event loop.
+//! Runs an interpreter's job queue from its event loop, and the sessions on Tcl channels
+//! that waited for an answer.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,6 @@ const SLICE: Duration = Duration::from_millis(3);
 /// The event source of one interpreter's jobs.
 pub struct JobSource {
     world: Weak<World>,
-    /// Long jobs (the sizes of a hundred thousand messages) that have had a turn.
-    unfinished: RefCell<VecDeque<(Job, Progress)>>,
     /// Whose turn is next, so that new jobs and unfinished ones alternate.
     long_next: Cell<bool>,
 }
@@ -30,13 +28,12 @@ impl JobSource {
     pub fn new(world: &Rc<World>) -> Self {
         Self {
             world: Rc::downgrade(world),
-            unfinished: RefCell::default(),
             long_next: Cell::new(false),
         }
     }
 
     fn next(&self, world: &World) -> Option<(Job, Progress)> {
-        let long = || self.unfinished.borrow_mut().pop_front();
+        let long = || world.unfinished.borrow_mut().pop_front();
         let new = || world.jobs.pop().map(|job| (job, Progress::default()));
         if self.long_next.replace(!self.long_next.get()) {
             long().or_else(new)
@@ -49,7 +46,16 @@ impl JobSource {
     fn step(&self, world: &World, job: Job, progress: Progress) {
         if let Some(server) = world.server(job.server).filter(|_| job.is_wanted()) {
             if let Some(rest) = Callbacks::new(&server).run(job, progress) {
-                self.unfinished.borrow_mut().push_back(rest);
+                world.unfinished.borrow_mut().push_back(rest);
+            }
+        }
+    }
+
+    fn wake_sessions(world: &World) {
+        for (server, channel) in world.wakes.take() {
+            let server = world.server(server);
+            if let Some(session) = server.and_then(|server| server.channel(&channel)) {
+                session.advance();
             }
         }
     }
@@ -65,7 +71,7 @@ impl Source for JobSource {
             server.check_direct();
         }
         let waiting = !world.jobs.is_empty() || !world.notes.is_empty();
-        waiting || !self.unfinished.borrow().is_empty()
+        waiting || !world.wakes.is_empty() || !world.unfinished.borrow().is_empty()
     }
 
     fn run(&self) {
@@ -77,6 +83,7 @@ impl Source for JobSource {
             .map(|world| Preserved::new(&world.interp));
         while let Some(world) = self.world.upgrade() {
             let more_notes = log::drain(&world);
+            Self::wake_sessions(&world);
             match self.next(&world) {
                 Some((job, progress)) => self.step(&world, job, progress),
                 None if !more_notes => return,

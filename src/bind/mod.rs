@@ -11,7 +11,7 @@
 //! - [`log`] – log lines;
 //! - [`message`] – what a storage's `get` may return, as bytes;
 //! - [`mime`] – the fallback package `mime`, for machines without Tcllib;
-//! - [`jobs`] – runs the job queue from the event loop;
+//! - [`jobs`] – runs the job queue from the event loop; [`wakes`] – what else wakes it;
 //! - [`users`], [`mailboxes`] – the objects of `pop3d::udb`, and of `pop3d::dbox` and
 //!   `pop3d::maildir`.
 
@@ -28,4 +28,5 @@ pub mod object;
 pub mod options;
 pub mod server;
 pub mod users;
+pub mod wakes;
 pub mod world;

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::callbacks::Callbacks;
 use super::channel::ChannelSession;
@@ -14,6 +15,7 @@ use super::object::{self, Identity, Kind};
 use super::options::Options;
 use super::world::World;
 use crate::backend::access::{text, Access};
+use crate::backend::hold::UNDER_WAY;
 use crate::backend::script::{ConnectionId, ServerId};
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp::{self, Preserved};
@@ -223,6 +225,10 @@ impl ServerObject {
         for session in channels.values() {
             session.kill();
         }
+        let until = Instant::now() + UNDER_WAY;
+        for session in channels.values() {
+            session.wait_idle(until);
+        }
         if let Some(me) = me {
             for lock in owed {
                 Callbacks::new(&me).unlock(&lock.mailbox);
@@ -251,7 +257,7 @@ impl ServerObject {
     }
 
     /// How sessions reach the stores.
-    pub fn access(&self) -> &Access {
+    pub fn access(&self) -> &Arc<Access> {
         self.direct.access()
     }
 
@@ -259,6 +265,11 @@ impl ServerObject {
     pub fn add_channel(&self, session: Rc<ChannelSession>) {
         let name = session.name.clone();
         self.channels.borrow_mut().insert(name, session);
+    }
+
+    /// The session on this channel.
+    pub fn channel(&self, name: &str) -> Option<Rc<ChannelSession>> {
+        self.channels.borrow().get(name).cloned()
     }
 
     /// A session on a Tcl channel has ended.
@@ -379,8 +390,7 @@ impl ServerObject {
     }
 
     fn conn_state(&self, name: &str) -> Result<Value, Error> {
-        let on_channel = self.channels.borrow().get(name).cloned();
-        if let Some(session) = on_channel {
+        if let Some(session) = self.channel(name) {
             return Ok(self.state_dict(&session.state()));
         }
         let id = name.strip_prefix("conn").and_then(|id| id.parse().ok());

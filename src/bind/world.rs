@@ -1,15 +1,17 @@
 //! What one interpreter has of us.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::callbacks::Progress;
 use super::jobs::JobSource;
 use super::log::Notes;
 use super::server::ServerObject;
+use super::wakes::Wakes;
 use super::{mailboxes, mime, server, users};
-use crate::backend::script::{JobQueue, ServerId};
+use crate::backend::script::{Job, JobQueue, ServerId};
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::interp;
 use crate::ffi::notifier::{self, Alert, EventSource};
@@ -29,6 +31,10 @@ pub struct World {
     pub interp: Interp,
     /// Jobs for this interpreter.
     pub jobs: Arc<JobQueue>,
+    /// Long jobs (the sizes of a hundred thousand messages) that have had a turn.
+    pub unfinished: RefCell<VecDeque<(Job, Progress)>>,
+    /// Sessions on Tcl channels that have an answer.
+    pub wakes: Arc<Wakes>,
     /// What network threads tell this interpreter.
     pub notes: Arc<Notes>,
     servers: RefCell<HashMap<ServerId, Rc<ServerObject>>>,
@@ -53,6 +59,8 @@ impl World {
         let world = Rc::new(World {
             interp: interp.clone(),
             jobs: Arc::new(JobQueue::new(move || alert.wake())),
+            unfinished: RefCell::default(),
+            wakes: Wakes::for_this_thread(),
             notes: Arc::new(Notes::for_this_thread()),
             servers: RefCell::default(),
             counters: RefCell::default(),
@@ -109,6 +117,7 @@ impl World {
             server.destroy_now();
         }
         self.jobs.close();
+        drop(self.unfinished.take());
         self.source.borrow_mut().take();
         let this = self.interp.as_ptr();
         WORLDS.with_borrow_mut(|worlds| worlds.retain(|world| world.interp.as_ptr() != this));

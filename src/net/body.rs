@@ -2,12 +2,12 @@
 //! client is one chunk, however large the message.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 
 use super::driver::{with_scratch, Driver, SCRATCH};
 use super::observer::{End, Event};
-use crate::backend::message_file::read_cached;
+use crate::backend::message_file::{read_cached, read_waiting};
 use crate::backend::Content;
 
 /// Bytes read or copied at a time: as many as a thread reads at once.
@@ -94,12 +94,7 @@ impl Driver<'_> {
     /// Reads a chunk on a thread that may block.
     async fn read_waiting(&self, file: &mut Arc<File>, wanted: usize) -> io::Result<usize> {
         let source = file.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let mut buffer = vec![0; wanted];
-            let n = (&*source).read(&mut buffer)?;
-            buffer.truncate(n);
-            Ok::<_, io::Error>(buffer)
-        });
+        let read = tokio::task::spawn_blocking(move || read_waiting(&source, wanted));
         let bytes = read.await.map_err(io::Error::other)??;
         Ok(self.take(&bytes))
     }

@@ -23,5 +23,5 @@ mod wait;
 
 pub use admission::Permit;
 pub use observer::{End, Event, Level, Observer, Refused};
-pub use runtime::{init, shutdown, ThreadHooks};
+pub use runtime::{blocking, init, shutdown, ThreadHooks};
 pub use server::{ConnectionState, Server};

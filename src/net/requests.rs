@@ -5,11 +5,13 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::io::Interest;
-use tokio::sync::oneshot::{channel, Receiver};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot::Receiver;
 
 use super::connection::Connection;
 use super::driver::{with_scratch, Boxed, Driver};
 use super::observer::{End, Event, Level};
+use super::runtime;
 use super::wait::{first, Either};
 use crate::backend::access::{text, Answer, Runner};
 use crate::backend::hold::Hold;
@@ -63,16 +65,7 @@ impl Driver<'_> {
                 Extent::Top(_) => &mut buffer[..BEGIN_OF_TOP],
             };
             let begin = server.access.begin_at_once(hold, number, room)?;
-            let mut session = self.connection.session();
-            session.handle_reply(Reply::Fetching {
-                octets: begin.octets,
-            });
-            session.handle_body(&room[..begin.length]);
-            let left = begin.rest.filter(|_| !session.body_done());
-            if left.is_none() {
-                session.handle_body_end();
-            }
-            Some(left)
+            Some(begin.hand_to(&mut self.connection.session(), room))
         })
     }
 
@@ -145,11 +138,6 @@ impl Runner for Elsewhere<'_> {
     }
 
     fn blocking(&self, work: Box<dyn FnOnce() -> Answer + Send>) -> Receiver<Answer> {
-        let (done, answer) = channel();
-        tokio::task::spawn_blocking(move || {
-            // Nobody waits any more: a message is dropped, a lock is in the hold.
-            let _ = done.send(work());
-        });
-        answer
+        runtime::blocking_on(&Handle::current(), work)
     }
 }

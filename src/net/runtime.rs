@@ -129,6 +129,32 @@ pub fn shutdown() {
     }
 }
 
+/// Runs `work` on a thread for calls that may block; for threads that have no loop.
+///
+/// What it returns arrives on the receiver, which gives an error when the work panicked
+/// or could not be begun: no threads can be started, or the process is ending.
+pub fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> oneshot::Receiver<T> {
+    match loops() {
+        Ok(loops) => blocking_on(&loops[0].handle, work),
+        Err(_) => oneshot::channel().1,
+    }
+}
+
+/// As [`blocking`], on the threads of a loop.
+pub(super) fn blocking_on<T: Send + 'static>(
+    on: &Handle,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> oneshot::Receiver<T> {
+    let (done, answer) = oneshot::channel();
+    on.spawn_blocking(move || {
+        // Nobody waits any more: a message is dropped, a lock is in its session's hold.
+        let _ = done.send(work());
+    });
+    answer
+}
+
 fn state() -> MutexGuard<'static, State> {
     // A panic cannot leave the state half changed.
     LOOPS.lock().unwrap_or_else(PoisonError::into_inner)

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::admission::{Admission, Permit};
 use super::connection::Connection;
@@ -13,15 +13,10 @@ use super::listener::{self, Listening};
 use super::observer::{End, Event, Observer, Refused};
 use super::runtime::Seat;
 use crate::backend::access::Access;
-use crate::backend::hold::Lock;
+use crate::backend::hold::{Lock, UNDER_WAY};
 use crate::backend::script::{ConnectionId, JobQueue, ServerId};
 use crate::protocol::reply;
 use crate::protocol::session::{Config, Session, Snapshot};
-
-/// How long the destruction of a server waits for a file operation that is
-/// under way on another thread. Longer than any healthy disk takes, short enough
-/// that a dead network file system does not hang the interpreter for good.
-const UNDER_WAY: Duration = Duration::from_secs(5);
 
 /// One server: its listener and its connections.
 pub struct Server {

@@ -350,7 +350,7 @@ pub const SWEEPS: [Sweep; 3] = [
             ("1,000", "u", 1000),
             ("10,000", "u", 10_000),
         ],
-        servers: &[Ours, Dovecot],
+        servers: &[Ours, Dovecot, Raw],
         columns: &[("logins", "rate", "/s"), CPU_PER_OPERATION],
     },
     Sweep {

@@ -1,0 +1,62 @@
+//! What wakes the sessions on Tcl channels when an answer has come for them: from the
+//! thread that had it to the event loop of their interpreter.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+
+use crate::backend::script::ServerId;
+use crate::ffi::notifier::Alert;
+
+/// The sessions of one interpreter that can go on.
+pub struct Wakes {
+    woken: Mutex<Vec<Sleeper>>,
+    alert: Alert,
+}
+
+/// A session: its server, and the name of its channel.
+pub type Sleeper = (ServerId, Arc<str>);
+
+impl Wakes {
+    /// For the interpreter of the calling thread.
+    pub fn for_this_thread() -> Arc<Self> {
+        Arc::new(Self {
+            woken: Mutex::default(),
+            alert: Alert::current(),
+        })
+    }
+
+    /// Wakes a session.
+    pub fn waker(self: &Arc<Self>, server: ServerId, channel: &str) -> Waker {
+        Waker::from(Arc::new(OneOf {
+            wakes: self.clone(),
+            sleeper: (server, channel.into()),
+        }))
+    }
+
+    fn woken(&self) -> MutexGuard<'_, Vec<Sleeper>> {
+        self.woken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether no session was woken.
+    pub fn is_empty(&self) -> bool {
+        self.woken().is_empty()
+    }
+
+    /// Those that were woken since the last time.
+    pub fn take(&self) -> Vec<Sleeper> {
+        std::mem::take(&mut *self.woken())
+    }
+}
+
+struct OneOf {
+    wakes: Arc<Wakes>,
+    sleeper: Sleeper,
+}
+
+impl Wake for OneOf {
+    fn wake(self: Arc<Self>) {
+        self.wakes.woken().push(self.sleeper.clone());
+        // Without the lock: the interpreter may look at once.
+        self.wakes.alert.wake();
+    }
+}
