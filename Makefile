@@ -26,7 +26,7 @@ help:
 	@echo "make clean        remove everything that was built"
 
 build:
-	$(CARGO) build --release
+	$(CARGO) build --release --locked
 
 demo:
 	@tests/tools/setup.sh demo
@@ -56,6 +56,6 @@ uninstall:
 
 clean:
 	$(CARGO) clean
-	rm -rf build
+	rm -rf build benches/load/target
 
 include benches/bench.mk

@@ -5,7 +5,14 @@
 #
 # The user is the name of the directory, the password "archive". `get` answers
 # {file PATH}: the server streams the file itself, without reading it into Tcl.
-package require pop3d
+if {$argc != 2} {
+    puts stderr "usage: tclsh archive.tcl DIRECTORY PORT"
+    exit 2
+}
+
+# From a checkout, its package is taken before any other.
+set auto_path [linsert $auto_path 0 [file dirname [file dirname [file normalize [info script]]]]]
+package require pop3d 1.10
 
 set base [lindex $argv 0]
 set snapshot {}		;# mailbox -> the files that it had at the login

@@ -5,8 +5,9 @@
 # `make demo` builds the extension and runs this. The mails are made afresh
 # in a temporary directory, which goes away at the end.
 
-lappend auto_path [file dirname [file dirname [file normalize [info script]]]]
-package require pop3d
+# From a checkout, its package is taken before any other.
+set auto_path [linsert $auto_path 0 [file dirname [file dirname [file normalize [info script]]]]]
+package require pop3d 1.10
 package require pop3d::udb
 package require pop3d::dbox
 

@@ -4,7 +4,14 @@
 #
 # A storage is any command that knows the methods lock, stat, size, get, dele
 # and unlock. Here `get` answers {data BYTES}: the message itself.
-package require pop3d
+if {$argc != 1} {
+    puts stderr "usage: tclsh dict-store.tcl PORT"
+    exit 2
+}
+
+# From a checkout, its package is taken before any other.
+set auto_path [linsert $auto_path 0 [file dirname [file dirname [file normalize [info script]]]]]
+package require pop3d 1.10
 
 namespace eval store {
     variable mail {alice {

@@ -6,7 +6,14 @@
 #	openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost \
 #	    -keyout key.pem -out cert.pem
 #	curl -k pop3s://alice:secret@127.0.0.1:PORT/1
-package require pop3d
+if {$argc != 4} {
+    puts stderr "usage: tclsh tls.tcl DIRECTORY PORT CERTIFICATE KEY"
+    exit 2
+}
+
+# From a checkout, its package is taken before any other.
+set auto_path [linsert $auto_path 0 [file dirname [file dirname [file normalize [info script]]]]]
+package require pop3d 1.10
 package require pop3d::udb
 package require pop3d::dbox
 package require tls

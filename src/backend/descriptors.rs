@@ -6,7 +6,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 
 /// Tcl 8.6 waits with select(2), which cannot watch descriptors from here on, and ends the
 /// process if it must.
-const SELECTABLE: i32 = 1024;
+pub const SELECTABLE: i32 = 1024;
 
 /// Of those that it can watch, sessions take none from here on: they are the scripts'.
 /// (Where there are few sessions no descriptor need be moved, which costs two calls each.)

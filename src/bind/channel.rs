@@ -28,7 +28,7 @@ use crate::ffi::command;
 use crate::ffi::interp::{self, Preserved};
 use crate::ffi::notifier::Timer;
 use crate::ffi::{Interp, Value};
-use crate::net::{self, ConnectionState, End, Event, Permit};
+use crate::net::{self, ConnectionState, End, Event, Permit, Refused};
 use crate::protocol::reply;
 use crate::protocol::session::{Config, Session};
 use crate::protocol::{Reply, Request};
@@ -125,17 +125,25 @@ pub fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
     // A channel of the script's own making may have any peer.
     let ip: IpAddr = host.parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let peer = SocketAddr::new(ip.to_canonical(), port.parse().unwrap_or(0));
-    let (permit, config) = match (server.engine.admit(peer.ip()), server.config()) {
+    let admitted = match channel.is_watchable() {
+        true => server.engine.admit(peer.ip()),
+        false => Err(Refused::Descriptors),
+    };
+    let (permit, config) = match (admitted, server.config()) {
         (Ok(permit), Some(config)) => (permit, config),
         (refusal, _) => {
             if let Err(reason) = refusal {
                 server.tell(&Event::Refused { peer, reason });
+                // Before a TLS channel has shaken hands Tcl would try to write for ever.
+                if reason != Refused::Descriptors && shake_hands(interp, name) == Ok(true) {
+                    channel.write(reply::TOO_MANY_CONNECTIONS);
+                }
             }
-            channel.write(reply::TOO_MANY_CONNECTIONS);
             channel.close();
             return;
         }
     };
+    channel.limit_writing(WRITE_STALL);
     let session = Session::new(config.clone(), server.engine.time_stamp());
     let connection = Rc::new(ChannelSession {
         name: name.to_owned(),
@@ -168,6 +176,22 @@ pub fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
         .channel
         .set_handler(Rc::new(move || with(&weak, ChannelSession::advance)));
     connection.advance();
+}
+
+/// Lets a channel of the package tls shake hands first; whether that is done. With a
+/// greeting waiting in it Tcl would try to write it again and again while the peer says
+/// nothing.
+fn shake_hands(interp: &Interp, channel: &str) -> Result<bool, ErrorKind> {
+    if !command::exists(interp, "::tls::handshake") {
+        return Ok(true);
+    }
+    let words = ["::tls::handshake", channel].map(Value::text);
+    match interp::call(interp, &words) {
+        Ok(done) => Ok(done.to_bool() != Some(false)),
+        // Other channels have none.
+        Err(raised) if raised.message().contains("not a TLS channel") => Ok(true),
+        Err(_) => Err(ErrorKind::InvalidData),
+    }
 }
 
 fn with(weak: &Weak<ChannelSession>, f: impl FnOnce(&Rc<ChannelSession>)) {
@@ -252,22 +276,15 @@ impl ChannelSession {
         }
     }
 
-    /// Lets a channel of the package tls shake hands first. With a greeting waiting in
-    /// it Tcl would try to write it again and again while the peer says nothing.
     fn shake_hands(&self) -> Step {
-        let interp = &self.server.identity.interp;
-        if command::exists(interp, "::tls::handshake") {
-            let words = ["::tls::handshake", &self.name].map(Value::text);
-            match interp::call(interp, &words) {
-                Ok(done) if done.to_bool() == Some(false) => return Step::Wait,
-                Ok(_) => {}
-                // Other channels have none.
-                Err(raised) if raised.message().contains("not a TLS channel") => {}
-                Err(_) => return Step::Leave(End::Broken(ErrorKind::InvalidData)),
+        match shake_hands(&self.server.identity.interp, &self.name) {
+            Ok(false) => Step::Wait,
+            Ok(true) => {
+                self.ready.set(true);
+                Step::Again
             }
+            Err(failed) => Step::Leave(End::Broken(failed)),
         }
-        self.ready.set(true);
-        Step::Again
     }
 
     /// Writes what there is to write, else reads.
@@ -553,6 +570,9 @@ impl ChannelSession {
         self.awaited.take();
         self.unlock();
         self.server.remove_channel(&self.name);
+        if !matches!(end, End::Session(_)) {
+            self.channel.break_off();
+        }
         self.tell_end(end);
         self.server.connection_closed();
     }
@@ -577,6 +597,7 @@ impl ChannelSession {
             self.unlock();
             self.tell_end(End::Killed);
         }
+        self.channel.break_off();
         self.close();
     }
 

@@ -6,8 +6,11 @@ use std::rc::Rc;
 use super::channel::AcceptCommand;
 use super::server::ServerObject;
 use crate::ffi::command::{self, Error, Token};
-use crate::ffi::interp;
+use crate::ffi::interp::{self, Raised};
 use crate::ffi::{Interp, Value};
+
+/// How Tcl's error code begins when no channel has a name.
+const NO_CHANNEL: [&str; 3] = ["TCL", "LOOKUP", "CHANNEL"];
 
 /// A listening socket.
 pub enum Listener {
@@ -74,20 +77,29 @@ fn open_channel(
     let command = Rc::new(AcceptCommand(Rc::downgrade(server)));
     let token = command::create(interp, &accept, command);
     words.extend([Value::text("-server"), Value::texts([accept]), port.clone()]);
-    match interp::call(interp, &words) {
-        Ok(channel) => {
-            let words = ["::fconfigure", &channel.to_text(), "-sockname"].map(Value::text);
-            let name = interp::call(interp, &words)
-                .ok()
-                .and_then(|name| name.to_list());
-            let true_port = name.and_then(|name| name.get(2).cloned());
-            let true_port = true_port.unwrap_or_else(|| port.clone());
-            Ok((Listener::Channel(channel, token), true_port))
-        }
+    let opened = interp::call(interp, &words).and_then(|channel| {
+        let true_port = port_of(interp, &channel)?;
+        Ok((channel, true_port.unwrap_or_else(|| port.clone())))
+    });
+    match opened {
+        Ok((channel, true_port)) => Ok((Listener::Channel(channel, token), true_port)),
         Err(raised) => {
             token.delete();
             Err(raised.into())
         }
+    }
+}
+
+/// The port of a listening channel; none if it has no address. An error if there is no
+/// such channel.
+fn port_of(interp: &Interp, channel: &Value) -> Result<Option<Value>, Raised> {
+    let words = ["::fconfigure", &channel.to_text(), "-sockname"].map(Value::text);
+    match interp::call(interp, &words) {
+        Ok(name) => Ok(name.to_list().and_then(|name| name.get(2).cloned())),
+        Err(raised) if raised.error_code().starts_with(&NO_CHANNEL.map(String::from)) => {
+            Err(raised)
+        }
+        Err(_) => Ok(None),
     }
 }
 

@@ -34,14 +34,16 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The name for a new object: the one argument, or one made of the prefix.
+    /// The name for a new object: the one argument, or, if that is empty, one made of the
+    /// prefix.
     ///
     /// # Errors
     /// Wrong number of arguments, or the name is a command's already.
     pub fn new(world: &World, kind: &'static Kind, args: &[Value]) -> Result<Self, Error> {
         let name = match args {
-            [] => format!("{}{}", kind.prefix, world.next_number(kind.prefix)),
-            [name] => name.to_text(),
+            [name] if !name.to_text().trim_matches(':').is_empty() => name.to_text(),
+            // A namespace without a name would be that of all objects.
+            [] | [_] => format!("{}{}", kind.prefix, world.next_number(kind.prefix)),
             _ => return Err(Error::wrong_args(&format!("{} ?name?", kind.constructor))),
         };
         if command::exists(&world.interp, &format!("::{name}")) {

@@ -192,12 +192,15 @@ impl ServerObject {
     }
 
     fn destroy(&self, mode: &str) -> Result<Value, Error> {
+        if mode == "defer" {
+            // Before it is counted: a connection that closes later is told of.
+            self.world.notes.watch_closing();
+        }
         match mode {
             "kill" => self.destroy_now(),
             "defer" if self.connection_count() == 0 => self.destroy_now(),
             "defer" => {
                 self.down();
-                self.world.notes.watch_closing();
                 self.state.set(State::Exiting);
                 self.publish();
             }

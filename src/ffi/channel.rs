@@ -2,18 +2,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_int};
+use std::os::fd::BorrowedFd;
 use std::ptr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use clib::{ClientData, Tcl_Channel};
 
 use super::command::guarded;
 use super::interp::c_string;
-use super::Interp;
+use super::{stubs, Interp};
+use crate::backend::descriptors::SELECTABLE;
 
 const OK: c_int = clib::TCL_OK as c_int;
 const READABLE: c_int = clib::TCL_READABLE as c_int;
 const WRITABLE: c_int = clib::TCL_WRITABLE as c_int;
+
+/// Descriptors that Tcl can watch of which channels of ours leave so many to scripts.
+const LEFT_TO_SCRIPTS: i32 = 128;
 
 /// What a read gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +86,50 @@ impl Channel {
             let (option, value) = (option.as_ptr(), value.as_ptr());
             clib::Tcl_SetChannelOption(ptr::null_mut(), self.raw, option, value);
         }
+    }
+
+    /// Does something with the descriptor beneath, if there is one: a channel of the
+    /// package tls has that of its socket, one that a script implements has none.
+    fn with_descriptor<T>(&self, f: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
+        if !self.is_open() {
+            return None;
+        }
+        let mut handle: ClientData = ptr::null_mut();
+        // SAFETY: an open channel, and room for the handle.
+        let code = unsafe { clib::Tcl_GetChannelHandle(self.raw, READABLE, &mut handle) };
+        let number = (code == OK).then(|| c_int::try_from(handle as isize).ok());
+        let number = number.flatten().filter(|&number| number >= 0)?;
+        // SAFETY: the channel keeps it open, and nothing closes the channel meanwhile.
+        Some(f(unsafe { BorrowedFd::borrow_raw(number) }))
+    }
+
+    /// Whether Tcl's event loop can watch it. Tcl 8 waits with select(2), for which some
+    /// descriptors are too large: then it ends the process.
+    pub fn is_watchable(&self) -> bool {
+        use std::os::fd::AsRawFd;
+        let number = self.with_descriptor(|descriptor| descriptor.as_raw_fd());
+        !stubs::is_tcl_8() || number.is_none_or(|n| n < SELECTABLE - LEFT_TO_SCRIPTS)
+    }
+
+    /// Lets the system break the connection when its peer takes nothing for so long, also
+    /// of what Tcl still writes after [`close`](Self::close) (tcp(7), TCP_USER_TIMEOUT).
+    pub fn limit_writing(&self, time: Duration) {
+        #[cfg(target_os = "linux")]
+        self.with_descriptor(|socket| {
+            let milliseconds = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+            // A channel that is no socket of TCP has no such bound.
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(socket, milliseconds);
+        });
+        #[cfg(not(target_os = "linux"))]
+        let _ = time;
+    }
+
+    /// Breaks the connection: what is still to be written is not.
+    pub fn break_off(&self) {
+        self.with_descriptor(|socket| {
+            // A channel that is no socket is only closed.
+            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+        });
     }
 
     /// Whether it is still open.

@@ -10,6 +10,7 @@ use super::value::{encoded, result, Value};
 use super::Interp;
 
 const OK: c_int = clib::TCL_OK as c_int;
+const ERROR: c_int = clib::TCL_ERROR as c_int;
 const EVAL_GLOBAL: c_int = clib::TCL_EVAL_GLOBAL as c_int;
 const GLOBAL_ONLY: c_int = clib::TCL_GLOBAL_ONLY as c_int;
 
@@ -65,8 +66,24 @@ impl Raised {
         // SAFETY: live values; Tcl takes references of its own.
         unsafe {
             clib::Tcl_SetObjResult(interp.as_ptr(), self.message.as_ptr());
-            clib::Tcl_SetReturnOptions(interp.as_ptr(), self.options.as_ptr())
+            match (self.code, self.trace(), self.options.dict_get("-errorcode")) {
+                // With its options as they are Tcl would take the running command as
+                // told of already, and leave it out of the stack trace.
+                (ERROR, Some(trace), Some(code)) => {
+                    clib::Tcl_AppendObjToErrorInfo(interp.as_ptr(), trace.as_ptr());
+                    clib::Tcl_SetObjErrorCode(interp.as_ptr(), code.as_ptr());
+                    ERROR
+                }
+                _ => clib::Tcl_SetReturnOptions(interp.as_ptr(), self.options.as_ptr()),
+            }
         }
+    }
+
+    /// What the stack trace has after the message.
+    fn trace(&self) -> Option<Value> {
+        let info = self.options.dict_get("-errorinfo")?.to_text();
+        let trace = info.strip_prefix(&self.message.to_text())?;
+        Some(Value::text(trace))
     }
 
     /// Hands it to `interp bgerror`, which runs from the event loop.

@@ -94,6 +94,13 @@ pub unsafe fn init(interp: *mut Tcl_Interp) -> Result<(), Incompatible> {
     }
 }
 
+/// Whether the Tcl that loaded us is Tcl 8; false before [`init`].
+pub fn is_tcl_8() -> bool {
+    let table = TABLE.load(Ordering::Acquire);
+    // SAFETY: a non-null table starts with its magic number.
+    !table.is_null() && unsafe { *table.cast::<u32>() } == MAGIC_8
+}
+
 /// The function in slot `n`.
 ///
 /// # Safety
@@ -160,6 +167,7 @@ forward! {
     126 fn Tcl_Eof(chan: Tcl_Channel) -> c_int;
     146 fn Tcl_Flush(chan: Tcl_Channel) -> c_int;
     151 fn Tcl_GetChannel(interp: *mut Tcl_Interp, name: *const c_char, mode: *mut c_int) -> Tcl_Channel;
+    153 fn Tcl_GetChannelHandle(chan: Tcl_Channel, direction: c_int, handle: *mut ClientData) -> c_int;
     165 fn Tcl_GetNameOfExecutable() -> *const c_char;
     166 fn Tcl_GetObjResult(interp: *mut Tcl_Interp) -> *mut Tcl_Obj;
     184 fn Tcl_InterpDeleted(interp: *mut Tcl_Interp) -> c_int;
@@ -196,6 +204,7 @@ forward! {
     517 fn Tcl_GetCommandFullName(interp: *mut Tcl_Interp, command: Tcl_Command, out: *mut Tcl_Obj);
     538 fn Tcl_SetReturnOptions(interp: *mut Tcl_Interp, options: *mut Tcl_Obj) -> c_int;
     539 fn Tcl_GetReturnOptions(interp: *mut Tcl_Interp, result: c_int) -> *mut Tcl_Obj;
+    574 fn Tcl_AppendObjToErrorInfo(interp: *mut Tcl_Interp, info: *mut Tcl_Obj);
     609 fn Tcl_BackgroundException(interp: *mut Tcl_Interp, code: c_int);
 }
 

@@ -120,6 +120,19 @@ pub enum Refused {
     PerAddress,
     /// The server is being destroyed.
     Dead,
+    /// Tcl could not watch one more.
+    Descriptors,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connections => "too many connections",
+            Self::PerAddress => "too many connections from this address",
+            Self::Dead => "server destroyed",
+            Self::Descriptors => "too many channels for Tcl to watch",
+        })
+    }
 }
 
 /// Why a connection ended.

@@ -175,9 +175,9 @@ proc run::rust {} {
 	job rustfmt - fmt 120 {cargo fmt --check}
     }
     if {![catch {exec cargo clippy --version 2>@1}]} {
-	job clippy - clippy 900 {cargo clippy --quiet --all-targets -- -D warnings}
+	job clippy - clippy 900 {cargo clippy --locked --quiet --all-targets -- -D warnings}
     }
-    job {cargo test} - cargo 1500 {cargo test --no-fail-fast}
+    job {cargo test} - cargo 1500 {cargo test --locked --no-fail-fast}
     # cargo locks its directory anyway.
     drain 1
 }
