@@ -96,7 +96,11 @@ fn port_of(interp: &Interp, channel: &Value) -> Result<Option<Value>, Raised> {
     let words = ["::fconfigure", &channel.to_text(), "-sockname"].map(Value::text);
     match interp::call(interp, &words) {
         Ok(name) => Ok(name.to_list().and_then(|name| name.get(2).cloned())),
-        Err(raised) if raised.error_code().starts_with(&NO_CHANNEL.map(String::from)) => {
+        Err(raised)
+            if raised
+                .error_code()
+                .starts_with(&NO_CHANNEL.map(String::from)) =>
+        {
             Err(raised)
         }
         Err(_) => Ok(None),
