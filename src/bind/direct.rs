@@ -86,8 +86,8 @@ impl Direct {
         }
     }
 
-    /// Goes back to the scripts' way when a command has got an execution trace, of
-    /// which nothing else tells.
+    /// Goes back to the scripts' way when a command has got an execution trace, or another
+    /// command has its name since `interp hide`: nothing else tells of these.
     ///
     /// Only a command that is used directly is asked for: it exists, so that no error
     /// changes `errorInfo`. Nothing is borrowed meanwhile: `trace` may be a script's.
@@ -97,12 +97,15 @@ impl Direct {
             let watches = self.watches.borrow();
             (name(&watches.users), name(&watches.storage))
         };
-        let traced = |name: Option<Value>| name.is_some_and(|name| is_traced(interp, &name));
-        if matches!(self.access.users(), Way::Direct(_)) && traced(users) {
-            self.access.set_users(Way::Script);
+        if let (Way::Direct(used), Some(name)) = (self.access.users(), users) {
+            if !is_still(interp, &name, &used, as_users) {
+                self.access.set_users(Way::Script);
+            }
         }
-        if matches!(self.access.storage(), Way::Direct(_)) && traced(storage) {
-            self.access.set_storage(Way::Script);
+        if let (Way::Direct(used), Some(name)) = (self.access.storage(), storage) {
+            if !is_still(interp, &name, &used, as_storage) {
+                self.access.set_storage(Way::Script);
+            }
         }
     }
 
@@ -134,6 +137,17 @@ pub fn is_store(interp: &Interp, prefix: &Value) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether the command of this name is the store that is used, and nobody traces it.
+fn is_still<T: ?Sized>(
+    interp: &Interp,
+    name: &Value,
+    used: &Arc<T>,
+    store: fn(&Rc<dyn Command>) -> Option<Arc<T>>,
+) -> bool {
+    let found = command::find(interp, &name.to_text()).and_then(|found| store(&found));
+    found.is_some_and(|found| Arc::ptr_eq(&found, used)) && !is_traced(interp, name)
 }
 
 fn is_traced(interp: &Interp, name: &Value) -> bool {
