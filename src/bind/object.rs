@@ -34,16 +34,14 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The name for a new object: the one argument, or, if that is empty, one made of the
-    /// prefix.
+    /// The name for a new object: the one argument, or one made of the prefix.
     ///
     /// # Errors
     /// Wrong number of arguments, or the name is a command's already.
     pub fn new(world: &World, kind: &'static Kind, args: &[Value]) -> Result<Self, Error> {
         let name = match args {
-            [name] if !name.to_text().trim_matches(':').is_empty() => name.to_text(),
-            // A namespace without a name would be that of all objects.
-            [] | [_] => format!("{}{}", kind.prefix, world.next_number(kind.prefix)),
+            [] => format!("{}{}", kind.prefix, world.next_number(kind.prefix)),
+            [name] => name.to_text(),
             _ => return Err(Error::wrong_args(&format!("{} ?name?", kind.constructor))),
         };
         if command::exists(&world.interp, &format!("::{name}")) {
@@ -76,7 +74,9 @@ impl Identity {
 
     /// Deletes the namespace.
     pub fn delete_namespace(&self) {
-        if !interp::is_deleted(&self.interp) {
+        // That of an empty name is the one of all objects.
+        let is_own = !self.name.trim_matches(':').is_empty();
+        if is_own && !interp::is_deleted(&self.interp) {
             interp::delete_namespace(&self.interp, &self.variable(""));
         }
     }
