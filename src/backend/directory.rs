@@ -161,8 +161,8 @@ impl FileList {
         };
         let mut counter = Counter::new();
         let (octets, whole) = wanted.fill(&mut octets, known.is_none(), |index| {
-            let (file, _) = open_message(&dir.join(self.names.file(index)), OFlags::empty())?;
-            counter.count(&file)
+            let (file, stamp) = open_message(&dir.join(self.names.file(index)), OFlags::empty())?;
+            counter.count(&file, stamp.size)
         });
         self.octets = octets.iter().fold(0, |all, &one| all.saturating_add(one));
         self.sizes = octets.into();

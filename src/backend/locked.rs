@@ -186,7 +186,7 @@ impl Maildrop for Locked {
             let (file, stamp) = messages.open(&self.dir, index)?;
             let octets = match messages.octets_known(index, &stamp) {
                 Some(octets) => octets,
-                None => Counter::new().count(&file)?,
+                None => Counter::new().count(&file, stamp.size)?,
             };
             let content = Content::File(file, stamp.size);
             Ok(Message { octets, content })

@@ -271,8 +271,8 @@ fn measure(
     };
     let mut counter = Counter::new();
     wanted.fill(&mut octets, load, |index| {
-        let (file, _) = open_message(&found.path(dir, index), OFlags::NOFOLLOW)?;
-        counter.count(&file)
+        let (file, stamp) = open_message(&found.path(dir, index), OFlags::NOFOLLOW)?;
+        counter.count(&file, stamp.size)
     })
 }
 

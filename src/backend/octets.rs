@@ -44,16 +44,19 @@ impl Counter {
         Self(vec![0; CHUNK].into())
     }
 
-    /// Octets of a message as it is sent. The file's position stays where it is.
+    /// Octets of a message as it is sent: of the `size` bytes that its file had when it
+    /// was opened, as what it grows by later is not sent. The file's position stays where
+    /// it is.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn count(&mut self, file: &File) -> io::Result<u64> {
+    pub fn count(&mut self, file: &File, size: u64) -> io::Result<u64> {
         let mut counter = OctetCounter::new();
         let mut position = 0;
-        loop {
-            match file.read_at(&mut self.0, position) {
-                Ok(0) => return Ok(counter.octets()),
+        while position < size {
+            let most = usize::try_from(size - position).map_or(CHUNK, |left| left.min(CHUNK));
+            match file.read_at(&mut self.0[..most], position) {
+                Ok(0) => break,
                 Ok(n) => {
                     counter.push(&self.0[..n]);
                     position += n as u64;
@@ -62,6 +65,7 @@ impl Counter {
                 Err(error) => return Err(error),
             }
         }
+        Ok(counter.octets())
     }
 }
 
@@ -421,8 +425,12 @@ mod tests {
         for (text, want) in table {
             fs::write(&path, text).unwrap();
             let file = File::open(&path).unwrap();
-            assert_eq!(Counter::new().count(&file).unwrap(), *want);
-            assert!(is_plausible(*want, text.len() as u64));
+            let size = text.len() as u64;
+            assert_eq!(Counter::new().count(&file, size).unwrap(), *want);
+            assert!(is_plausible(*want, size));
+            // What was appended after it was opened is not sent, so not counted.
+            fs::write(&path, text.clone() + "\nmore\n").unwrap();
+            assert_eq!(Counter::new().count(&file, size).unwrap(), *want);
         }
     }
 }
