@@ -21,7 +21,7 @@ use super::listing::{is_regular, now, open_dir, read_dir, Cache, DirStamp, Names
 use super::locked::Messages;
 use super::mailboxes::{Layout, Mailboxes, Octets};
 use super::message_file::{open_message, open_message_cached};
-use super::octets::{Counter, Wanted};
+use super::octets::{Counter, Known, Wanted};
 
 /// Mailboxes as `pop3d::dbox` objects have them.
 pub fn dbox() -> Mailboxes {
@@ -153,16 +153,17 @@ impl FileList {
             same.then(|| known.sizes[there])
         };
         let mut octets: Vec<Option<u64>> = (0..self.names.len()).map(known_octets).collect();
-        let wanted = Wanted {
+        let names = &self.names;
+        let mut wanted = Wanted {
             dir,
-            names: &|index| self.names.get(index),
-            stamps: &self.stamps,
+            names: &|index| names.get(index),
+            stamps: &mut self.stamps,
             moment: self.moment,
         };
         let mut counter = Counter::new();
         let (octets, whole) = wanted.fill(&mut octets, known.is_none(), |index| {
-            let (file, stamp) = open_message(&dir.join(self.names.file(index)), OFlags::empty())?;
-            counter.count(&file, stamp.size)
+            let (file, stamp) = open_message(&dir.join(names.file(index)), OFlags::empty())?;
+            Ok((counter.count(&file, stamp.size)?, stamp))
         });
         self.octets = octets.iter().fold(0, |all, &one| all.saturating_add(one));
         self.sizes = octets.into();
@@ -215,11 +216,14 @@ impl Messages for FileList {
         Ok(dir.join(self.names.file(index)))
     }
 
-    fn octets_known(&self, index: usize, stamp: &Stamp) -> Option<u64> {
+    fn octets_known(&self, index: usize, stamp: &Stamp) -> Known {
         match self.counted {
             // Of the file as it is now: it may have shrunk.
-            Octets::File => Some(stamp.size),
-            Octets::Wire => (*stamp == self.stamps[index]).then(|| self.sizes[index]),
+            Octets::File => Known::Size,
+            Octets::Wire if *stamp == self.stamps[index] && stamp.is_settled(self.moment) => {
+                Known::Counted(self.sizes[index])
+            }
+            Octets::Wire => Known::Nothing,
         }
     }
 
@@ -231,7 +235,7 @@ impl Messages for FileList {
         open_message_cached(dir, self.names.file(index).as_ref(), OFlags::empty())
     }
 
-    fn told(&self, _index: usize) -> Option<(u64, u64)> {
+    fn size_told(&self, _index: usize) -> Option<u64> {
         None
     }
 
@@ -240,7 +244,7 @@ impl Messages for FileList {
         match rustix::fs::statat(CWD, &path, AtFlags::empty()) {
             Err(Errno::NOENT) => {}
             // The client has seen another message under this name than is there now.
-            Ok(stat) if Stamp::new(&stat) != self.stamps[index] => {
+            Ok(stat) if !Stamp::new(&stat).is_same_message(&self.stamps[index]) => {
                 return Err(io::Error::other("changed since the mailbox was locked"));
             }
             _ => {}

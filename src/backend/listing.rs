@@ -120,10 +120,15 @@ impl Names {
 pub struct Stamp {
     /// Size in bytes.
     pub size: u64,
-    /// Time of the last change of the content, seconds.
+    /// Time of the last change of the content, seconds. Anybody can set it back.
     pub seconds: i64,
     /// The rest of that time in nanoseconds.
     pub nanos: u32,
+    /// Time of the last change of anything in the inode, seconds: never set back, and
+    /// another one when an inode is used again.
+    pub changed: i64,
+    /// The rest of that time in nanoseconds.
+    pub changed_nanos: u32,
     /// Number of the inode.
     pub inode: u64,
 }
@@ -135,14 +140,44 @@ impl Stamp {
             size: stat.st_size as u64,
             seconds: stat.st_mtime,
             nanos: stat.st_mtime_nsec as u32,
+            changed: stat.st_ctime,
+            changed_nanos: stat.st_ctime_nsec as u32,
             inode: stat.st_ino,
         }
+    }
+
+    /// All that is known of a file whose name tells its size.
+    pub fn told(size: u64) -> Self {
+        Self {
+            size,
+            ..Self::default()
+        }
+    }
+
+    /// Whether it is only [`told`](Self::told).
+    pub fn is_told(&self) -> bool {
+        *self == Self::told(self.size)
     }
 
     /// Whether a later change is sure to give another stamp, for a stamp taken at
     /// or after `now` (seconds since 1970).
     pub fn is_settled(&self, now: i64) -> bool {
-        self.seconds + SETTLED_SECONDS < now
+        self.changed + SETTLED_SECONDS < now
+    }
+
+    /// Whether it is `other`, as far as it is known.
+    pub fn may_be(&self, other: &Self) -> bool {
+        match self.is_told() {
+            true => self.size == other.size,
+            false => self == other,
+        }
+    }
+
+    /// Whether it is the same message for its owner: new access rights, links and names
+    /// do not matter.
+    pub fn is_same_message(&self, other: &Self) -> bool {
+        let message = |stamp: &Self| (stamp.size, stamp.seconds, stamp.nanos, stamp.inode);
+        message(self) == message(other)
     }
 }
 

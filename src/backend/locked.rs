@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use super::listing::{locked, Stamp};
 use super::lock::DirLock;
 use super::message_file::{open_mailbox_cached, regular};
-use super::octets::Counter;
+use super::octets::{Counter, Known};
 use super::{Begin, Content, Maildrop, Message, StoreError};
 use crate::protocol::MsgNo;
 
@@ -35,8 +35,8 @@ pub trait Messages: Send + Sync {
     /// # Errors
     /// When it has gone.
     fn path(&self, dir: &Path, index: usize) -> io::Result<PathBuf>;
-    /// What a message counts whose file has this stamp, if it need not be read for that.
-    fn octets_known(&self, index: usize, stamp: &Stamp) -> Option<u64>;
+    /// What is known of the octets of a message whose file has this stamp.
+    fn octets_known(&self, index: usize, stamp: &Stamp) -> Known;
     /// Opens a message.
     ///
     /// # Errors
@@ -45,8 +45,8 @@ pub trait Messages: Send + Sync {
     /// Opens what has a message's name, from its mailbox on, if that needs no waiting for
     /// a disk; none also on failure.
     fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File>;
-    /// The size of a message's file and its octets, if its name tells both.
-    fn told(&self, index: usize) -> Option<(u64, u64)>;
+    /// The size of a message's file, if its name tells it.
+    fn size_told(&self, index: usize) -> Option<u64>;
     /// Deletes a message; one that has gone already is deleted.
     ///
     /// # Errors
@@ -168,14 +168,14 @@ impl Maildrop for Locked {
     fn begin_cached(&self, number: MsgNo, buffer: &mut [u8]) -> Option<Begin> {
         let (messages, index) = self.message(number).ok()?;
         let file = messages.open_cached(self.at()?.as_fd(), index)?;
-        match messages.told(index) {
-            Some((size, octets)) if Begin::is_read_whole(size, buffer) => {
-                Begin::read_whole(&file, size, octets, buffer)
+        match messages.size_told(index) {
+            Some(size) if Begin::is_read_whole(size, buffer) => {
+                Begin::read_whole(&file, size, buffer)
             }
             _ => {
                 let (file, stamp) = regular(file).ok()?;
-                let octets = messages.octets_known(index, &stamp)?;
-                Begin::read(file, stamp.size, octets, buffer)
+                let known = messages.octets_known(index, &stamp);
+                Begin::read(file, stamp.size, known, buffer)
             }
         }
     }
@@ -185,8 +185,10 @@ impl Maildrop for Locked {
         let open = || {
             let (file, stamp) = messages.open(&self.dir, index)?;
             let octets = match messages.octets_known(index, &stamp) {
-                Some(octets) => octets,
-                None => Counter::new().count(&file, stamp.size)?,
+                Known::Size => stamp.size,
+                Known::Counted(octets) => octets,
+                Known::Told(octets) => Counter::new().check(&file, stamp.size, octets)?,
+                Known::Nothing => Counter::new().count(&file, stamp.size)?,
             };
             let content = Content::File(file, stamp.size);
             Ok(Message { octets, content })

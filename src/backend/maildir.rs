@@ -7,8 +7,8 @@
 //!
 //! Sizes are exact octets. A name with `,W=` says them; where it has `,S=` the
 //! file is read once, and where it has neither the file's stamp is asked for at
-//! every lock. The name of a message is its word: a file that was changed under a
-//! name that tells its size is found out when it is opened.
+//! every lock. The name of a message is its word for STAT and LIST: a file that was
+//! changed under a name that tells its size is found out when it is opened.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -25,7 +25,7 @@ use super::mailboxes::{Layout, Mailboxes, Octets};
 use super::maildir_files::{open_places, stamp_of, Found, Renamed, ATTEMPTS, PLACES};
 use super::maildir_name::{base, field, uid};
 use super::message_file::{open_message, open_message_cached};
-use super::octets::{is_plausible, Counter, Wanted};
+use super::octets::{is_plausible, Counter, Known, Wanted};
 
 /// Mailboxes in the Maildir format.
 pub fn maildir() -> Mailboxes {
@@ -110,15 +110,11 @@ impl Told {
 
     /// The stamp to know the file by; `None` where its own must be asked for.
     fn stamp(&self) -> Option<Stamp> {
-        let size = match *self {
-            Self::Octets(octets, size) => size.unwrap_or(octets),
-            Self::Size(size) => size,
-            Self::Nothing => return None,
-        };
-        Some(Stamp {
-            size,
-            ..Stamp::default()
-        })
+        match *self {
+            Self::Octets(octets, size) => Some(Stamp::told(size.unwrap_or(octets))),
+            Self::Size(size) => Some(Stamp::told(size)),
+            Self::Nothing => None,
+        }
     }
 }
 
@@ -130,8 +126,11 @@ struct MailList {
     whole: bool,
     /// Whether all names tell the octets, so that no file is read to count them.
     told: bool,
-    /// Those of files whose names do not tell the size; of others only the size.
+    /// Those of files as they were when they were listed or counted; only the size of
+    /// those whose names tell the octets.
     stamps: Box<[Stamp]>,
+    /// The files whose names do not tell the size: their stamps are asked for again.
+    asked: Box<[usize]>,
     sizes: Arc<[u64]>,
     octets: u64,
     uids: OnceLock<Arc<[Box<str>]>>,
@@ -145,7 +144,7 @@ impl MailList {
         let dirs = open_places(dir)?;
         let count = found.names.len();
         let (mut stamps, mut octets) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut messages = Vec::with_capacity(count);
+        let (mut messages, mut asked) = (Vec::with_capacity(count), Vec::new());
         let (mut renamed, mut all_there) = (Renamed::default(), true);
         for index in 0..count {
             let told = Told::by(found.base(index));
@@ -154,14 +153,17 @@ impl MailList {
                 all_there = false;
                 stamp = renamed.stamp_of(dir, found.base(index))?;
             }
-            let Some(stamp) = stamp else {
+            let Some(mut stamp) = stamp else {
                 continue;
             };
             messages.push(index);
             octets.push(match told {
                 Told::Octets(octets, _) => Some(octets),
-                _ => known.and_then(|known| known.octets_of(found.base(index), &stamp)),
+                _ => known.and_then(|known| known.octets_of(found.base(index), &mut stamp)),
             });
+            if matches!(told, Told::Nothing) {
+                asked.push(stamps.len());
+            }
             stamps.push(stamp);
         }
         let told = (0..count).all(|i| matches!(Told::by(found.base(i)), Told::Octets(..)));
@@ -170,12 +172,13 @@ impl MailList {
             found.names = found.names.select(messages.into_iter());
         }
         found.settled &= all_there;
-        let (sizes, counted) = measure(dir, &found, &stamps, octets, known.is_none());
+        let (sizes, counted) = measure(dir, &found, &mut stamps, octets, known.is_none());
         Ok(Self {
             found,
             whole: all_there && counted,
             told,
             stamps: stamps.into(),
+            asked: asked.into(),
             octets: sizes.iter().fold(0, |all, &one| all.saturating_add(one)),
             sizes: sizes.into(),
             uids: OnceLock::new(),
@@ -188,27 +191,32 @@ impl MailList {
         if !self.found.still_holds(dir)? {
             return Ok(false);
         }
-        let mut asked = self
-            .stamps
-            .iter()
-            .enumerate()
-            .filter(|(_, stamp)| is_asked(stamp));
-        let Some(first) = asked.next() else {
+        if self.asked.is_empty() {
             return Ok(true);
-        };
+        }
         let dirs = open_places(dir)?;
-        let same = |(index, stamp): (usize, &Stamp)| {
-            stamp_of(&dirs, &self.found, index).as_ref() == Some(stamp)
-                && stamp.is_settled(self.found.moment)
+        let same = |&index: &usize| {
+            let stamp = stamp_of(&dirs, &self.found, index);
+            stamp.is_some_and(|stamp| self.is_counted(index, &stamp))
         };
-        Ok(same(first) && asked.all(same))
+        Ok(self.asked.iter().all(same))
     }
 
-    /// The octets of a message if it is the same as in this listing.
-    fn octets_of(&self, base: &[u8], stamp: &Stamp) -> Option<u64> {
+    /// Whether the octets of a message are those of a file of this stamp.
+    fn is_counted(&self, index: usize, stamp: &Stamp) -> bool {
+        self.stamps[index] == *stamp && stamp.is_settled(self.found.moment)
+    }
+
+    /// The octets of a message if it is the same as in this listing, as far as `stamp`
+    /// tells, which becomes that of the file that was counted.
+    fn octets_of(&self, base: &[u8], stamp: &mut Stamp) -> Option<u64> {
         let index = self.found.find(base)?;
-        let same = self.stamps[index] == *stamp && stamp.is_settled(self.found.moment);
-        same.then(|| self.sizes[index])
+        let counted = self.stamps[index];
+        if counted.is_told() || !stamp.may_be(&counted) || !self.is_counted(index, &counted) {
+            return None;
+        }
+        *stamp = counted;
+        Some(self.sizes[index])
     }
 
     /// Does something with the file of a message, wherever it is now.
@@ -246,24 +254,22 @@ impl MailList {
     fn weight(&self) -> usize {
         const EACH: usize = size_of::<Stamp>() + size_of::<u64>() + size_of::<Box<str>>() + 16 + 1;
         // The unique ids hold the names once more.
-        size_of::<Self>() + 2 * self.found.names.weight() + EACH * self.stamps.len()
+        size_of::<Self>()
+            + 2 * self.found.names.weight()
+            + EACH * self.stamps.len()
+            + size_of::<usize>() * self.asked.len()
     }
-}
-
-/// Whether the stamp is that of the file, and not what its name tells.
-fn is_asked(stamp: &Stamp) -> bool {
-    stamp.inode != 0
 }
 
 /// Completes the octets from the file beside the messages and by reading.
 fn measure(
     dir: &Path,
     found: &Found,
-    stamps: &[Stamp],
+    stamps: &mut [Stamp],
     mut octets: Vec<Option<u64>>,
     load: bool,
 ) -> (Vec<u64>, bool) {
-    let wanted = Wanted {
+    let mut wanted = Wanted {
         dir,
         names: &|index| found.base(index),
         stamps,
@@ -272,7 +278,7 @@ fn measure(
     let mut counter = Counter::new();
     wanted.fill(&mut octets, load, |index| {
         let (file, stamp) = open_message(&found.path(dir, index), OFlags::NOFOLLOW)?;
-        counter.count(&file, stamp.size)
+        Ok((counter.count(&file, stamp.size)?, stamp))
     })
 }
 
@@ -310,14 +316,15 @@ impl Messages for MailList {
         })
     }
 
-    fn octets_known(&self, index: usize, stamp: &Stamp) -> Option<u64> {
-        let (known, octets) = (&self.stamps[index], self.sizes[index]);
-        let same = match Told::by(self.found.base(index)) {
-            Told::Octets(_, None) => is_plausible(octets, stamp.size),
-            Told::Octets(..) | Told::Size(_) => stamp.size == known.size,
-            Told::Nothing => stamp == known,
-        };
-        same.then_some(octets)
+    fn octets_known(&self, index: usize, stamp: &Stamp) -> Known {
+        let octets = self.sizes[index];
+        match Told::by(self.found.base(index)) {
+            Told::Octets(_, Some(size)) if size == stamp.size => Known::Told(octets),
+            Told::Octets(_, None) if is_plausible(octets, stamp.size) => Known::Told(octets),
+            Told::Octets(..) => Known::Nothing,
+            _ if self.is_counted(index, stamp) => Known::Counted(octets),
+            _ => Known::Nothing,
+        }
     }
 
     fn open(&self, dir: &Path, index: usize) -> io::Result<(File, Stamp)> {
@@ -329,10 +336,11 @@ impl Messages for MailList {
         open_message_cached(dir, &place, OFlags::NOFOLLOW)
     }
 
-    fn told(&self, index: usize) -> Option<(u64, u64)> {
+    fn size_told(&self, index: usize) -> Option<u64> {
         match Told::by(self.found.base(index)) {
-            Told::Octets(octets, Some(size)) => Some((size, octets)),
-            _ => None,
+            Told::Octets(_, size) => size,
+            Told::Size(size) => Some(size),
+            Told::Nothing => None,
         }
     }
 

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::descriptors::out_of_the_way;
 use super::listing::{is_regular, Stamp};
+use super::octets::{count, to_announce, Known};
 use super::{Begin, Content};
 use crate::protocol::session::Session;
 use crate::protocol::Reply;
@@ -126,33 +127,38 @@ impl Begin {
         size < buffer.len() as u64 && !size.is_multiple_of(BLOCK)
     }
 
-    /// Reads a message of which its size and octets are told, which spares asking for
-    /// its stamp. None if it is another one than is told, which a byte too few or too
+    /// Reads a message of which its size is told, which spares asking for its stamp, and
+    /// counts it. None if it is another one than is told, which a byte too few or too
     /// many shows; `buffer` must have room for that one.
-    pub(super) fn read_whole(
-        file: &File,
-        size: u64,
-        octets: u64,
-        buffer: &mut [u8],
-    ) -> Option<Self> {
+    pub(super) fn read_whole(file: &File, size: u64, buffer: &mut [u8]) -> Option<Self> {
         let room = buffer.get_mut(..=usize::try_from(size).ok()?)?;
         let length = read_cached(file, room).ok()?.unwrap_or(0);
-        (length as u64 == size).then_some(Self {
-            octets,
+        (length as u64 == size).then(|| Self {
+            octets: count(&buffer[..length]),
             length,
             rest: None,
         })
     }
 
-    /// Reads the begin of a message of `octets` octets from its file, which has `size`
-    /// bytes. None if it cannot be read.
-    pub(super) fn read(file: File, size: u64, octets: u64, buffer: &mut [u8]) -> Option<Self> {
+    /// Reads the begin of a message from its file, which has `size` bytes. None if it
+    /// cannot be read, or its octets cannot be told by that.
+    pub(super) fn read(file: File, size: u64, known: Known, buffer: &mut [u8]) -> Option<Self> {
         let most = usize::try_from(size).map_or(buffer.len(), |size| size.min(buffer.len()));
+        if known == Known::Nothing && (most as u64) < size {
+            return None;
+        }
         let length = match most {
             0 => 0,
             _ => read_cached(&file, &mut buffer[..most]).ok()?.unwrap_or(0),
         };
         let left = size - length as u64;
+        let octets = match known {
+            Known::Size => size,
+            Known::Counted(octets) => octets,
+            Known::Told(octets) => to_announce(&buffer[..length], left, octets),
+            Known::Nothing if left > 0 => return None,
+            Known::Nothing => count(&buffer[..length]),
+        };
         Some(Self {
             octets,
             length,

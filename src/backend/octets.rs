@@ -1,8 +1,9 @@
 //! Exact octets of messages, counted once: kept in a dot file beside them.
 //!
-//! Each line of the file is `SUM OCTETS SIZE SECONDS NANOS INODE NAME`, where SUM
-//! is over the rest. A line counts when the sum is right and the file NAME still
-//! has that stamp; whatever else is in there is passed over. Lines are appended,
+//! Each line of the file is `SUM v2 OCTETS SIZE SECONDS NANOS CHANGED NANOS INODE NAME`,
+//! where SUM is over the rest. A line counts when the sum is right and the file NAME
+//! still has that stamp; whatever else is in there (lines without `v2` are of versions
+//! that did not look at the time of change) is passed over. Lines are appended,
 //! and the file is written anew when most of it is about messages that have gone.
 //! It holds nothing that cannot be counted again, so it is neither synced nor
 //! missed where it cannot be written. Its writer holds the mailbox's lock.
@@ -26,8 +27,11 @@ const OCTETS_FILE: &str = ".pop3d.octets";
 /// Beside it while it is written anew.
 const NEW_FILE: &str = ".pop3d.octets.new";
 
+/// What begins a line after its sum.
+const VERSION: &str = "v2";
+
 /// About the bytes of a line beside the name.
-const LINE_REST: u64 = 60;
+const LINE_REST: u64 = 85;
 
 /// A file of this size is never written anew only because it is too long.
 const SMALL_FILE: u64 = 16 * 1024;
@@ -67,6 +71,19 @@ impl Counter {
         }
         Ok(counter.octets())
     }
+
+    /// The octets to announce of a message whose name tells them: what is small is
+    /// counted, of a large one only the begin is looked at.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn check(&mut self, file: &File, size: u64, told: u64) -> io::Result<u64> {
+        if size <= CHUNK as u64 {
+            return self.count(file, size);
+        }
+        let begin = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut self.0[..], 0))?;
+        Ok(to_announce(&self.0[..begin], size - begin as u64, told))
+    }
 }
 
 /// Whether a file of `size` bytes can be sent as `octets`: each byte may be a line
@@ -76,28 +93,69 @@ pub fn is_plausible(octets: u64, size: u64) -> bool {
     (size..=most).contains(&octets)
 }
 
+/// What is known of the octets of a message whose file has been opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// The mailbox does not count: the size of the file is announced.
+    Size,
+    /// They were counted when the file was as it is now.
+    Counted(u64),
+    /// The file's name tells them.
+    Told(u64),
+    /// Nothing.
+    Nothing,
+}
+
+/// The octets to announce of a message that begins with `begin`, `left` more bytes of
+/// which are to come: what the begin alone tells if it is all, else what is `told`
+/// unless the begin shows that it cannot be. Then it is the least that can come.
+pub fn to_announce(begin: &[u8], left: u64, told: u64) -> u64 {
+    let counted = count(begin);
+    if left == 0 {
+        return counted;
+    }
+    // The last line of the begin was counted with an end that may yet come.
+    let least = counted.saturating_sub(2).saturating_add(left);
+    let most = counted
+        .saturating_add(left.saturating_mul(2))
+        .saturating_add(2);
+    match (least..=most).contains(&told) {
+        true => told,
+        false => least,
+    }
+}
+
+/// Octets of a whole message in memory.
+pub fn count(message: &[u8]) -> u64 {
+    let mut counter = OctetCounter::new();
+    counter.push(message);
+    counter.octets()
+}
+
 /// The messages of a mailbox whose octets are wanted.
 pub struct Wanted<'a> {
     /// The mailbox.
     pub dir: &'a Path,
     /// The names by which the messages are known from one session to the next.
     pub names: &'a dyn Fn(usize) -> &'a [u8],
-    /// Their stamps.
-    pub stamps: &'a [Stamp],
+    /// Their stamps; where only the size is told, that of the file when it was counted
+    /// is put in its place.
+    pub stamps: &'a mut [Stamp],
     /// Seconds since 1970 before the stamps were taken.
     pub moment: i64,
 }
 
 impl Wanted<'_> {
     /// Completes `octets` from the file of the mailbox, and by `count` for what is
-    /// not in it, which is then added. A message that cannot be counted has its
+    /// not in it, which is then added; that gives also the stamp of the file it has
+    /// counted. A message that cannot be counted has its
     /// size: no more than that is promised, and the second result is false: such a
     /// listing must not be kept.
     pub fn fill(
-        &self,
+        &mut self,
         octets: &mut [Option<u64>],
         load: bool,
-        mut count: impl FnMut(usize) -> io::Result<u64>,
+        mut count: impl FnMut(usize) -> io::Result<(u64, Stamp)>,
     ) -> (Vec<u64>, bool) {
         if load && octets.contains(&None) {
             self.load(octets);
@@ -105,7 +163,10 @@ impl Wanted<'_> {
         let mut added = Vec::new();
         let missing = octets.iter_mut().enumerate();
         for (index, octets) in missing.filter(|(_, octets)| octets.is_none()) {
-            *octets = count(index).ok();
+            if let Ok((counted, stamp)) = count(index) {
+                *octets = Some(counted);
+                self.stamps[index] = stamp;
+            }
             // What changes once more within the same tick has the same stamp.
             if octets.is_some() && self.stamps[index].is_settled(self.moment) {
                 added.push(index);
@@ -114,12 +175,12 @@ impl Wanted<'_> {
         if !added.is_empty() {
             let _counted_again_next_time = self.store(octets, &added);
         }
-        let sizes = octets.iter().zip(self.stamps);
+        let sizes = octets.iter().zip(&*self.stamps);
         let sizes = sizes.map(|(octets, stamp)| octets.unwrap_or(stamp.size));
         (sizes.collect(), !octets.contains(&None))
     }
 
-    fn load(&self, octets: &mut [Option<u64>]) {
+    fn load(&mut self, octets: &mut [Option<u64>]) {
         // A mailbox may belong to a user who has put something else in the file's place.
         let Ok((file, stamp)) = open_message(&self.dir.join(OCTETS_FILE), OFlags::NOFOLLOW) else {
             return;
@@ -138,11 +199,12 @@ impl Wanted<'_> {
         for (index, octets) in octets.iter_mut().enumerate() {
             escaped.clear();
             escape((self.names)(index), &mut escaped);
-            match lines.get(&escaped[..]) {
-                Some((stamp, known)) if octets.is_none() && *stamp == self.stamps[index] => {
-                    *octets = Some(*known);
-                }
-                _ => {}
+            let Some((stamp, known)) = lines.get(&escaped[..]).filter(|_| octets.is_none()) else {
+                continue;
+            };
+            if self.stamps[index].may_be(stamp) {
+                *octets = Some(*known);
+                self.stamps[index] = *stamp;
             }
         }
     }
@@ -188,8 +250,13 @@ impl Wanted<'_> {
             numbers.clear();
             let _infallible = write!(
                 numbers,
-                "{} {} {} {} {} ",
-                octets, stamp.size, stamp.seconds, stamp.nanos, stamp.inode
+                "{VERSION} {octets} {} {} {} {} {} {} ",
+                stamp.size,
+                stamp.seconds,
+                stamp.nanos,
+                stamp.changed,
+                stamp.changed_nanos,
+                stamp.inode
             );
             line.clear();
             line.extend_from_slice(numbers.as_bytes());
@@ -220,13 +287,18 @@ fn parse(line: &[u8]) -> Option<(&[u8], (Stamp, u64))> {
     if line[8] != b' ' || checksum != sum(rest) {
         return None;
     }
-    let mut words = rest.splitn(6, |&byte| byte == b' ');
+    let mut words = rest.splitn(9, |&byte| byte == b' ');
     let mut word = || words.next().and_then(|word| std::str::from_utf8(word).ok());
+    if word()? != VERSION {
+        return None;
+    }
     let octets = word()?.parse().ok()?;
     let stamp = Stamp {
         size: word()?.parse().ok()?,
         seconds: word()?.parse().ok()?,
         nanos: word()?.parse().ok()?,
+        changed: word()?.parse().ok()?,
+        changed_nanos: word()?.parse().ok()?,
         inode: word()?.parse().ok()?,
     };
     let name = word()?.as_bytes();
@@ -263,6 +335,8 @@ mod tests {
             size,
             seconds: 5,
             nanos: 6,
+            changed: 8,
+            changed_nanos: 9,
             inode: 7,
         }
     }
@@ -270,15 +344,15 @@ mod tests {
     /// What is known without counting; what is not is counted as its size + 1.
     fn fill(dir: &Path, all: &[&str], stamps: &[Stamp]) -> (Vec<u64>, Vec<usize>) {
         let mut counted = Vec::new();
-        let wanted = Wanted {
+        let mut wanted = Wanted {
             dir,
             names: &|index| all[index].as_bytes(),
-            stamps,
+            stamps: &mut stamps.to_vec(),
             moment: NOW,
         };
         let octets = wanted.fill(&mut vec![None; all.len()], true, |index| {
             counted.push(index);
-            Ok(stamps[index].size + 1)
+            Ok((stamps[index].size + 1, stamps[index]))
         });
         (octets.0, counted)
     }
@@ -328,6 +402,14 @@ mod tests {
                 ..stamp(1)
             },
             Stamp {
+                changed: 7,
+                ..stamp(1)
+            },
+            Stamp {
+                changed_nanos: 8,
+                ..stamp(1)
+            },
+            Stamp {
                 inode: 8,
                 ..stamp(1)
             },
@@ -340,7 +422,7 @@ mod tests {
     fn the_young_are_counted_again() {
         let dir = tempfile::tempdir().unwrap();
         let young = Stamp {
-            seconds: NOW - 1,
+            changed: NOW - 1,
             ..stamp(1)
         };
         for _ in 0..2 {
@@ -369,7 +451,7 @@ mod tests {
             assert_eq!(fill(dir.path(), &all, &stamps).0, right.0, "bad at {index}");
         }
         // What no file can be sent as is not believed, though the sum is right.
-        let wild = "9999 1 5 6 7 a";
+        let wild = "v2 9999 1 5 6 8 9 7 a";
         fs::write(&file, format!("{:08x} {wild}\n", sum(wild.as_bytes()))).unwrap();
         assert_eq!(fill(dir.path(), &all, &stamps).0, right.0);
     }
@@ -379,10 +461,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(OCTETS_FILE)).unwrap();
         assert_eq!(fill(dir.path(), &["a"], &[stamp(1)]), (vec![2], vec![0]));
-        let wanted = Wanted {
+        let mut wanted = Wanted {
             dir: dir.path(),
             names: &|_| b"a",
-            stamps: &[stamp(1)],
+            stamps: &mut [stamp(1)],
             moment: NOW,
         };
         let failing = |_| Err(io::ErrorKind::PermissionDenied.into());
@@ -406,6 +488,70 @@ mod tests {
             fill(dir.path(), &["message number 1999"], &[stamp(1999)]).1,
             [0; 0]
         );
+    }
+
+    /// A name that tells the size is matched by that, and what is known of the file then
+    /// comes from the line: whoever opens the file can tell whether it has changed.
+    #[test]
+    fn a_told_size_gets_the_stamp_that_was_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let counted = Stamp {
+            changed: 77,
+            ..stamp(5)
+        };
+        for (size, want) in [(5, counted), (5, counted), (6, Stamp::told(6))] {
+            let mut stamps = [Stamp::told(size)];
+            let mut wanted = Wanted {
+                dir: dir.path(),
+                names: &|_| b"a",
+                stamps: &mut stamps,
+                moment: NOW,
+            };
+            let failing = |_| match dir.path().join(OCTETS_FILE).exists() {
+                true => Err(io::ErrorKind::NotFound.into()),
+                false => Ok((8, counted)),
+            };
+            let octets = wanted.fill(&mut [None], true, failing);
+            let right = if size == 5 {
+                (vec![8], true)
+            } else {
+                (vec![6], false)
+            };
+            assert_eq!((octets, stamps), (right, [want]));
+        }
+    }
+
+    #[test]
+    fn lines_of_older_versions_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = "3 1 5 6 7 a";
+        let line = format!("{:08x} {old}\n", sum(old.as_bytes()));
+        fs::write(dir.path().join(OCTETS_FILE), line).unwrap();
+        assert_eq!(fill(dir.path(), &["a"], &[stamp(1)]), (vec![2], vec![0]));
+        assert_eq!(fill(dir.path(), &["a"], &[stamp(1)]), (vec![2], vec![]));
+    }
+
+    /// Never more than comes, and exactly that where what is told is right.
+    #[test]
+    fn the_begin_shows_what_cannot_be() {
+        for text in [
+            "aa\nbb\ncc",
+            "aa\r\nbb\r\n",
+            "\n\n\n\n",
+            "aa\r\nb\r",
+            "\r\n\n\r\r\n",
+        ] {
+            let (text, right) = (text.as_bytes(), count(text.as_bytes()));
+            for cut in 0..=text.len() {
+                let (begin, left) = (&text[..cut], (text.len() - cut) as u64);
+                assert_eq!(to_announce(begin, left, right), right);
+                for told in [0, 1, 1000, u64::MAX] {
+                    let announced = to_announce(begin, left, told);
+                    assert!(announced <= right, "{text:?} at {cut}: {announced}");
+                }
+                assert!(left > 0 || to_announce(begin, 0, 1000) == right);
+            }
+        }
     }
 
     #[test]
