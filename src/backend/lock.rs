@@ -8,6 +8,8 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -21,6 +23,12 @@ pub const LOCK_FILE: &str = ".pop3d.lock";
 /// means that a mailbox was removed and made anew at this very moment.
 const ATTEMPTS: usize = 8;
 
+/// How long somebody's question whether the lock is held is waited out, and how often
+/// it is looked whether it has been answered. It takes microseconds, but its asker may be
+/// put aside by the system meanwhile.
+const PATIENCE: Duration = Duration::from_millis(5);
+const LOOK_AGAIN: Duration = Duration::from_micros(100);
+
 /// How the file is opened: nothing else in its place is followed or waited for.
 const ALWAYS: OFlags = OFlags::CLOEXEC
     .union(OFlags::NOFOLLOW)
@@ -32,13 +40,14 @@ const ALWAYS: OFlags = OFlags::CLOEXEC
 pub struct DirLock(File);
 
 impl DirLock {
-    /// Takes the lock of the directory `dir`; `None` while somebody else has it.
+    /// Takes the lock of the directory `dir`; `None` while somebody else has it. May
+    /// wait for some milliseconds.
     ///
     /// # Errors
     /// When the file cannot be made or locked, [`NotFound`](io::ErrorKind::NotFound)
     /// when there is no such directory.
     pub fn acquire(dir: &Path) -> io::Result<Option<Self>> {
-        Self::acquire_by(dir, OFlags::CREATE)
+        Self::acquire_by(dir, OFlags::CREATE, lock_patiently)
     }
 
     /// The same for a directory that has been locked before.
@@ -46,14 +55,29 @@ impl DirLock {
     /// # Errors
     /// As for [`acquire`](Self::acquire), and `NotFound` when it has not.
     pub fn acquire_again(dir: &Path) -> io::Result<Option<Self>> {
-        Self::acquire_by(dir, OFlags::empty())
+        Self::acquire_by(dir, OFlags::empty(), lock_patiently)
     }
 
-    fn acquire_by(dir: &Path, create: OFlags) -> io::Result<Option<Self>> {
+    /// As [`acquire_again`](Self::acquire_again), but without waiting: `None` also while
+    /// somebody only asks for the lock.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn acquire_at_once(dir: &Path) -> io::Result<Option<Self>> {
+        Self::acquire_by(dir, OFlags::empty(), |file| {
+            flock(file, FlockOperation::NonBlockingLockExclusive)
+        })
+    }
+
+    fn acquire_by(
+        dir: &Path,
+        create: OFlags,
+        lock: fn(&File) -> Result<(), Errno>,
+    ) -> io::Result<Option<Self>> {
         let path = dir.join(LOCK_FILE);
         for _ in 0..ATTEMPTS {
             let file = open(&path, create)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match lock(&file) {
                 Err(Errno::WOULDBLOCK) => return Ok(None),
                 result => result?,
             }
@@ -100,6 +124,25 @@ fn open(path: &PathBuf, create: OFlags) -> io::Result<File> {
     Ok(out_of_the_way(fd).into())
 }
 
+/// Locks; waits while those who have the file locked only [ask](DirLock::is_held).
+fn lock_patiently(file: &File) -> Result<(), Errno> {
+    let mut begin = None;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => {}
+            result => return result,
+        }
+        // A question holds a shared lock, beside which there is room for another; a
+        // session lets nobody in.
+        flock(file, FlockOperation::NonBlockingLockShared)?;
+        flock(file, FlockOperation::Unlock)?;
+        if begin.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+            return Err(Errno::WOULDBLOCK);
+        }
+        sleep(LOOK_AGAIN);
+    }
+}
+
 fn flock(file: &File, operation: FlockOperation) -> Result<(), Errno> {
     rustix::io::retry_on_intr(|| rustix::fs::flock(file, operation))
 }
@@ -143,6 +186,38 @@ mod tests {
         drop(held);
         assert!(DirLock::acquire(dir.path()).unwrap().is_some());
         drop(copy);
+    }
+
+    /// Whoever asks without end keeps nobody out, and whoever holds the lock is known at
+    /// once for what it is.
+    #[test]
+    fn questions_keep_nobody_out() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let dir = tempfile::tempdir().unwrap();
+        let (path, done) = (dir.path(), AtomicBool::new(false));
+        drop(DirLock::acquire(path).unwrap().unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    DirLock::is_held(path);
+                }
+            });
+            for round in 0..5000 {
+                let held = DirLock::acquire_again(path).unwrap();
+                if held.is_none() {
+                    done.store(true, Ordering::Relaxed);
+                }
+                assert!(held.is_some(), "refused in round {round}");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let held = DirLock::acquire(path).unwrap().unwrap();
+        let begin = Instant::now();
+        for _ in 0..100 {
+            assert!(DirLock::acquire(path).unwrap().is_none());
+        }
+        assert!(begin.elapsed() < 100 * PATIENCE / 2);
+        drop(held);
     }
 
     #[test]

@@ -289,7 +289,7 @@ impl Mailboxes {
             return None;
         }
         // Whether it can be used is not asked: it could when it was listed.
-        let lock = DirLock::acquire_again(&dir).ok()??;
+        let lock = DirLock::acquire_at_once(&dir).ok()??;
         let messages = self.layout.known(&dir, self.octets())?;
         Some(self.locked(mailbox, dir, lock, messages))
     }
