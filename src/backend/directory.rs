@@ -13,7 +13,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{AtFlags, OFlags, CWD};
+use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -239,9 +239,9 @@ impl Messages for FileList {
         None
     }
 
-    fn delete(&self, dir: &Path, index: usize) -> io::Result<()> {
-        let path = self.path(dir, index)?;
-        match rustix::fs::statat(CWD, &path, AtFlags::empty()) {
+    fn delete(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<()> {
+        let name = self.names.file(index);
+        match rustix::fs::statat(dir, name, AtFlags::empty()) {
             Err(Errno::NOENT) => {}
             // The client has seen another message under this name than is there now.
             Ok(stat) if !Stamp::new(&stat).is_same_message(&self.stamps[index]) => {
@@ -249,7 +249,7 @@ impl Messages for FileList {
             }
             _ => {}
         }
-        match rustix::fs::unlink(&path) {
+        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
             Err(Errno::NOENT) => Ok(()),
             result => Ok(result?),
         }

@@ -5,13 +5,13 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FileType, Mode, OFlags, RawDir, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, CWD};
 
 /// How long a thing must have been left alone before its time stamp tells that
 /// nothing changed: two changes within one tick of the file system's clock have the
@@ -204,7 +204,15 @@ impl DirStamp {
     /// # Errors
     /// When there is no such directory.
     pub fn of(dir: &Path) -> io::Result<Self> {
-        let stat = rustix::fs::stat(dir)?;
+        Self::at(CWD, dir)
+    }
+
+    /// As [`of`](Self::of), of a directory that is named from `from` on.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn at(from: BorrowedFd<'_>, dir: &Path) -> io::Result<Self> {
+        let stat = rustix::fs::statat(from, dir, AtFlags::empty())?;
         Ok(Self {
             device: stat.st_dev,
             inode: stat.st_ino,
@@ -231,8 +239,16 @@ pub fn now() -> i64 {
 /// # Errors
 /// When there is no such directory.
 pub fn open_dir(dir: &Path) -> io::Result<OwnedFd> {
+    open_dir_at(CWD, dir)
+}
+
+/// As [`open_dir`], of a directory that is named from `from` on.
+///
+/// # Errors
+/// As there.
+pub fn open_dir_at(from: BorrowedFd<'_>, dir: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(dir, flags, Mode::empty())?)
+    Ok(rustix::fs::openat(from, dir, flags, Mode::empty())?)
 }
 
 /// Calls `each` for every entry of a directory that may be a message: no dot file

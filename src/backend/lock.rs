@@ -7,11 +7,12 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, CWD};
 use rustix::io::Errno;
 
 use super::descriptors::out_of_the_way;
@@ -83,11 +84,20 @@ impl DirLock {
             }
             // Whoever removes or moves a mailbox holds its lock: between our open
             // and our lock the file may have become another mailbox's, or nobody's.
-            if is_at(&file, &path)? {
+            if is_at(&file, CWD, &path)? {
                 return Ok(Some(Self(file)));
             }
         }
         Ok(None)
+    }
+
+    /// Whether the open directory `dir` is still the one that is locked: another one may
+    /// have taken its path, or another lock file, that somebody else may have, its name.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub fn locks(&self, dir: BorrowedFd<'_>) -> io::Result<bool> {
+        is_at(&self.0, dir, Path::new(LOCK_FILE))
     }
 
     /// Whether somebody has the lock of `dir`, without taking it (a shared lock for
@@ -147,9 +157,9 @@ fn flock(file: &File, operation: FlockOperation) -> Result<(), Errno> {
     rustix::io::retry_on_intr(|| rustix::fs::flock(file, operation))
 }
 
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+fn is_at(file: &File, dir: BorrowedFd<'_>, path: &Path) -> io::Result<bool> {
     let locked = rustix::fs::fstat(file)?;
-    match rustix::fs::lstat(path) {
+    match rustix::fs::statat(dir, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => Ok((found.st_dev, found.st_ino) == (locked.st_dev, locked.st_ino)),
         Err(Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
@@ -225,15 +235,34 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(LOCK_FILE);
         let old = open(&path, OFlags::CREATE).unwrap();
-        assert!(is_at(&old, &path).unwrap());
+        assert!(is_at(&old, CWD, &path).unwrap());
         fs::remove_file(&path).unwrap();
-        assert!(!is_at(&old, &path).unwrap());
+        assert!(!is_at(&old, CWD, &path).unwrap());
         // The old file keeps its inode while it is open, so the new one has another.
         let _new = open(&path, OFlags::CREATE).unwrap();
-        assert!(!is_at(&old, &path).unwrap());
+        assert!(!is_at(&old, CWD, &path).unwrap());
         // A lock on the old file is no lock of the mailbox.
         flock(&old, FlockOperation::NonBlockingLockExclusive).unwrap();
         assert!(DirLock::acquire(dir.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn knows_the_directory_that_it_locks() {
+        use std::os::fd::AsFd;
+        let base = tempfile::tempdir().unwrap();
+        let (dir, away) = (base.path().join("m"), base.path().join("away"));
+        fs::create_dir(&dir).unwrap();
+        let held = DirLock::acquire(&dir).unwrap().unwrap();
+        let locks = |dir: &Path| held.locks(File::open(dir).unwrap().as_fd()).unwrap();
+        assert!(locks(&dir));
+        fs::rename(&dir, &away).unwrap();
+        fs::create_dir(&dir).unwrap();
+        assert!(!locks(&dir), "never locked");
+        let _other = DirLock::acquire(&dir).unwrap().unwrap();
+        assert!(!locks(&dir), "locked by another");
+        assert!(locks(&away));
+        fs::remove_file(away.join(LOCK_FILE)).unwrap();
+        assert!(!locks(&away));
     }
 
     /// A process of its own that holds the lock once this returns.

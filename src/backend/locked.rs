@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use super::listing::{locked, Stamp};
+use super::listing::{locked, open_dir, Stamp};
 use super::lock::DirLock;
 use super::message_file::{open_mailbox_cached, regular};
 use super::octets::{Counter, Known};
@@ -47,11 +47,12 @@ pub trait Messages: Send + Sync {
     fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File>;
     /// The size of a message's file, if its name tells it.
     fn size_told(&self, index: usize) -> Option<u64>;
-    /// Deletes a message; one that has gone already is deleted.
+    /// Deletes a message from the open directory `dir`, which is there; one that has gone
+    /// from it already is deleted.
     ///
     /// # Errors
     /// When it cannot be deleted, or another message has its place.
-    fn delete(&self, dir: &Path, index: usize) -> io::Result<()>;
+    fn delete(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<()>;
 }
 
 /// A mailbox in the hands of a session or a script.
@@ -128,6 +129,15 @@ impl Locked {
         }
     }
 
+    /// Opens the directory to delete from: none but the one that is locked.
+    fn open_to_delete(&self) -> io::Result<OwnedFd> {
+        let dir = open_dir(&self.dir)?;
+        match &*locked(&self.lock) {
+            Some(lock) if lock.locks(dir.as_fd())? => Ok(dir),
+            _ => Err(io::Error::other("it is not the mailbox that was locked")),
+        }
+    }
+
     fn failed(&self, what: &str, number: MsgNo, source: io::Error) -> StoreError {
         let what = format!("couldn't {what} message {number} of \"{}\"", self.name);
         StoreError::Io { what, source }
@@ -201,9 +211,14 @@ impl Maildrop for Locked {
         for &number in numbers {
             self.message(number)?;
         }
+        let Some(&first) = numbers.first() else {
+            return Ok(());
+        };
+        let dir = self.open_to_delete();
+        let dir = dir.map_err(|source| self.failed("delete", first, source))?;
         let mut result = Ok(());
         for &number in numbers {
-            let done = self.messages.delete(&self.dir, number.index());
+            let done = self.messages.delete(dir.as_fd(), number.index());
             let done = done.map_err(|source| self.failed("delete", number, source));
             result = result.and(done);
         }

@@ -17,9 +17,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, OFlags, CWD};
 
-use super::listing::{locked, Cache, Stamp};
+use super::listing::{locked, Cache, DirStamp, Stamp};
 use super::locked::Messages;
 use super::mailboxes::{Layout, Mailboxes, Octets};
 use super::maildir_files::{open_places, stamp_of, Found, Renamed, ATTEMPTS, PLACES};
@@ -219,9 +219,11 @@ impl MailList {
         Some(self.sizes[index])
     }
 
-    /// Does something with the file of a message, wherever it is now.
+    /// Does something with the file of a message, wherever in the mailbox it is now. The
+    /// mailbox, and so the path of the file, is named from `from` on.
     fn reach<T>(
         &self,
+        from: BorrowedFd<'_>,
         dir: &Path,
         index: usize,
         act: impl Fn(&Path) -> io::Result<T>,
@@ -236,8 +238,8 @@ impl MailList {
             let mut later = locked(&self.later);
             // Others do not wait for the file, only for a look at the directories.
             let fresh = match later.take() {
-                Some(found) if found.still_holds(dir)? => found,
-                _ => Found::read(dir)?,
+                Some(found) if found.still_holds_at(from, dir)? => found,
+                _ => Found::read_at(from, dir)?,
             };
             let path = fresh.find(base).map(|there| fresh.path(dir, there));
             *later = Some(fresh);
@@ -311,7 +313,7 @@ impl Messages for MailList {
     }
 
     fn path(&self, dir: &Path, index: usize) -> io::Result<PathBuf> {
-        self.reach(dir, index, |path| {
+        self.reach(CWD, dir, index, |path| {
             path.symlink_metadata().map(|_| path.to_owned())
         })
     }
@@ -328,7 +330,7 @@ impl Messages for MailList {
     }
 
     fn open(&self, dir: &Path, index: usize) -> io::Result<(File, Stamp)> {
-        self.reach(dir, index, |path| open_message(path, OFlags::NOFOLLOW))
+        self.reach(CWD, dir, index, |path| open_message(path, OFlags::NOFOLLOW))
     }
 
     fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File> {
@@ -344,9 +346,13 @@ impl Messages for MailList {
         }
     }
 
-    fn delete(&self, dir: &Path, index: usize) -> io::Result<()> {
-        match self.reach(dir, index, |path| std::fs::remove_file(path)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+    fn delete(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<()> {
+        let unlink = |path: &Path| Ok(rustix::fs::unlinkat(dir, path, AtFlags::empty())?);
+        match self.reach(dir, Path::new(""), index, unlink) {
+            // Without `new` or `cur` nobody knows where it has gone.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => PLACES
+                .iter()
+                .try_for_each(|place| DirStamp::at(dir, Path::new(place)).map(drop)),
             result => result,
         }
     }

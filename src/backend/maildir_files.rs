@@ -1,12 +1,12 @@
 //! Which files a Maildir holds, while others deliver and rename.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::{AtFlags, FileType, CWD};
 
-use super::listing::{is_regular, now, open_dir, read_dir, DirStamp, Names, Stamp};
+use super::listing::{is_regular, now, open_dir, open_dir_at, read_dir, DirStamp, Names, Stamp};
 use super::maildir_name::base;
 
 /// The directories that messages are in, in the order they pass through them. To
@@ -42,12 +42,20 @@ impl Found {
     /// # Errors
     /// When one of them cannot be read.
     pub fn read(dir: &Path) -> io::Result<Self> {
+        Self::read_at(CWD, dir)
+    }
+
+    /// As [`read`](Self::read), of a mailbox that is named from `from` on.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_at(from: BorrowedFd<'_>, dir: &Path) -> io::Result<Self> {
         let moment = now();
         let paths = PLACES.map(|place| dir.join(place));
-        let mut stamps = stamps(&paths)?;
+        let mut stamps = stamps(from, &paths)?;
         for attempt in 1.. {
-            let (names, places) = read_places(&paths)?;
-            let after = self::stamps(&paths)?;
+            let (names, places) = read_places(from, &paths)?;
+            let after = self::stamps(from, &paths)?;
             // A file that is renamed while its directory is read may show twice or
             // not at all.
             let whole = stamps == after;
@@ -72,8 +80,16 @@ impl Found {
     /// # Errors
     /// When the directories have gone.
     pub fn still_holds(&self, dir: &Path) -> io::Result<bool> {
+        self.still_holds_at(CWD, dir)
+    }
+
+    /// As [`still_holds`](Self::still_holds), of a mailbox that is named from `from` on.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn still_holds_at(&self, from: BorrowedFd<'_>, dir: &Path) -> io::Result<bool> {
         let paths = PLACES.map(|place| dir.join(place));
-        Ok(self.settled && stamps(&paths)? == self.stamps)
+        Ok(self.settled && stamps(from, &paths)? == self.stamps)
     }
 
     /// The base name of a file.
@@ -97,16 +113,17 @@ impl Found {
     }
 }
 
-fn stamps(paths: &[PathBuf; 2]) -> io::Result<[DirStamp; 2]> {
-    Ok([DirStamp::of(&paths[0])?, DirStamp::of(&paths[1])?])
+fn stamps(from: BorrowedFd<'_>, paths: &[PathBuf; 2]) -> io::Result<[DirStamp; 2]> {
+    let [new, cur] = paths;
+    Ok([DirStamp::at(from, new)?, DirStamp::at(from, cur)?])
 }
 
 /// The files of both places, sorted, those that show twice only once.
-fn read_places(paths: &[PathBuf; 2]) -> io::Result<(Names, Box<[u8]>)> {
+fn read_places(from: BorrowedFd<'_>, paths: &[PathBuf; 2]) -> io::Result<(Names, Box<[u8]>)> {
     let mut names = Names::default();
     let mut places = Vec::new();
     for (place, path) in (0u8..).zip(paths) {
-        read_dir(&open_dir(path)?, |name, kind| {
+        read_dir(&open_dir_at(from, path)?, |name, kind| {
             // Where the file system does not tell, opening will.
             if matches!(kind, FileType::RegularFile | FileType::Unknown) {
                 names.push(name);

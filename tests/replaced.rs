@@ -1,0 +1,138 @@
+//! Mailboxes that go or are replaced while a session has them: only from what is locked
+//! is deleted, and what was not deleted is said.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pop3d::backend::directory::dbox;
+use pop3d::backend::mailboxes::Mailboxes;
+use pop3d::backend::maildir::maildir;
+use pop3d::backend::{Maildrop, Storage};
+use pop3d::protocol::MsgNo;
+use tempfile::TempDir;
+
+fn no(n: u32) -> MsgNo {
+    MsgNo::new(n).unwrap()
+}
+
+/// A mailbox `m` of the messages `1` and `2` in a session's hands.
+struct Case {
+    _base: TempDir,
+    boxes: Mailboxes,
+    dir: PathBuf,
+    /// Where in the mailbox messages are.
+    place: &'static str,
+    session: Arc<dyn Maildrop>,
+}
+
+impl Case {
+    fn both() -> [Self; 2] {
+        [(dbox(), ""), (maildir(), "new")].map(|(boxes, place)| {
+            let base = tempfile::tempdir().unwrap();
+            boxes.set_base("base", base.path()).unwrap();
+            boxes.add("m").unwrap();
+            let dir = base.path().join("m");
+            for name in ["1", "2"] {
+                fs::write(dir.join(place).join(name), "x\n").unwrap();
+            }
+            let session = boxes.lock("m").unwrap();
+            Self {
+                _base: base,
+                boxes,
+                dir,
+                place,
+                session,
+            }
+        })
+    }
+
+    fn delete(&self) -> String {
+        let deleted = self.session.delete(&[no(1), no(2)]);
+        deleted.map_or_else(|error| error.to_string(), |()| "deleted".into())
+    }
+
+    fn left(&self, dir: &Path) -> usize {
+        let entries = fs::read_dir(dir.join(self.place)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name());
+        names
+            .filter(|name| ["1", "2"].iter().any(|n| name == n))
+            .count()
+    }
+}
+
+#[test]
+fn a_mailbox_that_has_gone() {
+    for case in Case::both() {
+        let away = case.dir.with_extension("away");
+        fs::rename(&case.dir, &away).unwrap();
+        assert_eq!(
+            case.delete(),
+            "couldn't delete message 1 of \"m\": No such file or directory (os error 2)"
+        );
+        assert_eq!(case.left(&away), 2);
+        // Back again it is the one that is locked.
+        fs::rename(&away, &case.dir).unwrap();
+        fs::remove_file(case.dir.join(case.place).join("1")).unwrap();
+        assert_eq!(case.delete(), "deleted");
+        assert_eq!(case.left(&case.dir), 0);
+    }
+}
+
+#[test]
+fn another_mailbox_in_its_place() {
+    for case in Case::both() {
+        let away = case.dir.with_extension("away");
+        fs::rename(&case.dir, &away).unwrap();
+        case.boxes.add("m").unwrap();
+        for name in ["1", "2"] {
+            fs::write(case.dir.join(case.place).join(name), "y\n").unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(
+                case.delete(),
+                "couldn't delete message 1 of \"m\": it is not the mailbox that was locked"
+            );
+            assert_eq!((case.left(&case.dir), case.left(&away)), (2, 2));
+            // Once more with a lock file of its own.
+            fs::write(case.dir.join(".pop3d.lock"), "").unwrap();
+        }
+    }
+}
+
+#[test]
+fn another_lock_file_in_its_place() {
+    for case in Case::both() {
+        let lock = case.dir.join(".pop3d.lock");
+        fs::remove_file(&lock).unwrap();
+        assert_ne!(case.delete(), "deleted");
+        // Another process comes in.
+        let other = if case.place.is_empty() {
+            dbox()
+        } else {
+            maildir()
+        };
+        other.set_base("base", case.dir.parent().unwrap()).unwrap();
+        let session = other.lock("m").unwrap();
+        assert_ne!(case.delete(), "deleted");
+        assert_eq!(case.left(&case.dir), 2);
+        session.delete(&[no(1), no(2)]).unwrap();
+        assert_eq!(case.left(&case.dir), 0);
+    }
+}
+
+/// A Maildir without its directories: nobody knows where its messages are.
+#[test]
+fn a_maildir_without_its_places() {
+    let [_, case] = Case::both();
+    fs::rename(case.dir.join("new"), case.dir.join("away")).unwrap();
+    assert_ne!(case.delete(), "deleted");
+    fs::rename(case.dir.join("away"), case.dir.join("new")).unwrap();
+    // Read meanwhile: still there.
+    for name in ["1", "2"] {
+        let read = case.dir.join("cur").join(format!("{name}:2,S"));
+        fs::rename(case.dir.join("new").join(name), read).unwrap();
+    }
+    assert_eq!(case.delete(), "deleted");
+    assert_eq!(fs::read_dir(case.dir.join("cur")).unwrap().count(), 0);
+}
