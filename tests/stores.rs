@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use pop3d::backend::directory::dbox;
 use pop3d::backend::mailbox_error::MailboxError;
 use pop3d::backend::mailboxes::Mailboxes;
+use pop3d::backend::maildir::maildir;
 use pop3d::backend::{Content, Message, Storage, StoreError};
 use pop3d::protocol::{Failure, MsgNo};
 use tempfile::TempDir;
@@ -396,10 +397,10 @@ fn a_link_is_another_name_of_the_same_mailbox() {
     assert_eq!(boxes.stat("m").unwrap(), 2);
 }
 
-/// A process that holds the lock of mailbox `m` once this returns.
-fn other_process(base: &Path) -> Child {
+/// A process that holds the lock of mailbox `dir` once this returns.
+fn other_process(dir: &Path) -> Child {
     let mut child = Command::new("flock")
-        .args(["-o".as_ref(), base.join("m/.pop3d.lock").as_os_str()])
+        .args(["-o".as_ref(), dir.join(".pop3d.lock").as_os_str()])
         .args(["sh", "-c", "echo; read line"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -412,7 +413,7 @@ fn other_process(base: &Path) -> Child {
 #[test]
 fn another_process_is_heeded_until_it_dies() {
     let (dir, boxes) = filled();
-    let mut child = other_process(dir.path());
+    let mut child = other_process(&dir.path().join("m"));
     assert!(boxes.is_locked("m").unwrap());
     assert!(!boxes.lock_kept("m").unwrap());
     assert!(matches!(boxes.lock("m"), Err(StoreError::InUse(_))));
@@ -429,6 +430,35 @@ fn another_process_is_heeded_until_it_dies() {
     child.wait().unwrap();
     assert!(!boxes.is_locked("m").unwrap());
     assert!(boxes.lock_kept("m").unwrap());
+}
+
+/// As within one process: a mailbox does not go while one inside it is locked.
+#[test]
+fn another_process_is_heeded_inside_a_mailbox() {
+    for (boxes, inner) in [(dbox(), "m/sub/er"), (maildir(), "m/.Sub")] {
+        let dir = tempfile::tempdir().unwrap();
+        boxes.set_base("here", dir.path()).unwrap();
+        boxes.add("m").unwrap();
+        boxes.add(inner).unwrap();
+        let mut child = other_process(&dir.path().join(inner));
+        assert_eq!(
+            text(boxes.remove("m")),
+            "cannot remove \"m\", mailbox is locked"
+        );
+        assert_eq!(
+            text(boxes.rename("m", "n")),
+            "cannot move \"m\", mailbox is locked"
+        );
+        assert!(boxes.exists(inner).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        boxes.rename("m", "n").unwrap();
+        // Moving leaves nothing locked behind.
+        assert!(boxes.lock_kept(&inner.replace('m', "n")).unwrap());
+        boxes.unlock_all();
+        boxes.remove("n").unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 }
 
 #[test]

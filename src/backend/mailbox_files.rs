@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{renameat_with, RenameFlags, CWD};
 use rustix::io::Errno;
 
-use super::lock::LOCK_FILE;
+use super::lock::{DirLock, LOCK_FILE};
 
 /// The directory below `base` that `mailbox` names. Names are made of one or more
 /// file names with slashes between them; none of them is `.` or `..`.
@@ -26,6 +26,35 @@ pub fn path_within(base: &Path, mailbox: &str) -> Option<PathBuf> {
         named = true;
     }
     named.then_some(path)
+}
+
+/// Adds the locks of the mailboxes inside `dir` to `locks`; an error while somebody has
+/// one. Only what was locked before has a lock file: none is made here.
+///
+/// # Errors
+/// Without the cause, which is no matter: the mailbox stays.
+pub fn lock_within(dir: &Path, locks: &mut Vec<DirLock>) -> Result<(), ()> {
+    // Where no lock can be taken nobody has one, unless it is for want of descriptors.
+    let ignore = |error: io::Error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE | Errno::NFILE) => Err(()),
+        _ => Ok(()),
+    };
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) => return ignore(error),
+    };
+    for entry in entries.flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        match DirLock::acquire_again(&entry.path()) {
+            Ok(Some(lock)) => locks.push(lock),
+            Ok(None) => return Err(()),
+            Err(error) => ignore(error)?,
+        }
+        lock_within(&entry.path(), locks)?;
+    }
+    Ok(())
 }
 
 /// Removes a mailbox whose lock is held. The lock file goes last: as long as there

@@ -16,7 +16,7 @@ use rustix::fs::{access, Access};
 use super::lock::DirLock;
 use super::locked::{Locked, Messages, Registry};
 use super::mailbox_error::{Fault, MailboxError};
-use super::mailbox_files::{path_within, remove_mailbox, rename_new};
+use super::mailbox_files::{lock_within, path_within, remove_mailbox, rename_new};
 use super::{Maildrop, Storage, StoreError};
 
 /// How the messages lie in a mailbox.
@@ -141,13 +141,13 @@ impl Mailboxes {
         let dir = self.find(mailbox)?.ok_or_else(missing)?;
         let found = fs::metadata(&dir).map_err(|_| missing())?;
         let busy = || MailboxError::RemoveLocked(mailbox.into());
-        let lock = self.seize(&dir, found.is_dir()).map_err(|_| busy())?;
+        let locks = self.seize(&dir, found.is_dir()).map_err(|_| busy())?;
         self.layout.forget(&dir);
         let removed = match dir.is_symlink() || !found.is_dir() {
             true => fs::remove_file(&dir),
             false => remove_mailbox(&dir),
         };
-        drop(lock);
+        drop(locks);
         removed.map_err(|error| failed("error deleting", mailbox, error))
     }
 
@@ -167,10 +167,10 @@ impl Mailboxes {
             return Err(exists());
         }
         let busy = || MailboxError::MoveLocked(old.into());
-        let lock = self.seize(&from, found.is_dir()).map_err(|_| busy())?;
+        let locks = self.seize(&from, found.is_dir()).map_err(|_| busy())?;
         self.layout.forget(&from);
         let renamed = rename_new(&from, &to);
-        drop(lock);
+        drop(locks);
         renamed.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => exists(),
             _ => failed("error renaming", old, error),
@@ -305,20 +305,24 @@ impl Mailboxes {
         Locked::new(&self.registry, mailbox, dir, lock, messages, local)
     }
 
-    /// The lock of a mailbox that is about to go; an error while somebody has it.
-    fn seize(&self, dir: &Path, is_dir: bool) -> Result<Option<DirLock>, ()> {
+    /// The locks of a mailbox that is about to go and of those inside it; an error while
+    /// somebody, maybe in another process, has one.
+    fn seize(&self, dir: &Path, is_dir: bool) -> Result<Vec<DirLock>, ()> {
+        let mut locks = Vec::new();
         if !is_dir {
-            return Ok(None);
+            return Ok(locks);
         }
         if self.registry.has_within(dir) {
             return Err(());
         }
         match DirLock::acquire(dir) {
-            Ok(Some(lock)) => Ok(Some(lock)),
-            Ok(None) => Err(()),
+            Ok(Some(lock)) => locks.push(lock),
+            Ok(None) => return Err(()),
             // Where no lock can be made nobody has one; removing will say the rest.
-            Err(_) => Ok(None),
+            Err(_) => {}
         }
+        lock_within(dir, &mut locks)?;
+        Ok(locks)
     }
 }
 
