@@ -100,6 +100,55 @@ fn made_private_and_told_apart_from_directories() {
     assert!(!m.exists());
 }
 
+/// A Maildir has its name only when it is whole, so that no interruption leaves a name
+/// which is neither there nor free.
+#[test]
+fn made_whole_or_not_at_all() {
+    let (dir, _m, boxes) = empty();
+    let base = dir.path();
+    std::thread::scope(|scope| {
+        let maker = scope.spawn(|| (0..500).for_each(|n| boxes.add(&format!("{n}")).unwrap()));
+        while !maker.is_finished() {
+            for n in 0..500 {
+                let path = base.join(n.to_string());
+                assert!(!path.exists() || path.join("cur").exists(), "{n} is half");
+            }
+        }
+        maker.join().unwrap();
+    });
+    // Nothing is left aside, also where the name was taken at the last moment.
+    assert_eq!(fs::read_dir(base).unwrap().count(), 501);
+    symlink("nowhere", base.join("dangling")).unwrap();
+    let taken = boxes.add("dangling").unwrap_err().to_string();
+    assert_eq!(
+        taken,
+        "cannot add \"dangling\", mailbox already in existence"
+    );
+    // What an interruption has left aside is no mailbox, and in nobody's way.
+    let id = std::process::id();
+    fs::create_dir_all(base.join(format!(".pop3d.add.{id}.0/tmp"))).unwrap();
+    boxes.add("more").unwrap();
+    assert!(boxes.lock_kept("more").unwrap());
+    assert_eq!(boxes.list().unwrap().len(), 502);
+}
+
+/// Of many who add the same mailbox one has added it.
+#[test]
+fn added_once() {
+    let (_dir, _m, boxes) = empty();
+    for round in 0..100 {
+        let name = round.to_string();
+        let added = std::thread::scope(|scope| {
+            let adders = [(); 4].map(|()| scope.spawn(|| boxes.add(&name)));
+            adders.map(|adder| adder.join().unwrap())
+        });
+        assert_eq!(added.iter().filter(|added| added.is_ok()).count(), 1);
+        for refused in added.into_iter().filter_map(Result::err) {
+            assert!(matches!(refused, MailboxError::AddExisting(_)), "{refused}");
+        }
+    }
+}
+
 #[test]
 fn new_and_cur_in_order_of_arrival() {
     let (_dir, m, boxes) = empty();

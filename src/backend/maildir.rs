@@ -10,7 +10,7 @@
 //! every lock. The name of a message is its word for STAT and LIST: a file that was
 //! changed under a name that tells its size is found out when it is opened.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{remove_dir_all, DirBuilder, File};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -21,11 +21,15 @@ use rustix::fs::{AtFlags, OFlags, CWD};
 
 use super::listing::{locked, Cache, DirStamp, Stamp};
 use super::locked::Messages;
+use super::mailbox_files::rename_new;
 use super::mailboxes::{Layout, Mailboxes, Octets};
 use super::maildir_files::{open_places, stamp_of, Found, Renamed, ATTEMPTS, PLACES};
 use super::maildir_name::{base, field, uid};
 use super::message_file::{open_message, open_message_cached};
 use super::octets::{is_plausible, Counter, Known, Wanted};
+
+/// The directories of a Maildir; what is being delivered is in the first.
+const ALL_PLACES: [&str; 3] = ["tmp", "new", "cur"];
 
 /// Mailboxes in the Maildir format.
 pub fn maildir() -> Mailboxes {
@@ -42,13 +46,23 @@ impl Layout for Maildirs {
     fn create(&self, dir: &Path) -> io::Result<()> {
         let mut private = DirBuilder::new();
         private.mode(0o700);
-        if let Some(parent) = dir.parent() {
-            private.recursive(true).create(parent)?;
+        if dir.symlink_metadata().is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
         }
-        private.recursive(false).create(dir)?;
-        ["tmp", "new", "cur"]
+        let parent = dir.parent().unwrap_or(dir);
+        private.recursive(true).create(parent)?;
+        private.recursive(false);
+        // Made aside and whole before it has its name: an interrupted one would be no
+        // mailbox, but keep the name from becoming one.
+        let aside = create_aside(parent, &private)?;
+        let whole = ALL_PLACES
             .iter()
-            .try_for_each(|place| private.create(dir.join(place)))
+            .try_for_each(|place| private.create(aside.join(place)))
+            .and_then(|()| rename_new(&aside, dir));
+        if whole.is_err() {
+            let _harmless_where_it_is = remove_dir_all(&aside);
+        }
+        whole
     }
 
     fn is_mailbox(&self, dir: &Path) -> bool {
@@ -86,6 +100,19 @@ impl Layout for Maildirs {
     fn forget(&self, dir: &Path) {
         self.cache.forget(dir);
     }
+}
+
+/// Makes a directory with a name of its own in `parent`.
+fn create_aside(parent: &Path, private: &DirBuilder) -> io::Result<PathBuf> {
+    for number in 0_u64.. {
+        // What an interrupted process has left stays; an identifier may come again.
+        let aside = parent.join(format!(".pop3d.add.{}.{number}", std::process::id()));
+        match private.create(&aside) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => return result.map(|()| aside),
+        }
+    }
+    unreachable!("some number is free")
 }
 
 /// What a file name says of the size of its message.
