@@ -410,13 +410,9 @@ fn other_process(dir: &Path) -> Child {
     child
 }
 
-#[test]
-fn another_process_is_heeded_until_it_dies() {
-    let (dir, boxes) = filled();
-    let mut child = other_process(&dir.path().join("m"));
-    assert!(boxes.is_locked("m").unwrap());
-    assert!(!boxes.lock_kept("m").unwrap());
-    assert!(matches!(boxes.lock("m"), Err(StoreError::InUse(_))));
+/// The mailbox `m` is neither removed nor moved.
+#[track_caller]
+fn refuses_to_go(boxes: &Mailboxes) {
     assert_eq!(
         text(boxes.remove("m")),
         "cannot remove \"m\", mailbox is locked"
@@ -425,6 +421,16 @@ fn another_process_is_heeded_until_it_dies() {
         text(boxes.rename("m", "n")),
         "cannot move \"m\", mailbox is locked"
     );
+}
+
+#[test]
+fn another_process_is_heeded_until_it_dies() {
+    let (dir, boxes) = filled();
+    let mut child = other_process(&dir.path().join("m"));
+    assert!(boxes.is_locked("m").unwrap());
+    assert!(!boxes.lock_kept("m").unwrap());
+    assert!(matches!(boxes.lock("m"), Err(StoreError::InUse(_))));
+    refuses_to_go(&boxes);
     assert_eq!(text(boxes.stat("m")), "mailbox \"m\" is not locked");
     child.kill().unwrap();
     child.wait().unwrap();
@@ -441,14 +447,7 @@ fn another_process_is_heeded_inside_a_mailbox() {
         boxes.add("m").unwrap();
         boxes.add(inner).unwrap();
         let mut child = other_process(&dir.path().join(inner));
-        assert_eq!(
-            text(boxes.remove("m")),
-            "cannot remove \"m\", mailbox is locked"
-        );
-        assert_eq!(
-            text(boxes.rename("m", "n")),
-            "cannot move \"m\", mailbox is locked"
-        );
+        refuses_to_go(&boxes);
         assert!(boxes.exists(inner).unwrap());
         child.kill().unwrap();
         child.wait().unwrap();

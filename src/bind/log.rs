@@ -240,7 +240,7 @@ fn line(event: &Event<'_>) -> Line {
                 ("peer", peer.to_string()),
                 ("reason", format!("{reason:?}")),
             ]);
-            format!("{peer} refused: {reason:?}")
+            format!("{peer} refused: {reason}")
         }
         Event::Accepted { connection, peer } => {
             fields.extend([
