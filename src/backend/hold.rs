@@ -5,9 +5,11 @@
 //! Whoever gets the [`Lock`] out of the [`Hold`] releases it; the others find
 //! nothing.
 
+use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::script::Digest;
 use super::Maildrop;
 
 /// How long the destruction of a server waits for file operations that are under way on
@@ -81,6 +83,9 @@ struct State {
     ended: bool,
     /// A direct job works on the mailbox on some thread.
     busy: bool,
+    /// Of the first messages of a script's storage without `uidl`: as long as the session
+    /// lasts they are the same.
+    digests: Vec<Digest>,
 }
 
 /// What [`Hold::end`] found.
@@ -101,7 +106,7 @@ impl Hold {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic cannot leave the three fields half changed.
+        // A panic cannot leave the fields half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -123,6 +128,16 @@ impl Hold {
         if let Some(lock) = &mut self.state().lock {
             lock.count = count;
         }
+    }
+
+    /// What [`keep_digests`](Self::keep_digests) was given last.
+    pub(super) fn take_digests(&self) -> Vec<Digest> {
+        mem::take(&mut self.state().digests)
+    }
+
+    /// Keeps digests of messages for the session's next job.
+    pub(super) fn keep_digests(&self, digests: Vec<Digest>) {
+        self.state().digests = digests;
     }
 
     /// Takes the lock out in order to release it; none if somebody did before.

@@ -60,6 +60,9 @@ macro_rules! id {
 id!(ServerId);
 id!(ConnectionId);
 
+/// What tells messages apart whose storage gives no unique ids.
+pub type Digest = [u8; 16];
+
 /// What the interpreter's thread is asked to do, one variant for a command.
 #[derive(Debug)]
 pub enum Work {
@@ -235,6 +238,16 @@ impl Job {
     pub fn keep_lock(&self, mailbox: &str) -> Result<(), UnlockNow> {
         let lock = Lock::by_script(Arc::from(mailbox), 0);
         self.hold.keep(lock).map_err(UnlockNow)
+    }
+
+    /// The digests of messages that earlier jobs of the session, or this one, have kept.
+    pub fn take_digests(&self) -> Vec<Digest> {
+        self.hold.take_digests()
+    }
+
+    /// Keeps digests for the next job, or the next step of this one.
+    pub fn keep_digests(&self, digests: Vec<Digest>) {
+        self.hold.keep_digests(digests);
     }
 
     /// Answers the job. The lock of [`Reply::Opened`] has been handed over by

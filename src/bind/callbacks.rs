@@ -5,17 +5,15 @@
 //! anything, even destroy its own server, so nothing is borrowed while it runs and
 //! everything is looked at afresh afterwards.
 
-use std::collections::{HashMap, HashSet};
-use std::io::Read;
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
-use super::message;
+use super::message::{self, Got};
 use super::server::ServerObject;
-use crate::backend::script::{Job, Outcome, UnlockNow, Work};
-use crate::backend::{Account, Content, Message};
+use super::unique_ids;
+use crate::backend::script::{Digest, Job, Outcome, UnlockNow, Work};
+use crate::backend::{Account, Message};
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
 use crate::protocol::{Extent, Failure, MsgNo, Proof, Refusal, Reply, Secret};
@@ -26,14 +24,11 @@ const STEP: (usize, Duration) = (16, Duration::from_millis(1));
 /// A callback that did not do its part. It has been logged already.
 pub struct Trouble(Failure);
 
-/// How far a long job is.
+/// How far a long job is. Digests are kept with the session instead.
 #[derive(Default)]
 pub struct Progress {
     sizes: Vec<u64>,
-    uids: Uids,
 }
-
-type Uids = Vec<Box<str>>;
 
 /// The callbacks of one server.
 pub struct Callbacks<'a> {
@@ -82,26 +77,16 @@ impl<'a> Callbacks<'a> {
                     Err(trouble) => failed(trouble),
                 }
             }
-            Work::Uids { mailbox, count } => {
-                match self.more_uids(mailbox, *count, &mut progress.uids) {
-                    Ok(true) => Reply::Uids(distinct(progress.uids).into()),
-                    Ok(false) => return Some((job, progress)),
-                    Err(trouble) => failed(trouble),
-                }
-            }
-            Work::Uid { mailbox, number } => {
-                match self.more_for_uid(mailbox, *number, &mut progress.uids) {
-                    Ok(true) => Reply::Uids(
-                        distinct(progress.uids)
-                            .last()
-                            .cloned()
-                            .into_iter()
-                            .collect(),
-                    ),
-                    Ok(false) => return Some((job, progress)),
-                    Err(trouble) => failed(trouble),
-                }
-            }
+            Work::Uids { mailbox, count } => match self.all_uids(&job, mailbox, *count) {
+                Ok(Some(uids)) => Reply::Uids(uids.into()),
+                Ok(None) => return Some((job, progress)),
+                Err(trouble) => failed(trouble),
+            },
+            Work::Uid { mailbox, number } => match self.one_uid(&job, mailbox, *number) {
+                Ok(Some(uid)) => Reply::Uids([uid].into()),
+                Ok(None) => return Some((job, progress)),
+                Err(trouble) => failed(trouble),
+            },
             Work::Update { mailbox, delete } => {
                 let deleted = self.delete(mailbox, delete);
                 // Whether or not that went well the mailbox is unlocked, once.
@@ -221,13 +206,13 @@ impl<'a> Callbacks<'a> {
             Extent::Whole => Some(self.size(mailbox, Some(number))?),
             Extent::Top(_) => None,
         };
-        let mut message = self.get(mailbox, number)?;
+        let mut message = self.get(mailbox, number)?.message;
         // A client may wait for as many octets as were announced.
         message.octets = message.octets.min(size.unwrap_or(u64::MAX));
         Ok(message)
     }
 
-    fn get(&self, mailbox: &str, number: MsgNo) -> Result<Message, Trouble> {
+    fn get(&self, mailbox: &str, number: MsgNo) -> Result<Got, Trouble> {
         let got = self.storage("get", mailbox, &[Value::int(number.get().into())])?;
         let finalize = self.server.finalizes() || self.server.storage_is_ours();
         let interp = &self.server.identity.interp;
@@ -259,60 +244,90 @@ impl<'a> Callbacks<'a> {
         }
     }
 
-    /// One id. Without `uidl` it takes the digests of all messages before this one,
-    /// since equal messages are told apart by their order.
-    fn more_for_uid(&self, mailbox: &str, number: MsgNo, uids: &mut Uids) -> Result<bool, Trouble> {
-        if uids.is_empty() && self.server.storage_has_uidl() {
+    /// One id; none when more is to be done for it. Without `uidl` it takes the digests of
+    /// all messages before this one, since equal ones are told apart by their order.
+    fn one_uid(
+        &self,
+        job: &Job,
+        mailbox: &str,
+        number: MsgNo,
+    ) -> Result<Option<Box<str>>, Trouble> {
+        if self.server.storage_has_uidl() {
             if let Some(uid) = self.uidl(mailbox, &[Value::int(number.get().into())])? {
-                uids.push(self.valid_uid(&uid)?);
-                return Ok(true);
+                return self.valid_uid(&uid).map(Some);
             }
         }
-        self.more_digests(mailbox, number.get(), uids)
+        self.with_digests(job, mailbox, number.get(), unique_ids::last_id)
+            .map(Option::flatten)
     }
 
-    fn more_uids(&self, mailbox: &str, count: u32, uids: &mut Uids) -> Result<bool, Trouble> {
-        if uids.is_empty() && self.server.storage_has_uidl() {
+    /// All ids; none when more is to be done for them.
+    fn all_uids(
+        &self,
+        job: &Job,
+        mailbox: &str,
+        count: u32,
+    ) -> Result<Option<Vec<Box<str>>>, Trouble> {
+        if count > 0 && self.server.storage_has_uidl() {
             if let Some(list) = self.uidl(mailbox, &[])? {
                 let list = list.to_list().filter(|list| list.len() == count as usize);
                 let list = list.ok_or_else(|| self.wrong("uidl", "as many ids as messages"))?;
-                *uids = list
-                    .iter()
-                    .map(|id| self.valid_uid(id))
-                    .collect::<Result<_, _>>()?;
+                let uids = list.iter().map(|id| self.valid_uid(id));
+                let uids = uids.collect::<Result<Vec<_>, _>>()?;
                 if uids.iter().collect::<HashSet<_>>().len() < uids.len() {
                     return Err(self.wrong("uidl", "a list of different ids"));
                 }
-                return Ok(true);
+                return Ok(Some(uids));
             }
         }
-        self.more_digests(mailbox, count, uids)
+        self.with_digests(job, mailbox, count, unique_ids::ids)
     }
 
-    fn more_digests(&self, mailbox: &str, count: u32, uids: &mut Uids) -> Result<bool, Trouble> {
-        for number in step(numbers_after(uids.len(), count)) {
-            uids.push(self.digest(mailbox, number)?);
+    /// Makes something of the digests of the first `count` messages; none when a step has
+    /// not taken all of them yet.
+    fn with_digests<T>(
+        &self,
+        job: &Job,
+        mailbox: &str,
+        count: u32,
+        make: impl FnOnce(&[Digest]) -> T,
+    ) -> Result<Option<T>, Trouble> {
+        let mut digests = job.take_digests();
+        let taken = self.more_digests(mailbox, count, &mut digests);
+        let made = taken.map(|()| digests.get(..count as usize).map(make));
+        job.keep_digests(digests);
+        made
+    }
+
+    fn more_digests(
+        &self,
+        mailbox: &str,
+        count: u32,
+        digests: &mut Vec<Digest>,
+    ) -> Result<(), Trouble> {
+        for number in step(numbers_after(digests.len(), count)) {
+            digests.push(self.digest(mailbox, number)?);
         }
-        Ok(uids.len() == count as usize)
+        Ok(())
     }
 
-    /// What the storage's `uidl` says; none, for good, when the first call shows
-    /// that the storage does not know the method.
+    /// What the storage's `uidl` says; none, for good, when the first call shows that the
+    /// storage does not know the method.
     fn uidl(&self, mailbox: &str, number: &[Value]) -> Result<Option<Value>, Trouble> {
         let words = [&[Value::text("uidl"), Value::text(mailbox)], number].concat();
-        match self.call_storage(&words) {
-            Ok(value) => {
-                self.server.set_storage_has_uidl(true);
-                Ok(Some(value))
-            }
-            Err(raised) if self.server.storage_uidl_is_proven() => {
-                Err(self.raised("uidl", &raised))
-            }
-            Err(_) => {
-                self.server.set_storage_has_uidl(false);
-                Ok(None)
-            }
+        let said = self.call_storage(&words);
+        let unknown = match &said {
+            // A `switch` without a default says nothing.
+            Ok(value) => value.is_empty(),
+            Err(raised) => unique_ids::is_unknown_method(raised),
+        };
+        if unknown && !self.server.storage_uidl_is_proven() {
+            self.server.set_storage_has_uidl(false);
+            return Ok(None);
         }
+        let value = said.map_err(|raised| self.raised("uidl", &raised))?;
+        self.server.set_storage_has_uidl(true);
+        Ok(Some(value))
     }
 
     fn valid_uid(&self, uid: &Value) -> Result<Box<str>, Trouble> {
@@ -325,23 +340,13 @@ impl<'a> Callbacks<'a> {
         }
     }
 
-    /// The unique id of a message whose storage gives none: a digest of its bytes.
-    fn digest(&self, mailbox: &str, number: MsgNo) -> Result<Box<str>, Trouble> {
-        let message = self.get(mailbox, number)?;
-        let mut hash = Sha256::new();
-        match message.content {
-            Content::Data(bytes) => hash.update(&bytes),
-            Content::File(file, size) => {
-                std::io::copy(&mut file.take(size), &mut hash).map_err(|error| {
-                    self.server
-                        .log("error", &format!("get {mailbox} {number}: {error}"));
-                    Trouble(Failure::Temporary)
-                })?;
-            }
-        }
-        let hash = hash.finalize();
-        let hex = hash.iter().take(16).map(|byte| format!("{byte:02x}"));
-        Ok(hex.collect::<String>().into())
+    fn digest(&self, mailbox: &str, number: MsgNo) -> Result<Digest, Trouble> {
+        let got = self.get(mailbox, number)?;
+        unique_ids::digest(got).map_err(|error| {
+            self.server
+                .log("error", &format!("get {mailbox} {number}: {error}"));
+            Trouble(Failure::Temporary)
+        })
     }
 
     fn call_auth(&self, words: &[Value]) -> Result<Value, Raised> {
@@ -446,20 +451,4 @@ fn step(numbers: impl Iterator<Item = MsgNo>) -> impl Iterator<Item = MsgNo> {
 fn numbers_after(done: usize, count: u32) -> impl Iterator<Item = MsgNo> {
     let first = u32::try_from(done).unwrap_or(u32::MAX).saturating_add(1);
     (first..=count).filter_map(MsgNo::new)
-}
-
-/// Makes ids unique in the mailbox (RFC 1939 §7): equal messages have equal digests,
-/// and get their ordinal number among the equals.
-fn distinct(uids: Uids) -> Uids {
-    let mut seen: HashMap<Box<str>, u32> = HashMap::with_capacity(uids.len());
-    let mut distinct = Vec::with_capacity(uids.len());
-    for uid in uids {
-        let times = seen.entry(uid.clone()).or_default();
-        *times += 1;
-        distinct.push(match times {
-            1 => uid,
-            n => format!("{uid}.{n}").into(),
-        });
-    }
-    distinct
 }

@@ -24,19 +24,34 @@ pub enum Error {
     Form,
 }
 
-/// The message that a storage's `get` returned. Its octets are never more than
-/// will be sent. With `finalize` a token is finalized afterwards.
+/// What a storage's `get` returned.
+pub struct Got {
+    /// Its octets are never more than will be sent.
+    pub message: Message,
+    /// Whether `mime` has just built it, and made up boundaries and Content-IDs.
+    pub built: bool,
+}
+
+impl From<Message> for Got {
+    fn from(message: Message) -> Self {
+        let built = false;
+        Self { message, built }
+    }
+}
+
+/// The message that a storage's `get` returned. With `finalize` a token is finalized
+/// afterwards.
 ///
 /// # Errors
 /// When there is no message; see [`Error`].
-pub fn from_value(interp: &Interp, value: &Value, finalize: bool) -> Result<Message, Error> {
+pub fn from_value(interp: &Interp, value: &Value, finalize: bool) -> Result<Got, Error> {
     // A token never is a list of two elements.
     match value.to_list().as_deref() {
         Some([form, path]) if form.is("file") => {
             let path = path.to_path().ok_or(Error::Form)?;
-            from_file(path)
+            Ok(from_file(path)?.into())
         }
-        Some([form, bytes]) if form.is("data") => Ok(from_bytes(bytes.to_bytes())),
+        Some([form, bytes]) if form.is("data") => Ok(from_bytes(bytes.to_bytes()).into()),
         Some([_token]) => {
             let message = from_token(interp, value);
             if finalize {
@@ -84,7 +99,7 @@ fn open(path: &PathBuf) -> std::io::Result<Message> {
 /// The bytes of a mime token: of the message it was made of, when it is unchanged;
 /// else what `mime::buildmessage` makes of it. Tcllib's mime would write an unchanged
 /// message differently from how it came (headers moved, lines ended by CR CR LF).
-fn from_token(interp: &Interp, token: &Value) -> Result<Message, Error> {
+fn from_token(interp: &Interp, token: &Value) -> Result<Got, Error> {
     let name = token.to_text();
     let element = |element: &str| interp::get_element(interp, &name, Some(element));
     let parsed = element("canonicalP").is_some_and(|made| made.is("0"));
@@ -92,12 +107,12 @@ fn from_token(interp: &Interp, token: &Value) -> Result<Message, Error> {
         let fields = header_fields(&fields);
         if let Some(path) = element("file").and_then(|file| file.to_path()) {
             if fields.is_some_and(|fields| is_header(&fields, start_of(&path).as_deref())) {
-                return from_file(path);
+                return Ok(from_file(path)?.into());
             }
         } else if let Some(lines) = element("lines").and_then(|lines| lines.to_list()) {
             let text = joined(&lines);
             if fields.is_some_and(|fields| is_header(&fields, Some(&text))) {
-                return Ok(from_bytes(text));
+                return Ok(from_bytes(text).into());
             }
         }
     }
@@ -105,7 +120,10 @@ fn from_token(interp: &Interp, token: &Value) -> Result<Message, Error> {
         interp,
         &[Value::text("::mime::buildmessage"), token.clone()],
     );
-    Ok(from_bytes(built.map_err(Error::Script)?.to_bytes()))
+    Ok(Got {
+        message: from_bytes(built.map_err(Error::Script)?.to_bytes()),
+        built: true,
+    })
 }
 
 fn joined(lines: &[Value]) -> Vec<u8> {
