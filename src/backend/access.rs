@@ -108,7 +108,7 @@ impl Access {
         match &lock.maildrop {
             // A built-in store that is wrapped by a script meanwhile: its `unlock`
             // goes to the script, as all its other calls do.
-            Some(_) if self.storage_is_script() => Err(lock),
+            Some(_) if self.storage_is_script() && lock.is_owed() => Err(lock),
             Some(maildrop) => {
                 maildrop.unlock();
                 Ok(())
@@ -132,7 +132,9 @@ impl Access {
             Some(View {
                 maildrop: Some(maildrop),
                 ..
-            }) if !self.storage_is_script() => direct(hold, maildrop, request, runner).await,
+            }) if !self.storage_is_script() || !maildrop.is_locked() => {
+                direct(hold, maildrop, request, runner).await
+            }
             Some(view) => by_script(hold, view, request, runner).await,
         }
     }

@@ -45,6 +45,13 @@ impl Lock {
             maildrop: Some(maildrop),
         }
     }
+
+    /// Whether it is still to be released: not when a script has unlocked the mailbox by
+    /// name, or destroyed its store. Who has the mailbox now is somebody else.
+    pub(super) fn is_owed(&self) -> bool {
+        let maildrop = self.maildrop.as_ref();
+        maildrop.is_none_or(|maildrop| maildrop.is_locked())
+    }
 }
 
 impl std::fmt::Debug for Lock {
@@ -128,6 +135,12 @@ impl Hold {
         if let Some(lock) = &mut self.state().lock {
             lock.count = count;
         }
+    }
+
+    /// Whether the session's lock has ended without it (see [`Lock::is_owed`]).
+    pub(super) fn is_lost(&self) -> bool {
+        self.maildrop()
+            .is_some_and(|maildrop| !maildrop.is_locked())
     }
 
     /// What [`keep_digests`](Self::keep_digests) was given last.

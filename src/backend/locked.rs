@@ -94,7 +94,7 @@ impl Locked {
 
     /// The messages, while the lock is held.
     fn messages(&self) -> Result<&dyn Messages, StoreError> {
-        if locked(&self.lock).is_none() {
+        if !self.is_locked() {
             return Err(StoreError::NotLocked(self.name.to_string()));
         }
         Ok(&*self.messages)
@@ -230,6 +230,10 @@ impl Maildrop for Locked {
         if lock.is_some() {
             self.registry.forget(&self.dir, self.id);
         }
+    }
+
+    fn is_locked(&self) -> bool {
+        locked(&self.lock).is_some()
     }
 }
 

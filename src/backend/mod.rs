@@ -101,6 +101,9 @@ pub trait Maildrop: Send + Sync {
     fn delete(&self, numbers: &[MsgNo]) -> Result<(), StoreError>;
     /// Ends the lock. A second call does nothing.
     fn unlock(&self);
+    /// Whether the lock has not ended. Afterwards everything else fails, even if somebody
+    /// else locks the mailbox meanwhile.
+    fn is_locked(&self) -> bool;
 }
 
 /// A message on its way to a client.

@@ -216,9 +216,13 @@ impl Job {
     }
 
     /// Whether somebody still waits for it; jobs of sessions that have ended
-    /// need not be run. A [`Work::Release`] is always wanted.
+    /// need not be run. A [`Work::Release`] is always wanted. What would be done to a
+    /// mailbox that the session has lost meanwhile must not be run.
     pub fn is_wanted(&self) -> bool {
-        matches!(self.work, Work::Release(..)) || !self.hold.is_ended()
+        match &self.work {
+            Work::Release(lock, _) => lock.is_owed(),
+            _ => !self.hold.is_ended() && !self.hold.is_lost(),
+        }
     }
 
     /// The lock, just before `unlock` is called for it: for [`Work::Update`], and for a
@@ -227,7 +231,7 @@ impl Job {
     /// None: somebody else (the destruction of the server inside a callback of
     /// this very job) has unlocked, and `unlock` must not be called again.
     pub fn take_lock(&self) -> Option<Lock> {
-        self.hold.take()
+        self.hold.take().filter(Lock::is_owed)
     }
 
     /// Hands the session the lock that `lock` has just taken for it: before anything
@@ -392,7 +396,7 @@ impl JobQueue {
 
 fn owed(job: Job) -> Option<Lock> {
     match job.work {
-        Work::Release(lock, _) => Some(lock),
+        Work::Release(lock, _) => Some(lock).filter(Lock::is_owed),
         _ => None,
     }
 }

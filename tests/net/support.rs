@@ -194,6 +194,10 @@ impl Maildrop for Opened {
             assert!(ledger.locked.lock().unwrap().remove(&self.mailbox));
         }
     }
+
+    fn is_locked(&self) -> bool {
+        self.open.load(SeqCst)
+    }
 }
 
 impl Drop for Opened {
