@@ -21,7 +21,7 @@ mod mailbox_files;
 mod maildir_files;
 mod maildir_name;
 pub mod message_file;
-mod octets;
+pub(crate) mod octets;
 pub mod reason;
 pub mod script;
 mod tcl_list;

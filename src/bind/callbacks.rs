@@ -213,7 +213,11 @@ impl<'a> Callbacks<'a> {
     }
 
     fn get(&self, mailbox: &str, number: MsgNo) -> Result<Got, Trouble> {
-        let got = self.storage("get", mailbox, &[Value::int(number.get().into())])?;
+        let fetching = &self.server.world.fetching;
+        fetching.set(fetching.get() + 1);
+        let got = self.storage("get", mailbox, &[Value::int(number.get().into())]);
+        fetching.set(fetching.get() - 1);
+        let got = got?;
         let finalize = self.server.finalizes() || self.server.storage_is_ours();
         let interp = &self.server.identity.interp;
         message::from_value(interp, &got, finalize).map_err(|error| match error {

@@ -1,10 +1,12 @@
 //! `pop3d::dbox` and `pop3d::maildir`: mailboxes as Tcl objects.
 
 use std::rc::Rc;
+use std::slice;
 use std::sync::Arc;
 
 use super::object::{self, Identity, Kind};
 use super::world::World;
+use crate::backend::access::text;
 use crate::backend::mailbox_error::MailboxError;
 use crate::backend::mailboxes::{Mailboxes, Octets};
 use crate::backend::{directory, maildir};
@@ -33,21 +35,23 @@ const MAILDIR: Kind = Kind {
 
 /// Makes the commands of `pop3d::dbox`.
 pub fn register_dbox(world: &Rc<World>) {
-    object::register(world, &DBOX, |_, identity| {
-        construct(identity, directory::dbox())
+    object::register(world, &DBOX, |world, identity| {
+        construct(world, identity, directory::dbox())
     });
 }
 
 /// Makes the commands of `pop3d::maildir`.
 pub fn register_maildir(world: &Rc<World>) {
-    object::register(world, &MAILDIR, |_, identity| {
-        construct(identity, maildir::maildir())
+    object::register(world, &MAILDIR, |world, identity| {
+        construct(world, identity, maildir::maildir())
     });
 }
 
-fn construct(identity: Identity, mailboxes: Mailboxes) -> Rc<dyn Command> {
+fn construct(world: &Rc<World>, identity: Identity, mailboxes: Mailboxes) -> Rc<dyn Command> {
+    let world = world.clone();
     let mailboxes = Arc::new(mailboxes);
     let object = Rc::new(MailboxesObject {
+        world,
         identity,
         mailboxes,
     });
@@ -58,6 +62,7 @@ fn construct(identity: Identity, mailboxes: Mailboxes) -> Rc<dyn Command> {
 
 /// One set of mailboxes.
 pub struct MailboxesObject {
+    world: Rc<World>,
     identity: Identity,
     /// The mailboxes; sessions of the direct way use them too.
     pub mailboxes: Arc<Mailboxes>,
@@ -140,20 +145,23 @@ impl MailboxesObject {
         Ok(Value::text(""))
     }
 
-    /// A mime token, of Tcllib's mime if it is there.
+    /// A mime token, of Tcllib's mime if it is there. For a session, whose `-storage`
+    /// calls us, a message that mime refuses is given as a file: what arrives in a mailbox
+    /// need not be well made, and its owner must be able to fetch and delete it.
     fn get(&self, mailbox: &str, id: i64) -> Result<Value, Error> {
         let path = self.mailboxes.path_of(mailbox, id)?;
         // A path is bytes; Tcl's file commands map characters below 256 and UTF-8
         // alike through the system encoding.
-        let path = Value::text(&crate::backend::access::text(
-            path.as_os_str().as_encoded_bytes(),
-        ));
-        let words = [
-            Value::text("::mime::initialize"),
-            Value::text("-file"),
-            path,
-        ];
-        Ok(interp::call(&self.identity.interp, &words)?)
+        let path = text(path.as_os_str().as_encoded_bytes());
+        let path = Value::text(&path);
+        let words = ["::mime::initialize", "-file"].map(Value::text);
+        let words = [&words[..], slice::from_ref(&path)].concat();
+        match interp::call(&self.identity.interp, &words) {
+            Err(_) if self.world.fetching.get() > 0 => {
+                Ok(Value::list(&[Value::text("file"), path]))
+            }
+            token => Ok(token?),
+        }
     }
 
     fn options(&self, method: &str, args: &[Value]) -> Result<Value, Error> {

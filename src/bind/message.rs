@@ -2,16 +2,17 @@
 //! `data BYTES`.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
+
+use crate::backend::message_file::open_message;
+use crate::backend::octets::{count, Counter};
 use crate::backend::{Content, Message};
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::{Interp, Value};
-use crate::protocol::body::OctetCounter;
 
 /// Why a message could not be had.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub enum Error {
     /// The mime package raised an error.
     Script(Raised),
     /// A file could not be read.
-    Unreadable(PathBuf, std::io::Error),
+    Unreadable(PathBuf, io::Error),
     /// The value is none of the three forms.
     Form,
 }
@@ -65,35 +66,22 @@ pub fn from_value(interp: &Interp, value: &Value, finalize: bool) -> Result<Got,
 }
 
 fn from_bytes(bytes: Vec<u8>) -> Message {
-    let mut counter = OctetCounter::new();
-    counter.push(&bytes);
     Message {
-        octets: counter.octets(),
+        octets: count(&bytes),
         content: Content::Data(Arc::from(bytes)),
     }
 }
 
+/// The octets of a large file are not counted, which would keep the interpreter: what is
+/// announced is then the least that can come.
 fn from_file(path: PathBuf) -> Result<Message, Error> {
-    let file = open(&path).map_err(|error| Error::Unreadable(path, error))?;
-    Ok(file)
-}
-
-/// Opens a regular file. Without O_NONBLOCK a FIFO would stop the interpreter.
-fn open(path: &PathBuf) -> std::io::Result<Message> {
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = File::options()
-        .read(true)
-        .custom_flags(nonblock)
-        .open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(std::io::Error::other("not a regular file"));
-    }
-    Ok(Message {
-        // Line ends only ever add to a file's size.
-        octets: metadata.len(),
-        content: Content::File(file, metadata.len()),
-    })
+    let open = || {
+        let (file, stamp) = open_message(&path, OFlags::empty())?;
+        let octets = Counter::new().check(&file, stamp.size, 0)?;
+        let content = Content::File(file, stamp.size);
+        Ok(Message { octets, content })
+    };
+    open().map_err(|error| Error::Unreadable(path, error))
 }
 
 /// The bytes of a mime token: of the message it was made of, when it is unchanged;
@@ -154,12 +142,9 @@ fn header_fields(header: &Value) -> Option<Fields> {
 const LONGEST_HEADER: u64 = 1 << 20;
 
 /// The beginning of a file, with all of its header.
-fn start_of(path: &PathBuf) -> Option<Vec<u8>> {
+fn start_of(path: &Path) -> Option<Vec<u8>> {
     let mut start = Vec::new();
-    let file = open(path).ok()?;
-    let Content::File(file, _) = file.content else {
-        return None;
-    };
+    let (file, _) = open_message(path, OFlags::empty()).ok()?;
     file.take(LONGEST_HEADER).read_to_end(&mut start).ok()?;
     Some(start)
 }

@@ -41,6 +41,8 @@ pub struct World {
     counters: RefCell<HashMap<&'static str, u32>>,
     source: RefCell<Option<EventSource>>,
     ended: Cell<bool>,
+    /// How many calls of a storage's `get` for a session are under way.
+    pub fetching: Cell<u32>,
 }
 
 impl World {
@@ -66,6 +68,7 @@ impl World {
             counters: RefCell::default(),
             source: RefCell::default(),
             ended: Cell::new(false),
+            fetching: Cell::new(0),
         });
         let source = EventSource::new(Box::new(JobSource::new(&world)));
         *world.source.borrow_mut() = Some(source);

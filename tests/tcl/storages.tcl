@@ -180,7 +180,8 @@ proc ::storages::Get {path bytes} {
 	token-parts {
 	    FreeParts
 	    foreach text {one two} {
-		lappend parts [::mime::initialize -canonical text/plain -string "$text\n.\n"]
+		lappend parts [::mime::initialize -canonical text/plain \
+			-string "$text of [file tail $path]\n.\n"]
 	    }
 	    set token [::mime::initialize -canonical multipart/mixed \
 		    -param {boundary =_border} -header {Subject parts} -parts $parts]
