@@ -27,6 +27,7 @@ pub mod mime;
 pub mod object;
 pub mod options;
 pub mod server;
+pub mod token;
 pub mod unique_ids;
 pub mod users;
 pub mod wakes;
