@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -32,7 +33,7 @@ pub(super) struct Connection {
     left: Mutex<bool>,
     /// The loop that drives it.
     pub(super) seat: Seat,
-    _permit: Permit,
+    permit: Mutex<Option<Permit>>,
 }
 
 impl Connection {
@@ -63,7 +64,7 @@ impl Connection {
             session: Mutex::new(session),
             left: Mutex::new(false),
             seat,
-            _permit: permit,
+            permit: Mutex::new(Some(permit)),
         }))
     }
 
@@ -90,13 +91,46 @@ impl Connection {
                 return;
             }
             let (server, id) = (self.server.clone(), self.id);
-            afterwards = Some(Afterwards::new(move || server.remove(id)));
+            // Who has sent something behind QUIT counts until that is thrown away.
+            let permit = match self.unread() {
+                0 => self.permit().take(),
+                _ => None,
+            };
+            afterwards = Some(Afterwards::new(move || {
+                server.remove(id);
+                drop(permit);
+            }));
             self.tell_end(reason);
             if let Ended::Owed(lock) = self.hold.end() {
                 self.release(lock, &mut afterwards);
             }
         }
         drop(afterwards);
+    }
+
+    fn permit(&self) -> MutexGuard<'_, Option<Permit>> {
+        // A panic cannot leave it half taken.
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it still counts as one of the connections that the server takes.
+    pub(super) fn is_admitted(&self) -> bool {
+        self.permit().is_some()
+    }
+
+    /// Has the system break the connection when the client takes nothing for so long
+    /// (tcp(7), TCP_USER_TIMEOUT); whether it will. A slow reader may take less than what
+    /// the system tells us of, for hours.
+    #[cfg(target_os = "linux")]
+    pub(super) fn bound_stalls(&self, most: Duration) -> bool {
+        let most = u32::try_from(most.as_millis()).unwrap_or(u32::MAX);
+        rustix::net::sockopt::set_tcp_user_timeout(&self.stream, most).is_ok()
+    }
+
+    /// As above: unknown here.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn bound_stalls(&self, _most: Duration) -> bool {
+        false
     }
 
     /// Releases a lock; when the script must do that, `afterwards` goes with the job.

@@ -19,9 +19,9 @@ use super::wait::{Timer, Woken};
 use crate::protocol::session::EndReason;
 use crate::protocol::Request;
 
-/// How long a client may take nothing of what is sent to it. Shorter than the
-/// idle time-out: it has asked for this.
-const WRITE_STALL: Duration = Duration::from_secs(300);
+/// How long a client may take nothing of what is sent to it where there is no idle
+/// time-out (RFC 1939 §3: at least ten minutes).
+const WRITE_STALL: Duration = Duration::from_secs(600);
 
 /// After the last reply: how long, and for how many bytes, input is read on and
 /// thrown away. Closing with unread input makes the system reset the connection,
@@ -56,7 +56,12 @@ pub(super) async fn drive(connection: Arc<Connection>) {
     let first = login_deadline(&connection).unwrap_or_else(|| Instant::now() + NEVER);
     let sleep = pin!(sleep_until(first));
     let timer = Timer::new(sleep);
-    let mut driver = Driver { connection, timer };
+    let mut driver = Driver {
+        connection,
+        timer,
+        idle_at: None,
+        bounded: false,
+    };
     let end = driver.run().await;
     driver.connection.leave(end);
     if driver.connection.is_listed() {
@@ -97,18 +102,23 @@ enum Turn {
 pub(super) struct Driver<'a> {
     pub(super) connection: Arc<Connection>,
     timer: Timer<'a>,
+    /// When the session has been idle for too long; bytes that are no command do not
+    /// change it.
+    idle_at: Option<Instant>,
+    /// The system bounds how long the client may take nothing.
+    bounded: bool,
 }
 
 impl Driver<'_> {
     async fn run(&mut self) -> End {
         let mut asked = 0_u32;
         loop {
-            let done = match self.turn() {
-                Turn::Wait(delay) => {
-                    self.timer.set(Some(Instant::now() + delay));
-                    self.timer.expired().await;
-                    Ok(())
-                }
+            let turn = self.turn();
+            if !matches!(turn, Turn::Read) {
+                self.idle_at = None;
+            }
+            let done = match turn {
+                Turn::Wait(delay) => self.wait(delay).await,
                 Turn::Ask(request) => {
                     asked += 1;
                     if asked.is_multiple_of(ASKED_PER_TURN) {
@@ -153,17 +163,19 @@ impl Driver<'_> {
         }
     }
 
+    /// Waits before a failed login is answered.
+    async fn wait(&mut self, delay: Duration) -> Result<(), End> {
+        let answer = Instant::now() + delay;
+        let login = login_deadline(&self.connection).filter(|login| *login < answer);
+        self.timer.set(Some(login.unwrap_or(answer)));
+        self.timer.expired().await;
+        login.map_or(Ok(()), |_| Err(End::LoginTimeout))
+    }
+
     /// Writes all output; a client that does not read is waited for.
     pub(super) async fn flush(&mut self) -> Result<(), End> {
         while !self.write_now()? {
-            let stalled = Instant::now() + self.stall();
-            let login = login_deadline(&self.connection);
-            let login = login.filter(|_| !self.connection.session().is_authenticated());
-            let (deadline, timeout) = match login {
-                Some(login) if login < stalled => (login, End::LoginTimeout),
-                _ => (stalled, End::WriteTimeout),
-            };
-            self.timer.set(Some(deadline));
+            let timeout = self.set_output_timeout();
             match self.timer.writable(&self.connection.stream).await {
                 Woken::Ready => {}
                 Woken::TimedOut => return Err(timeout),
@@ -206,17 +218,22 @@ impl Driver<'_> {
         stream.try_io(Interest::WRITABLE, || Ok(send(stream, bytes, flags)?))
     }
 
-    fn stall(&self) -> Duration {
-        let limits = &self.connection.config.limits;
-        let patience = match self.connection.session().is_authenticated() {
-            true => limits.idle,
-            false => limits.login_timeout,
-        };
-        if patience.is_zero() {
-            WRITE_STALL
-        } else {
-            patience.min(WRITE_STALL)
+    /// Sets the deadline for the client to take something; returns what its passing means.
+    fn set_output_timeout(&mut self) -> End {
+        let login = login_deadline(&self.connection);
+        if login.is_some() && !self.connection.session().is_authenticated() {
+            self.timer.set(login);
+            return End::LoginTimeout;
         }
+        let idle = self.connection.config.limits.idle;
+        let most = match idle.is_zero() {
+            true => WRITE_STALL,
+            false => idle,
+        };
+        self.bounded = self.bounded || self.connection.bound_stalls(most);
+        let deadline = (!self.bounded).then(|| Instant::now() + most);
+        self.timer.set(deadline);
+        End::WriteTimeout
     }
 
     /// Waits for input and hands it over.
@@ -269,8 +286,10 @@ impl Driver<'_> {
     fn set_input_timeout(&mut self) -> End {
         if self.connection.session().is_authenticated() {
             let idle = self.connection.config.limits.idle;
-            self.timer
-                .set((!idle.is_zero()).then(|| Instant::now() + idle));
+            if !idle.is_zero() {
+                self.idle_at.get_or_insert_with(|| Instant::now() + idle);
+            }
+            self.timer.set(self.idle_at);
             End::Idle
         } else {
             self.timer.set(login_deadline(&self.connection));
@@ -280,7 +299,7 @@ impl Driver<'_> {
 
     /// After the last reply: reads what is still under way, within bounds.
     async fn linger(&mut self) {
-        if self.connection.unread() == 0 {
+        if !self.connection.is_admitted() {
             return;
         }
         self.connection.shut_writing();
@@ -297,7 +316,11 @@ impl Driver<'_> {
 }
 
 fn broken(e: &io::Error) -> End {
-    End::Broken(e.kind())
+    match e.kind() {
+        // See `Connection::bound_stalls`.
+        io::ErrorKind::TimedOut => End::WriteTimeout,
+        kind => End::Broken(kind),
+    }
 }
 
 #[cfg(test)]

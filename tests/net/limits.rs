@@ -142,6 +142,62 @@ fn not_idle() {
     assert_eq!(bench.heard.the_end(), End::Idle);
 }
 
+/// Nor is a session not idle that says something which is no command.
+#[test]
+fn bytes_are_no_commands() {
+    let idle = 4 * SHORT;
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, Limits { idle, ..limits() });
+    let mut client = bench.connect();
+    client.login("u1");
+    let begin = Instant::now();
+    let writer = client.reader.get_mut();
+    while writer.write_all(b"N").is_ok() && begin.elapsed() < PATIENCE {
+        std::thread::sleep(SHORT / 10);
+    }
+    assert!(begin.elapsed() < PATIENCE, "it goes on");
+    bench.assert_clean(&store.ledger);
+    assert_eq!(bench.heard.the_end(), End::Idle);
+}
+
+/// The wait after a failed login is part of the time to log in.
+#[test]
+fn no_login_in_time_while_it_waits() {
+    let limits = Limits {
+        login_timeout: SHORT,
+        login_delay: PATIENCE,
+        login_delay_max: PATIENCE,
+        ..limits()
+    };
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, limits);
+    let begin = Instant::now();
+    let mut client = bench.connect();
+    client.send("USER u1\r\nPASS wrong\r\n");
+    let (_, took) = rest_since(begin, client);
+    assert!(took < PATIENCE, "{took:?}");
+    assert_eq!(bench.heard.the_end(), End::LoginTimeout);
+}
+
+/// Whoever has read the farewell may begin the next session.
+#[test]
+fn one_at_a_time_is_never_two() {
+    let limits = Limits {
+        per_address: 1,
+        ..limits()
+    };
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, limits);
+    let mut last = None;
+    for _ in 0..300 {
+        let mut client = bench.connect();
+        drop(last);
+        client.login("u1");
+        client.expect("QUIT", "+OK h.example S shutting down");
+        last = Some(client);
+    }
+}
+
 #[test]
 fn a_client_that_does_not_read() {
     let big = "0123456789\n".repeat(2_000_000);
@@ -158,6 +214,32 @@ fn a_client_that_does_not_read() {
     // At once, or it might be idle before it asks.
     client.send("PASS secret\r\nRETR 1\r\n");
     assert_eq!(bench.heard.the_end(), End::WriteTimeout);
+    bench.assert_clean(&store.ledger);
+}
+
+/// But one that reads slowly gets all: less than the system tells of at a time.
+#[test]
+fn a_client_that_reads_slowly() {
+    let idle = 3 * SHORT;
+    let big = "0123456789\n".repeat(2_000_000);
+    let store = Same::of(&[&big]);
+    let bench = Bench::direct(&store, Limits { idle, ..limits() });
+    let mut client = bench.connect();
+    client.expect("USER u1", "+OK please send PASS command");
+    client.send("PASS secret\r\nRETR 1\r\n");
+    let begin = Instant::now();
+    let mut bytes = vec![0; 60_000];
+    while begin.elapsed() < 4 * idle {
+        client.reader.read_exact(&mut bytes).unwrap();
+        std::thread::sleep(SHORT / 4);
+    }
+    let mut rest = Vec::new();
+    while !rest.ends_with(b"\r\n.\r\n") {
+        let n = client.reader.read(&mut bytes).unwrap();
+        assert!(n > 0, "the message was cut off");
+        rest.extend_from_slice(&bytes[..n]);
+    }
+    client.expect("QUIT", "+OK h.example S shutting down");
     bench.assert_clean(&store.ledger);
 }
 
