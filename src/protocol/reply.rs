@@ -219,14 +219,20 @@ fn numbers(out: &mut Vec<u8>, before: &str, first: u64, second: u64) {
 }
 
 /// A name as the client sent it, if that is printable UTF-8; else with `?` for
-/// what could upset a terminal or a log.
+/// what could upset a terminal or a log. A long one is cut: RFC 1939 §3 allows replies
+/// of 512 octets.
 fn printable(out: &mut Vec<u8>, name: &[u8]) {
+    const MOST: usize = 400;
+    let most = out.len() + MOST;
     for c in String::from_utf8_lossy(name).chars() {
         let c = match c {
             char::REPLACEMENT_CHARACTER => '?',
             c if c.is_control() => '?',
             c => c,
         };
+        if out.len() + c.len_utf8() > most {
+            return;
+        }
         text(out, c.encode_utf8(&mut [0; 4]));
     }
 }
@@ -339,6 +345,16 @@ mod tests {
             line.write(&mut out);
             assert_eq!(String::from_utf8_lossy(&out), want);
         }
+    }
+
+    #[test]
+    fn a_long_name_is_cut() {
+        let mut out = Vec::new();
+        let name = "\u{20ac}".repeat(500);
+        let name = name.as_bytes();
+        Line::InUse { name }.write(&mut out);
+        assert!(out.len() <= 512 && out.ends_with(b"\r\n"), "{}", out.len());
+        assert!(String::from_utf8(out).unwrap().matches('\u{20ac}').count() == 133);
     }
 
     #[test]
