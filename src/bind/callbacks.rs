@@ -7,19 +7,16 @@
 
 use std::collections::HashSet;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use super::message::{self, Got};
 use super::server::ServerObject;
+use super::step::step;
 use super::unique_ids;
 use crate::backend::script::{Digest, Job, Outcome, UnlockNow, Work};
 use crate::backend::{Account, Message};
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
 use crate::protocol::{Extent, Failure, MsgNo, Proof, Refusal, Reply, Secret};
-
-/// A step of a long job: so many callbacks, or as many as are done in this time.
-const STEP: (usize, Duration) = (16, Duration::from_millis(1));
 
 /// A callback that did not do its part. It has been logged already.
 pub struct Trouble(Failure);
@@ -439,16 +436,6 @@ fn failed(Trouble(failure): Trouble) -> Reply {
 
 fn refused(Trouble(failure): Trouble) -> Reply {
     Reply::Refused(Refusal::Failed(failure))
-}
-
-/// Those of a job's next callbacks that belong to one step, at least one.
-fn step(numbers: impl Iterator<Item = MsgNo>) -> impl Iterator<Item = MsgNo> {
-    let begun = Instant::now();
-    let in_time = move |done: usize| done == 0 || begun.elapsed() < STEP.1;
-    let numbers = numbers.take(STEP.0).enumerate();
-    numbers
-        .take_while(move |&(done, _)| in_time(done))
-        .map(|(_, number)| number)
 }
 
 /// The numbers after the first `done` messages.

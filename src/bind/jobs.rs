@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::callbacks::{Callbacks, Progress};
 use super::log;
+use super::step::step;
 use super::world::World;
 use crate::backend::script::Job;
 use crate::ffi::interp::Preserved;
@@ -51,8 +52,10 @@ impl JobSource {
         }
     }
 
+    /// Lets sessions that have an answer go on. Many may have one at once: then the others
+    /// come in the next turn, as [`pending`](Source::pending) tells.
     fn wake_sessions(world: &World) {
-        for (server, channel) in world.wakes.take() {
+        for (server, channel) in step(std::iter::from_fn(|| world.wakes.pop())) {
             let server = world.server(server);
             if let Some(session) = server.and_then(|server| server.channel(&channel)) {
                 session.advance();

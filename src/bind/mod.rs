@@ -12,6 +12,7 @@
 //! - [`message`] – what a storage's `get` may return, as bytes;
 //! - [`mime`] – the fallback package `mime`, for machines without Tcllib;
 //! - [`jobs`] – runs the job queue from the event loop; [`wakes`] – what else wakes it;
+//!   [`step`] – how much is done before others have their turn;
 //! - [`users`], [`mailboxes`] – the objects of `pop3d::udb`, and of `pop3d::dbox` and
 //!   `pop3d::maildir`.
 
@@ -27,6 +28,7 @@ pub mod mime;
 pub mod object;
 pub mod options;
 pub mod server;
+pub mod step;
 pub mod token;
 pub mod unique_ids;
 pub mod users;

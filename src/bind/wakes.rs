@@ -1,6 +1,7 @@
 //! What wakes the sessions on Tcl channels when an answer has come for them: from the
 //! thread that had it to the event loop of their interpreter.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
@@ -9,7 +10,7 @@ use crate::ffi::notifier::Alert;
 
 /// The sessions of one interpreter that can go on.
 pub struct Wakes {
-    woken: Mutex<Vec<Sleeper>>,
+    woken: Mutex<VecDeque<Sleeper>>,
     alert: Alert,
 }
 
@@ -33,7 +34,7 @@ impl Wakes {
         }))
     }
 
-    fn woken(&self) -> MutexGuard<'_, Vec<Sleeper>> {
+    fn woken(&self) -> MutexGuard<'_, VecDeque<Sleeper>> {
         self.woken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -42,9 +43,9 @@ impl Wakes {
         self.woken().is_empty()
     }
 
-    /// Those that were woken since the last time.
-    pub fn take(&self) -> Vec<Sleeper> {
-        std::mem::take(&mut *self.woken())
+    /// The session that has been awake for longest.
+    pub fn pop(&self) -> Option<Sleeper> {
+        self.woken().pop_front()
     }
 }
 
@@ -55,7 +56,7 @@ struct OneOf {
 
 impl Wake for OneOf {
     fn wake(self: Arc<Self>) {
-        self.wakes.woken().push(self.sleeper.clone());
+        self.wakes.woken().push_back(self.sleeper.clone());
         // Without the lock: the interpreter may look at once.
         self.wakes.alert.wake();
     }

@@ -1,0 +1,41 @@
+//! A step of something long: what is done of it before others have their turn.
+
+use std::iter;
+use std::time::{Duration, Instant};
+
+/// So many callbacks or sessions, or as many as are done in this time.
+const STEP: (usize, Duration) = (16, Duration::from_millis(1));
+
+/// Those of the next items that belong to one step, at least one. No others are taken.
+pub fn step<T>(items: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+    let begun = Instant::now();
+    let mut first = true;
+    let mut items = items.take(STEP.0);
+    iter::from_fn(move || {
+        let in_time = std::mem::take(&mut first) || begun.elapsed() < STEP.1;
+        in_time.then(|| items.next()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_long_is_done_by_parts() {
+        for (time, most) in [(Duration::ZERO, STEP.0), (STEP.1, 1)] {
+            let mut left = 0..100;
+            let mut done = Vec::new();
+            while !left.is_empty() {
+                let before = done.len();
+                for item in step(left.by_ref()) {
+                    std::thread::sleep(time);
+                    done.push(item);
+                }
+                // Fewer where this thread was kept waiting, but some.
+                assert!((1..=most).contains(&(done.len() - before)), "{done:?}");
+            }
+            assert!(done.iter().copied().eq(0..100), "{done:?}");
+        }
+    }
+}
