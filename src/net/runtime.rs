@@ -52,6 +52,8 @@ pub(super) struct Loop {
     handle: Handle,
     /// Connections that it drives.
     load: Arc<AtomicUsize>,
+    /// Calls by [`blocking`] that its threads have still to end.
+    calls: Arc<AtomicUsize>,
 }
 
 /// The thread that runs a loop.
@@ -61,7 +63,13 @@ struct Thread {
 }
 
 /// A connection's place on a loop; ends when dropped.
-pub(super) struct Seat(Arc<Loop>);
+pub(super) struct Seat {
+    on: Arc<Loop>,
+    _counted: Counted,
+}
+
+/// One more on a counter while it lives.
+struct Counted(Arc<AtomicUsize>);
 
 /// How long the end of the process waits for file operations that are under way.
 const LAST_WORK: Duration = Duration::from_secs(1);
@@ -137,9 +145,22 @@ pub fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> oneshot::Receiver<T> {
     match loops() {
-        Ok(loops) => blocking_on(&loops[0].handle, work),
+        Ok(loops) => {
+            let (on, counted) = least_called(&loops);
+            blocking_on(&on.handle, move || {
+                let _counted = counted;
+                work()
+            })
+        }
         Err(_) => oneshot::channel().1,
     }
+}
+
+/// The loop whose threads have the fewest calls: where one hangs, the next goes elsewhere.
+fn least_called(loops: &[Arc<Loop>]) -> (&Loop, Counted) {
+    let calls = |on: &&Arc<Loop>| on.calls.load(Ordering::Relaxed);
+    let on = loops.iter().min_by_key(calls).unwrap_or(&loops[0]);
+    (on, Counted::on(&on.calls))
 }
 
 /// As [`blocking`], on the threads of a loop.
@@ -217,7 +238,13 @@ fn start_one(blocking_threads: usize) -> io::Result<(Loop, Thread)> {
         let _ = confirm.send(());
     };
     thread::Builder::new().name("pop3d".into()).spawn(run)?;
-    Ok((Loop { handle, load }, Thread { stop, stopped }))
+    let calls = Arc::default();
+    let one = Loop {
+        handle,
+        load,
+        calls,
+    };
+    Ok((one, Thread { stop, stopped }))
 }
 
 fn run(runtime: Runtime, stopping: oneshot::Receiver<()>) {
@@ -257,8 +284,10 @@ impl Seat {
                 chosen = least;
             }
         }
-        chosen.load.fetch_add(1, Ordering::Relaxed);
-        Self(chosen.clone())
+        Self {
+            on: chosen.clone(),
+            _counted: Counted::on(&chosen.load),
+        }
     }
 }
 
@@ -266,13 +295,20 @@ impl std::ops::Deref for Seat {
     type Target = Loop;
 
     fn deref(&self) -> &Loop {
-        &self.0
+        &self.on
     }
 }
 
-impl Drop for Seat {
+impl Counted {
+    fn on(counter: &Arc<AtomicUsize>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(counter.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.load.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -305,6 +341,7 @@ mod tests {
             Arc::new(Loop {
                 handle: runtime.handle().clone(),
                 load: Arc::new(AtomicUsize::new(*load)),
+                calls: Arc::default(),
             })
         };
         loads.iter().map(one).collect()
@@ -337,6 +374,25 @@ mod tests {
             drop(seat);
             assert_eq!(loops[want].load(), loads[want]);
         }
+    }
+
+    #[test]
+    fn calls_go_where_fewest_are_under_way() {
+        let loops = loops(&[0, 0, 0]);
+        let calls = || -> Vec<usize> {
+            let count = |one: &Arc<Loop>| one.calls.load(Ordering::Relaxed);
+            loops.iter().map(count).collect()
+        };
+        // One after the other need no more threads than one.
+        for _ in 0..3 {
+            let _call = least_called(&loops);
+            assert_eq!(calls(), [1, 0, 0]);
+        }
+        let hangs = least_called(&loops);
+        let others: Vec<_> = (0..6).map(|_| least_called(&loops)).collect();
+        assert_eq!(calls(), [3, 2, 2]);
+        drop((hangs, others));
+        assert_eq!(calls(), [0, 0, 0]);
     }
 
     #[test]
