@@ -21,7 +21,8 @@ use super::listing::{is_regular, now, open_dir, read_dir, Cache, DirStamp, Names
 use super::locked::Messages;
 use super::mailboxes::{Layout, Mailboxes, Octets};
 use super::message_file::{open_message, open_message_cached};
-use super::octets::{Counter, Known, Wanted};
+use super::octets::{Counter, Known};
+use super::octets_file::Wanted;
 
 /// Mailboxes as `pop3d::dbox` objects have them.
 pub fn dbox() -> Mailboxes {

@@ -26,7 +26,8 @@ use super::mailboxes::{Layout, Mailboxes, Octets};
 use super::maildir_files::{open_places, stamp_of, Found, Renamed, ATTEMPTS, PLACES};
 use super::maildir_name::{base, field, uid};
 use super::message_file::{open_message, open_message_cached};
-use super::octets::{is_plausible, Counter, Known, Wanted};
+use super::octets::{is_plausible, Counter, Known};
+use super::octets_file::Wanted;
 
 /// The directories of a Maildir; what is being delivered is in the first.
 const ALL_PLACES: [&str; 3] = ["tmp", "new", "cur"];

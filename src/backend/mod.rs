@@ -22,6 +22,7 @@ mod maildir_files;
 mod maildir_name;
 pub mod message_file;
 pub(crate) mod octets;
+mod octets_file;
 pub mod reason;
 pub mod script;
 mod tcl_list;

@@ -1,4 +1,7 @@
-//! `::pop3d::new` and its objects.
+//! `::pop3d::new` and its objects: what they are, from `up` to their destruction.
+
+mod configure;
+mod conn;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -14,13 +17,13 @@ use super::log;
 use super::object::{self, Identity, Kind};
 use super::options::Options;
 use super::world::World;
-use crate::backend::access::{text, Access};
+use crate::backend::access::Access;
 use crate::backend::hold::UNDER_WAY;
-use crate::backend::script::{ConnectionId, ServerId};
+use crate::backend::script::ServerId;
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp::{self, Preserved};
 use crate::ffi::{Interp, Value};
-use crate::net::{self, ConnectionState, Event, Observer};
+use crate::net::{self, Event, Observer};
 use crate::protocol::session::Config;
 
 const KIND: Kind = Kind {
@@ -289,144 +292,6 @@ impl ServerObject {
         }
     }
 
-    fn cget(&self, name: &str) -> Result<Value, Error> {
-        let options = self.options.borrow();
-        Ok(match name {
-            "-state" => Value::text(self.state.get().name()),
-            "-port" => self.true_port.borrow().clone(),
-            "-auth" => options.auth.clone(),
-            "-storage" => options.storage.clone(),
-            "-socket" => options.socket.clone(),
-            _ => match options.get(name) {
-                Some(value) => value,
-                None => {
-                    let known = "\"-state\", \"-port\", \"-auth\", \"-socket\", or \"-storage\"";
-                    return Err(unknown_option(name, known));
-                }
-            },
-        })
-    }
-
-    fn configure(self: &Rc<Self>, args: &[Value]) -> Result<Value, Error> {
-        match args {
-            [] => {
-                let names = ["-port", "-auth", "-storage", "-socket", "-state"];
-                let mut pairs = Vec::new();
-                for name in names {
-                    pairs.push((name, self.cget(name)?));
-                }
-                return Ok(Value::dict(pairs));
-            }
-            [name] => return self.cget(&name.to_text()),
-            _ if args.len() % 2 == 1 => {
-                let message = "wrong # args, expected: -option | (-option value)...";
-                return Err(Error::new(message, &["WRONGARGS"]));
-            }
-            _ => {}
-        }
-        // Options before a bad one stay set.
-        let outcome = args
-            .chunks_exact(2)
-            .try_for_each(|pair| self.set(&pair[0].to_text(), &pair[1]));
-        self.refresh_direct();
-        if self.state.get() == State::Up {
-            self.configure_engine();
-        }
-        log::refresh(&self.world);
-        self.publish();
-        outcome.map(|()| Value::text(""))
-    }
-
-    fn refresh_direct(&self) {
-        let options = self.options.borrow();
-        let (auth, storage) = (options.auth.clone(), options.storage.clone());
-        let direct = options.direct;
-        drop(options);
-        let interp = &self.identity.interp;
-        self.direct.refresh(interp, &auth, &storage, direct);
-    }
-
-    fn set(&self, name: &str, value: &Value) -> Result<(), Error> {
-        let mut options = self.options.borrow_mut();
-        match name {
-            "-auth" => options.auth = value.clone(),
-            "-storage" => {
-                options.storage = value.clone();
-                self.uidl.set(None);
-            }
-            "-socket" => options.socket = value.clone(),
-            "-port" => {
-                options.port = value.clone();
-                if self.state.get() == State::Down {
-                    *self.true_port.borrow_mut() = value.clone();
-                }
-            }
-            "-state" => return Err(Error::new("Option -state is read-only", &["OPTION", name])),
-            _ => {
-                if !options.set(name, value)? {
-                    let known = "\"-port\", \"-auth\", \"-socket\", or \"-storage\"";
-                    return Err(unknown_option(name, known));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn conn(&self, args: &[Value]) -> Result<Value, Error> {
-        let Some((method, args)) = args.split_first() else {
-            return Err(self.identity.usage("conn option ?arg ...?"));
-        };
-        match (&*method.to_text(), args) {
-            ("list", []) => {
-                let mut names: Vec<_> = self.channels.borrow().keys().cloned().collect();
-                names.extend(self.engine.connections().into_iter().map(connection_name));
-                Ok(Value::texts(names))
-            }
-            ("list", _) => Err(self.identity.usage("conn list")),
-            ("state", [id]) => self.conn_state(&id.to_text()),
-            ("state", _) => Err(self.identity.usage("conn state connId")),
-            (method, _) => {
-                let message = format!("bad option \"{method}\": must be list, or state");
-                Err(Error::new(message, &["METHOD", method]))
-            }
-        }
-    }
-
-    fn conn_state(&self, name: &str) -> Result<Value, Error> {
-        if let Some(session) = self.channel(name) {
-            return Ok(self.state_dict(&session.state()));
-        }
-        let id = name.strip_prefix("conn").and_then(|id| id.parse().ok());
-        let state = id.and_then(|id: u64| self.engine.connection(ConnectionId::from(id)));
-        let state = state.ok_or_else(|| {
-            let message = format!("connection \"{name}\" does not exist");
-            Error::new(message, &["CONNECTION", name])
-        })?;
-        Ok(self.state_dict(&state))
-    }
-
-    fn state_dict(&self, ConnectionState { snapshot, peer }: &ConnectionState) -> Value {
-        let deleted: Vec<_> = snapshot
-            .deleted
-            .iter()
-            .map(|n| Value::int((*n).into()))
-            .collect();
-        let octets = i64::try_from(snapshot.size).unwrap_or(i64::MAX);
-        Value::dict([
-            ("id", Value::text(&snapshot.id)),
-            ("state", Value::text(&snapshot.state.to_string())),
-            ("name", Value::text(&text(&snapshot.name))),
-            ("storage", Value::text(&snapshot.storage)),
-            ("logon", Value::text(snapshot.logon)),
-            ("deleted", Value::list(&deleted)),
-            ("msg", Value::int(snapshot.msg.into())),
-            ("size", Value::int(octets)),
-            ("remotehost", Value::text(&peer.ip().to_string())),
-            ("remoteport", Value::int(peer.port().into())),
-            ("server", Value::text(&self.identity.name)),
-        ])
-    }
-
     /// The `-auth` command prefix.
     pub fn auth_prefix(&self) -> Value {
         self.options.borrow().auth.clone()
@@ -499,16 +364,6 @@ impl ServerObject {
             (method, _) => Err(self.identity.bad_method(method)),
         }
     }
-}
-
-/// How scripts name a connection of the network driver.
-fn connection_name(id: ConnectionId) -> String {
-    format!("conn{id}")
-}
-
-fn unknown_option(name: &str, known: &str) -> Error {
-    let message = format!("Unknown option \"{name}\": Expected {known}");
-    Error::new(message, &["OPTION", name])
 }
 
 /// The command of a server object.
