@@ -16,6 +16,7 @@ use crate::backend::script::{Digest, Job, Outcome, UnlockNow, Work};
 use crate::backend::{Account, Message};
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
+use crate::net::Level;
 use crate::protocol::{Extent, Failure, MsgNo, Proof, Refusal, Reply, Secret};
 
 /// A callback that did not do its part. It has been logged already.
@@ -129,8 +130,8 @@ impl<'a> Callbacks<'a> {
             Err(raised) => {
                 // The client chose the name: nothing in it may break the line.
                 let (user, message) = (user.escape_debug(), raised.message());
-                self.server
-                    .log("error", &format!("lookup {user}: {message}"));
+                let line = format!("lookup {user}: {message}");
+                self.server.log(Level::Error, &line);
                 return Ok(None);
             }
         };
@@ -345,7 +346,7 @@ impl<'a> Callbacks<'a> {
         let got = self.get(mailbox, number)?;
         unique_ids::digest(got).map_err(|error| {
             self.server
-                .log("error", &format!("get {mailbox} {number}: {error}"));
+                .log(Level::Error, &format!("get {mailbox} {number}: {error}"));
             Trouble(Failure::Temporary)
         })
     }
@@ -406,7 +407,7 @@ impl<'a> Callbacks<'a> {
     fn raised(&self, method: &str, raised: &Raised) -> Trouble {
         let heard = self
             .server
-            .log("error", &format!("{method}: {}", raised.info()));
+            .log(Level::Error, &format!("{method}: {}", raised.info()));
         let permanent = raised
             .error_code()
             .starts_with(&["POP3D", "MAILBOX", "UNUSABLE"].map(String::from));

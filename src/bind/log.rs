@@ -177,7 +177,7 @@ pub fn drain(world: &World) -> bool {
     if dropped > 0 {
         for server in world.servers() {
             let text = format!("{dropped} log lines were dropped");
-            server.log("warning", &text);
+            server.log(Level::Warning, &text);
         }
     }
     true
@@ -320,18 +320,12 @@ fn line(event: &Event<'_>) -> Line {
 
 impl ServerObject {
     /// Logs a line of the interpreter's side; whether there is anybody to read it.
-    pub fn log(&self, level: &str, text: &str) -> bool {
-        let level = LEVELS.into_iter().find(|&l| name(l) == level);
-        let level = level.unwrap_or(Level::Error);
-        let fields = Vec::new();
-        let text = text.to_owned();
-        write(
-            self,
-            &Line {
-                level,
-                text,
-                fields,
-            },
-        )
+    pub fn log(&self, level: Level, text: &str) -> bool {
+        let line = Line {
+            level,
+            text: text.to_owned(),
+            fields: Vec::new(),
+        };
+        write(self, &line)
     }
 }
