@@ -90,6 +90,20 @@ impl Notes {
         self.waiting().is_empty()
     }
 
+    /// Takes out what waits for one server, oldest first.
+    fn take_lines(&self, id: ServerId) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let mut waiting = self.waiting();
+        for note in std::mem::take(&mut *waiting) {
+            match note {
+                Note::Line(server, line) if server == id => lines.push(line),
+                Note::Closed(server) if server == id => {}
+                other => waiting.push_back(other),
+            }
+        }
+        lines
+    }
+
     /// From now on closed connections are told of.
     pub fn watch_closing(&self) {
         self.exiting.store(true, Ordering::Relaxed);
@@ -173,20 +187,43 @@ pub fn drain(world: &World) -> bool {
             }
         }
     }
-    let dropped = world.notes.dropped.swap(0, Ordering::Relaxed);
-    if dropped > 0 {
-        for server in world.servers() {
-            let text = format!("{dropped} log lines were dropped");
-            server.log(Level::Warning, &text);
-        }
-    }
+    tell_dropped(world, None);
     true
 }
 
-/// Writes one line; whether there is anybody to write to. An error of a log command
-/// must not stop a session: it goes to `interp bgerror`.
+/// Writes what waits for a server that is being destroyed: the last that its sessions
+/// did, and their ends. Later nobody would know its log.
+///
+/// Log commands run here, in the middle of `destroy`. What other threads tell of the
+/// server after this (that a deletion which was under way has failed, say) is not
+/// written.
+pub fn drain_last(server: &ServerObject) {
+    for line in server.world.notes.take_lines(server.id) {
+        write(server, &line);
+    }
+    tell_dropped(&server.world, Some(server));
+}
+
+/// Says how many lines were dropped, to all servers and to one that is being destroyed.
+fn tell_dropped(world: &World, gone: Option<&ServerObject>) {
+    let dropped = world.notes.dropped.swap(0, Ordering::Relaxed);
+    if dropped > 0 {
+        let text = format!("{dropped} log lines were dropped");
+        let servers = world.servers();
+        for server in servers.iter().map(|server| &**server).chain(gone) {
+            server.log(Level::Warning, &text);
+        }
+    }
+}
+
+/// Writes one line; whether there is anybody to write to: not in an interpreter that is
+/// being deleted. An error of a log command must not stop a session: it goes to `interp
+/// bgerror`.
 fn write(server: &ServerObject, line: &Line) -> bool {
     let interp = &server.identity.interp;
+    if interp::is_deleted(interp) {
+        return false;
+    }
     let level = Value::text(name(line.level));
     let text = format!("pop3d {} {}", server.identity.name, line.text);
     let text = printable(&text);

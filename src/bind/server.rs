@@ -216,7 +216,8 @@ impl ServerObject {
         Ok(Value::text(""))
     }
 
-    /// Ends every connection and unlocks its mailbox, deletes nothing, and goes.
+    /// Ends every connection and unlocks its mailbox, deletes nothing, writes the log's
+    /// last lines, and goes.
     pub fn destroy_now(&self) {
         if self.gone.replace(true) {
             return;
@@ -240,6 +241,8 @@ impl ServerObject {
                 Callbacks::new(&me).unlock(&lock.mailbox);
             }
         }
+        // What `unlock` has to say comes first: it is written at once.
+        log::drain_last(self);
         self.down();
         self.direct.release();
         self.identity.delete();
@@ -373,6 +376,8 @@ impl Command for ServerObject {
         // The world has the same object, counted.
         match self.world.server(self.id) {
             Some(me) => me.method(&method, args),
+            // By a callback of the destruction itself: `unlock`, or a log command.
+            None if method == "destroy" => Ok(Value::text("")),
             None => Err(self.identity.bad_method(&method)),
         }
     }
