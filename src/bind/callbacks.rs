@@ -412,7 +412,7 @@ impl<'a> Callbacks<'a> {
             .error_code()
             .starts_with(&["POP3D", "MAILBOX", "UNUSABLE"].map(String::from));
         if !heard {
-            raised.report_in_background(&self.server.identity.interp);
+            self.server.report(raised);
         }
         Trouble(match permanent {
             true => Failure::Permanent,

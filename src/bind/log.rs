@@ -10,7 +10,7 @@ use super::server::ServerObject;
 use super::world::World;
 use crate::backend::script::{ConnectionId, ServerId};
 use crate::ffi::command;
-use crate::ffi::interp;
+use crate::ffi::interp::{self, Raised};
 use crate::ffi::notifier::Alert;
 use crate::ffi::{Interp, Value};
 use crate::net::{Event, Level, Observer};
@@ -147,8 +147,9 @@ impl Observer for Notes {
     }
 }
 
-/// Looks which levels are wanted now. Cheap, since it is asked before each wait for
-/// events: so a script's `log::lvSuppress` counts at once.
+/// Looks which levels are wanted now: without any log errors, for `interp bgerror`.
+/// Cheap, since it is asked before each wait for events: so a script's `log::lvSuppress`
+/// counts at once.
 pub fn refresh(world: &World) {
     let mut wanted = 0;
     let prefixed = |server: &std::rc::Rc<ServerObject>| !server.log_prefix().is_empty();
@@ -161,6 +162,8 @@ pub fn refresh(world: &World) {
         {
             wanted |= bit(level);
         }
+    } else {
+        wanted = bit(Level::Error);
     }
     world.notes.wanted.store(wanted, Ordering::Relaxed);
 }
@@ -183,7 +186,7 @@ pub fn drain(world: &World) -> bool {
         }
         Note::Line(id, line) => {
             if let Some(server) = world.server(id) {
-                write(&server, &line);
+                deliver(&server, &line);
             }
         }
     }
@@ -199,7 +202,7 @@ pub fn drain(world: &World) -> bool {
 /// written.
 pub fn drain_last(server: &ServerObject) {
     for line in server.world.notes.take_lines(server.id) {
-        write(server, &line);
+        deliver(server, &line);
     }
     tell_dropped(&server.world, Some(server));
 }
@@ -216,6 +219,21 @@ fn tell_dropped(world: &World, gone: Option<&ServerObject>) {
     }
 }
 
+/// Writes a line of the network side; an error that nobody writes goes to `interp
+/// bgerror`, as those of callbacks do.
+fn deliver(server: &ServerObject, line: &Line) {
+    if !write(server, line) && line.level == Level::Error {
+        let message = whole(server, line);
+        server.report(&Raised::new(&message, &["POP3D", "LOG"]));
+    }
+}
+
+/// The text of a line, with its server.
+fn whole(server: &ServerObject, line: &Line) -> String {
+    let text = format!("pop3d {} {}", server.identity.name, line.text);
+    printable(&text).into_owned()
+}
+
 /// Writes one line; whether there is anybody to write to: not in an interpreter that is
 /// being deleted. An error of a log command must not stop a session: it goes to `interp
 /// bgerror`.
@@ -225,13 +243,12 @@ fn write(server: &ServerObject, line: &Line) -> bool {
         return false;
     }
     let level = Value::text(name(line.level));
-    let text = format!("pop3d {} {}", server.identity.name, line.text);
-    let text = printable(&text);
+    let text = whole(server, line);
     let tcllib = command::exists(interp, "::log::log");
     if tcllib && !is_suppressed(interp, line.level) {
         let words = [Value::text("::log::log"), level.clone(), Value::text(&text)];
         if let Err(raised) = interp::call(interp, &words) {
-            raised.report_in_background(interp);
+            server.report(&raised);
         }
     }
     let prefix = server.log_prefix().to_list().unwrap_or_default();
@@ -244,7 +261,7 @@ fn write(server: &ServerObject, line: &Line) -> bool {
         let fields = Value::dict(fields.chain([server_field]));
         let words = [&prefix[..], &[level, Value::text(&text), fields]].concat();
         if let Err(raised) = interp::call(interp, &words) {
-            raised.report_in_background(interp);
+            server.report(&raised);
         }
     }
     tcllib || !prefix.is_empty()

@@ -8,7 +8,7 @@
 //! - [`callbacks`] – the script's `-auth` and `-storage` command prefixes;
 //! - [`listen`] – what `up` opens; [`direct`] – when stores are used without scripts;
 //! - [`channel`] – the second driver: sessions on Tcl channels;
-//! - [`log`] – log lines;
+//! - [`log`] – log lines; [`reports`] – what goes to `interp bgerror`;
 //! - [`message`] – what a storage's `get` may return, as bytes;
 //! - [`mime`] – the fallback package `mime`, for machines without Tcllib;
 //! - [`jobs`] – runs the job queue from the event loop; [`wakes`] – what else wakes it;
@@ -27,6 +27,7 @@ pub mod message;
 pub mod mime;
 pub mod object;
 pub mod options;
+pub mod reports;
 pub mod server;
 pub mod step;
 pub mod token;

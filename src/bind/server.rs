@@ -16,12 +16,13 @@ use super::listen::{self, Listener};
 use super::log;
 use super::object::{self, Identity, Kind};
 use super::options::Options;
+use super::reports::Reports;
 use super::world::World;
 use crate::backend::access::Access;
 use crate::backend::hold::UNDER_WAY;
 use crate::backend::script::ServerId;
 use crate::ffi::command::{Command, Error};
-use crate::ffi::interp::{self, Preserved};
+use crate::ffi::interp::{self, Preserved, Raised};
 use crate::ffi::{Interp, Value};
 use crate::net::{self, Event, Observer};
 use crate::protocol::session::Config;
@@ -95,6 +96,7 @@ pub struct ServerObject {
     channels: RefCell<BTreeMap<String, Rc<ChannelSession>>>,
     config: RefCell<Option<Arc<Config>>>,
     direct: Direct,
+    reports: Reports,
     /// Whether the storage knows `uidl`; none before it was asked.
     uidl: Cell<Option<bool>>,
     gone: Cell<bool>,
@@ -108,6 +110,7 @@ impl ServerObject {
         let (jobs, notes) = (world.jobs.clone(), world.notes.clone());
         let engine = net::Server::new(id, name, access.clone(), jobs, notes);
         let options = Options::default();
+        let reports = Reports::new(&identity);
         Rc::new(Self {
             id,
             identity,
@@ -120,6 +123,7 @@ impl ServerObject {
             channels: RefCell::default(),
             config: RefCell::default(),
             direct: Direct::new(access),
+            reports,
             uidl: Cell::new(None),
             gone: Cell::new(false),
         })
@@ -243,6 +247,7 @@ impl ServerObject {
         }
         // What `unlock` has to say comes first: it is written at once.
         log::drain_last(self);
+        self.reports.end();
         self.down();
         self.direct.release();
         self.identity.delete();
@@ -285,6 +290,11 @@ impl ServerObject {
     pub fn remove_channel(&self, name: &str) {
         let gone = self.channels.borrow_mut().remove(name);
         drop(gone);
+    }
+
+    /// Hands an error to `interp bgerror`, within bounds.
+    pub fn report(&self, raised: &Raised) {
+        self.reports.report(raised);
     }
 
     /// Tells of an event of a session on a Tcl channel, if anybody listens.

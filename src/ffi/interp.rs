@@ -23,6 +23,20 @@ pub struct Raised {
 }
 
 impl Raised {
+    /// An error of ours, as if a script had raised it.
+    pub fn new(message: &str, code: &[&str]) -> Self {
+        let options = [
+            ("-code", Value::int(ERROR.into())),
+            ("-level", Value::int(0)),
+            ("-errorcode", Value::texts(code)),
+        ];
+        Self {
+            code: ERROR,
+            message: Value::text(message),
+            options: Value::dict(options),
+        }
+    }
+
     fn take(interp: &Interp, code: c_int) -> Self {
         let message = result(interp);
         // SAFETY: the options of the command that has just returned `code`.
