@@ -19,6 +19,15 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Why a login was refused, if this answers one; none if it was not.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match &self.reply {
+            Reply::Opened { .. } => None,
+            Reply::Refused(refusal) => Some(*refusal),
+            _ => Some(Refusal::Failed(Failure::Temporary)),
+        }
+    }
+
     pub(super) fn failed(failure: Failure) -> Self {
         Reply::Failed(failure).into()
     }

@@ -1,11 +1,11 @@
 //! Log lines: through Tcllib's `log` where it is installed, and through a server's
 //! `-log` command prefix.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::lines::{line, printable, Line};
 use super::server::ServerObject;
 use super::world::World;
 use crate::backend::script::{ConnectionId, ServerId};
@@ -18,16 +18,6 @@ use crate::net::{Event, Level, Observer};
 /// Lines that may wait for the interpreter. When a script does not come to its event
 /// loop, later ones are counted and dropped rather than kept without bound.
 const WAITING: usize = 10_000;
-
-/// A log line.
-pub struct Line {
-    /// How much it matters.
-    pub level: Level,
-    /// For people.
-    pub text: String,
-    /// The same for programs.
-    pub fields: Vec<(&'static str, String)>,
-}
 
 enum Note {
     Line(ServerId, Line),
@@ -46,13 +36,7 @@ pub struct Notes {
     alert: Alert,
 }
 
-const LEVELS: [Level; 5] = [
-    Level::Error,
-    Level::Warning,
-    Level::Notice,
-    Level::Info,
-    Level::Debug,
-];
+const LEVELS: [Level; 4] = [Level::Error, Level::Warning, Level::Notice, Level::Debug];
 
 fn bit(level: Level) -> u8 {
     1 << level as u8
@@ -64,7 +48,6 @@ fn name(level: Level) -> &'static str {
         Level::Error => "error",
         Level::Warning => "warning",
         Level::Notice => "notice",
-        Level::Info => "info",
         Level::Debug => "debug",
     }
 }
@@ -265,111 +248,6 @@ fn write(server: &ServerObject, line: &Line) -> bool {
         }
     }
     tcllib || !prefix.is_empty()
-}
-
-/// The text without control characters, by which a client could forge lines or take
-/// over a terminal. Line feeds, which no client can send, stay: stack traces have them.
-fn printable(text: &str) -> Cow<'_, str> {
-    let harmful = |c: char| c.is_control() && c != '\n';
-    if !text.contains(harmful) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match harmful(c) {
-            true => out.extend(c.escape_default()),
-            false => out.push(c),
-        }
-    }
-    Cow::Owned(out)
-}
-
-/// The line for an event of the network side.
-fn line(event: &Event<'_>) -> Line {
-    let mut fields: Vec<(&'static str, String)> = Vec::new();
-    let text = match event {
-        Event::AcceptFailed { error } => format!("accept: {error}"),
-        Event::Refused { peer, reason } => {
-            fields.extend([
-                ("peer", peer.to_string()),
-                ("reason", format!("{reason:?}")),
-            ]);
-            format!("{peer} refused: {reason}")
-        }
-        Event::Accepted { connection, peer } => {
-            fields.extend([
-                ("connection", connection.to_string()),
-                ("peer", peer.to_string()),
-            ]);
-            format!("conn{connection} state auth, waiting for logon from {peer}")
-        }
-        Event::Asked {
-            connection,
-            request,
-        } => {
-            fields.push(("connection", connection.to_string()));
-            format!("conn{connection} asks {request:?}")
-        }
-        Event::Login {
-            connection,
-            peer,
-            user,
-            ok,
-        } => {
-            fields.extend([
-                ("connection", connection.to_string()),
-                ("peer", peer.to_string()),
-                ("user", (*user).to_owned()),
-                ("ok", u8::from(*ok).to_string()),
-            ]);
-            let what = if *ok { "login" } else { "login refused" };
-            // The client chose the name: nothing in it may break the line.
-            format!("conn{connection} {what} {}", user.escape_debug())
-        }
-        Event::StoreFailed { connection, error } => {
-            fields.push(("connection", connection.to_string()));
-            format!("conn{connection} storage: {error}")
-        }
-        Event::ReadFailed { connection, error } => {
-            fields.push(("connection", connection.to_string()));
-            format!("conn{connection} reading a message: {error}")
-        }
-        Event::Ended {
-            connection,
-            peer,
-            user,
-            tally,
-            duration,
-            reason,
-        } => {
-            fields.extend([
-                ("connection", connection.to_string()),
-                ("user", (*user).to_owned()),
-                ("peer", peer.to_string()),
-                ("commands", tally.commands.to_string()),
-                ("messages", tally.messages.to_string()),
-                ("octets", tally.octets.to_string()),
-                ("deleted", tally.deleted.to_string()),
-                ("reason", reason.to_string()),
-                ("milliseconds", duration.as_millis().to_string()),
-            ]);
-            format!(
-                "conn{connection} closed user={} peer={peer} commands={} messages={} octets={} \
-                 deleted={} reason=\"{reason}\" milliseconds={}",
-                user.escape_debug(),
-                tally.commands,
-                tally.messages,
-                tally.octets,
-                tally.deleted,
-                duration.as_millis()
-            )
-        }
-    };
-    Line {
-        level: event.level(),
-        text,
-        fields,
-    }
 }
 
 impl ServerObject {

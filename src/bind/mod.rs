@@ -8,7 +8,7 @@
 //! - [`callbacks`] – the script's `-auth` and `-storage` command prefixes;
 //! - [`listen`] – what `up` opens; [`direct`] – when stores are used without scripts;
 //! - [`channel`] – the second driver: sessions on Tcl channels;
-//! - [`log`] – log lines; [`reports`] – what goes to `interp bgerror`;
+//! - [`log`] – the way of log lines, [`lines`] – what they say; [`reports`] – what goes to `interp bgerror`;
 //! - [`message`] – what a storage's `get` may return, as bytes;
 //! - [`mime`] – the fallback package `mime`, for machines without Tcllib;
 //! - [`jobs`] – runs the job queue from the event loop; [`wakes`] – what else wakes it;
@@ -20,6 +20,7 @@ pub mod callbacks;
 pub mod channel;
 pub mod direct;
 pub mod jobs;
+pub mod lines;
 pub mod listen;
 pub mod log;
 pub mod mailboxes;

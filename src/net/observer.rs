@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::backend::script::{ConnectionId, ServerId};
 use crate::backend::StoreError;
 use crate::protocol::session::{EndReason, Tally};
-use crate::protocol::Request;
+use crate::protocol::{Refusal, Request};
 
 /// How much it matters; Tcllib's `log` has levels of these names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,10 +17,8 @@ pub enum Level {
     Error,
     /// Something was refused.
     Warning,
-    /// One line for each session.
+    /// What sessions come to: connections, logins, ends.
     Notice,
-    /// What else happens to connections.
-    Info,
     /// Each request of each session.
     Debug,
 }
@@ -47,7 +45,7 @@ pub enum Event<'a> {
         /// Whose.
         peer: SocketAddr,
     },
-    /// A session asks users or mailboxes. The request's Debug shows no secret.
+    /// A session asks users or mailboxes.
     Asked {
         /// Which session.
         connection: ConnectionId,
@@ -62,8 +60,8 @@ pub enum Event<'a> {
         peer: SocketAddr,
         /// The user's name as the client sent it: it may hold any character.
         user: &'a str,
-        /// Whether the mailbox is open now.
-        ok: bool,
+        /// Why it failed; none if the mailbox is open now.
+        refused: Option<Refusal>,
     },
     /// A built-in store failed; the client was told without detail.
     StoreFailed {
@@ -97,15 +95,20 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
-    /// How much it matters.
+    /// How much it matters: as in Tcllib's pop3d, as far as there are such events.
     pub fn level(&self) -> Level {
         match self {
             Self::AcceptFailed { .. } | Self::StoreFailed { .. } | Self::ReadFailed { .. } => {
                 Level::Error
             }
-            Self::Refused { .. } | Self::Login { ok: false, .. } => Level::Warning,
-            Self::Ended { .. } => Level::Notice,
-            Self::Accepted { .. } | Self::Login { .. } => Level::Info,
+            Self::Refused { .. } => Level::Warning,
+            // There an unknown user is a warning and a wrong secret a notice. These are
+            // not told apart, and an attack must not hide.
+            Self::Login {
+                refused: Some(Refusal::Credentials),
+                ..
+            } => Level::Warning,
+            Self::Accepted { .. } | Self::Login { .. } | Self::Ended { .. } => Level::Notice,
             Self::Asked { .. } => Level::Debug,
         }
     }

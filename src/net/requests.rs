@@ -17,7 +17,7 @@ use crate::backend::access::{text, Answer, Runner};
 use crate::backend::hold::Hold;
 use crate::backend::script::{Outcome, Work};
 use crate::backend::Content;
-use crate::protocol::{Extent, MsgNo, Reply, Request};
+use crate::protocol::{Extent, MsgNo, Request};
 
 /// What is read for TOP at first: most headers are shorter.
 const BEGIN_OF_TOP: usize = 4 * 1024;
@@ -75,7 +75,7 @@ impl Driver<'_> {
         let user = self.user_to_tell(&request);
         let answer = self.perform(request).await?;
         if let Some(user) = user {
-            let ok = matches!(answer.reply, Reply::Opened { .. });
+            let refused = answer.refusal();
             let Connection {
                 id, peer, server, ..
             } = &*self.connection;
@@ -83,7 +83,7 @@ impl Driver<'_> {
                 connection: *id,
                 peer: *peer,
                 user: &user,
-                ok,
+                refused,
             });
         }
         Ok(self.settle(answer))
@@ -102,10 +102,10 @@ impl Driver<'_> {
 
     /// Whose login it is, if anybody wants to know.
     fn user_to_tell(&self, request: &Request) -> Option<Box<str>> {
+        let server = &self.connection.server;
+        let observed = || [Level::Warning, Level::Notice].map(|l| server.is_observed(l));
         match request {
-            Request::Login { user, .. } if self.connection.server.is_observed(Level::Warning) => {
-                Some(text(user).into())
-            }
+            Request::Login { user, .. } if observed().contains(&true) => Some(text(user).into()),
             _ => None,
         }
     }

@@ -18,7 +18,7 @@ use crate::backend::Content;
 use crate::bind::callbacks::{Callbacks, Progress};
 use crate::bind::server::ServerObject;
 use crate::net::{self, End, Event};
-use crate::protocol::{Reply, Request};
+use crate::protocol::Request;
 
 /// What a session waits for.
 pub(super) enum Awaited {
@@ -105,12 +105,12 @@ impl ChannelSession {
             Poll::Ready(Arrived::Answer(answer, user)) => {
                 if let Some(user) = user {
                     let (connection, peer) = (self.id, self.peer);
-                    let ok = matches!(answer.reply, Reply::Opened { .. });
+                    let refused = answer.refusal();
                     self.server.tell(&Event::Login {
                         connection,
                         peer,
                         user: &user,
-                        ok,
+                        refused,
                     });
                 }
                 let left = self.settle(answer);

@@ -1,0 +1,173 @@
+//! What log lines say.
+
+use std::borrow::Cow;
+
+use crate::backend::access::text;
+use crate::net::{Event, Level};
+use crate::protocol::{Extent, MsgNo, Proof, Refusal, Request};
+
+/// Message numbers that a line names; of others it says how many there are.
+const NUMBERS: usize = 10;
+
+/// A log line.
+pub struct Line {
+    /// How much it matters.
+    pub level: Level,
+    /// For people.
+    pub text: String,
+    /// The same for programs.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+/// The line for an event of the network side.
+pub fn line(event: &Event<'_>) -> Line {
+    let mut fields: Vec<(&'static str, String)> = Vec::new();
+    let text = match event {
+        Event::AcceptFailed { error } => format!("accept: {error}"),
+        Event::Refused { peer, reason } => {
+            fields.extend([
+                ("peer", peer.to_string()),
+                ("reason", format!("{reason:?}")),
+            ]);
+            format!("{peer} refused: {reason}")
+        }
+        Event::Accepted { connection, peer } => {
+            fields.extend([
+                ("connection", connection.to_string()),
+                ("peer", peer.to_string()),
+            ]);
+            format!("conn{connection} state auth, waiting for logon from {peer}")
+        }
+        Event::Asked {
+            connection,
+            request,
+        } => {
+            fields.push(("connection", connection.to_string()));
+            format!("conn{connection} asks {}", asked(request))
+        }
+        Event::Login {
+            connection,
+            peer,
+            user,
+            refused,
+        } => {
+            fields.extend([
+                ("connection", connection.to_string()),
+                ("peer", peer.to_string()),
+                ("user", (*user).to_owned()),
+                ("ok", u8::from(refused.is_none()).to_string()),
+            ]);
+            // The client chose the name: nothing in it may break the line.
+            let user = user.escape_debug();
+            match refused {
+                None => format!("conn{connection} login {user}"),
+                Some(refusal) => {
+                    let reason = why(*refusal);
+                    fields.push(("reason", reason.to_owned()));
+                    format!("conn{connection} login refused {user}: {reason}")
+                }
+            }
+        }
+        Event::StoreFailed { connection, error } => {
+            fields.push(("connection", connection.to_string()));
+            format!("conn{connection} storage: {error}")
+        }
+        Event::ReadFailed { connection, error } => {
+            fields.push(("connection", connection.to_string()));
+            format!("conn{connection} reading a message: {error}")
+        }
+        Event::Ended {
+            connection,
+            peer,
+            user,
+            tally,
+            duration,
+            reason,
+        } => {
+            fields.extend([
+                ("connection", connection.to_string()),
+                ("user", (*user).to_owned()),
+                ("peer", peer.to_string()),
+                ("commands", tally.commands.to_string()),
+                ("messages", tally.messages.to_string()),
+                ("octets", tally.octets.to_string()),
+                ("deleted", tally.deleted.to_string()),
+                ("reason", reason.to_string()),
+                ("milliseconds", duration.as_millis().to_string()),
+            ]);
+            format!(
+                "conn{connection} closed user={} peer={peer} commands={} messages={} octets={} \
+                 deleted={} reason=\"{reason}\" milliseconds={}",
+                user.escape_debug(),
+                tally.commands,
+                tally.messages,
+                tally.octets,
+                tally.deleted,
+                duration.as_millis()
+            )
+        }
+    };
+    Line {
+        level: event.level(),
+        text,
+        fields,
+    }
+}
+
+/// Why a login was refused; the detail of a failure has a line of its own.
+fn why(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Credentials => "wrong user or secret",
+        Refusal::InUse => "mailbox in use",
+        Refusal::Failed(_) => "users or mailbox failed",
+    }
+}
+
+/// A request in the words of the protocol, without secrets.
+fn asked(request: &Request) -> String {
+    match request {
+        Request::Login { user, proof } => {
+            let how = match proof {
+                Proof::Password(_) => "PASS",
+                Proof::Apop { .. } => "APOP",
+            };
+            format!("login {} by {how}", text(user).escape_debug())
+        }
+        Request::Sizes => "LIST".to_owned(),
+        Request::SizesOf(which) => format!("size of {}", numbers(which)),
+        Request::Uids => "UIDL".to_owned(),
+        Request::Uid(number) => format!("UIDL {number}"),
+        Request::Fetch { number, extent } => match extent {
+            Extent::Whole => format!("RETR {number}"),
+            Extent::Top(lines) => format!("TOP {number} {lines}"),
+        },
+        Request::Update { delete } if delete.is_empty() => "QUIT".to_owned(),
+        Request::Update { delete } => format!("QUIT, deleting {}", numbers(delete)),
+    }
+}
+
+fn numbers(all: &[MsgNo]) -> String {
+    let shown: Vec<_> = all.iter().take(NUMBERS).map(MsgNo::to_string).collect();
+    let shown = shown.join(" ");
+    match all.len().saturating_sub(NUMBERS) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// The text without control characters, by which a client could forge lines or take
+/// over a terminal. Line feeds, which no client can send, stay: stack traces have them.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| c.is_control() && c != '\n';
+    if !text.contains(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match harmful(c) {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
