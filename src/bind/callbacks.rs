@@ -8,16 +8,47 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use super::lines::shortened;
 use super::message::{self, Got};
 use super::server::ServerObject;
 use super::step::step;
 use super::unique_ids;
+use crate::backend::reason::Reason;
 use crate::backend::script::{Digest, Job, Outcome, UnlockNow, Work};
 use crate::backend::{Account, Message};
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
 use crate::net::Level;
 use crate::protocol::{Extent, Failure, MsgNo, Proof, Refusal, Reply, Secret};
+
+/// What a callback was asked, for complaints about what it returned.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    method: &'a str,
+    /// The user or the mailbox.
+    of: &'a str,
+    number: Option<MsgNo>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(method: &'a str, of: &'a str) -> Self {
+        let number = None;
+        Self { method, of, number }
+    }
+
+    fn message(method: &'a str, of: &'a str, number: MsgNo) -> Self {
+        let number = Some(number);
+        Self { method, of, number }
+    }
+
+    /// As the callback is called, but short.
+    fn words(self) -> String {
+        let of = Value::texts([self.of]).to_text();
+        let number = self.number.map(|n| format!(" {n}"));
+        let number = number.unwrap_or_default();
+        format!("{} {}{number}", self.method, shortened(&of))
+    }
+}
 
 /// A callback that did not do its part. It has been logged already.
 pub struct Trouble(Failure);
@@ -122,7 +153,9 @@ impl<'a> Callbacks<'a> {
         let name = Value::text(user);
         let exists = self.call_auth(&[Value::text("exists"), name.clone()]);
         let exists = exists.map_err(|raised| self.raised("exists", &raised))?;
-        if !self.boolean("exists", &exists)? {
+        // What users return is shown to nobody: there may be a password in it.
+        let exists = exists.to_bool();
+        if !exists.ok_or_else(|| self.wrong(Asked::new("exists", user), None, "a boolean"))? {
             return Ok(None);
         }
         let entry = match self.call_auth(&[Value::text("lookup"), name]) {
@@ -136,7 +169,8 @@ impl<'a> Callbacks<'a> {
             }
         };
         let Some(entry) = entry.to_list() else {
-            return Err(self.wrong("lookup", "a list of password and storage reference"));
+            let expected = "a list of password and storage reference";
+            return Err(self.wrong(Asked::new("lookup", user), None, expected));
         };
         let text = |i: usize| entry.get(i).map(Value::to_text).unwrap_or_default();
         Ok(Some(Account {
@@ -148,7 +182,8 @@ impl<'a> Callbacks<'a> {
     /// `lock`, `stat`, `size`. A mailbox that cannot be counted is unlocked again.
     fn open(&self, job: &Job, mailbox: &str) -> Result<Reply, Trouble> {
         let locked = self.storage("lock", mailbox, &[])?;
-        if !self.boolean("lock", &locked)? {
+        let wrong = || self.wrong(Asked::new("lock", mailbox), Some(&locked), "a boolean");
+        if !locked.to_bool().ok_or_else(wrong)? {
             return Ok(Reply::Refused(Refusal::InUse));
         }
         if let Err(UnlockNow(lock)) = job.keep_lock(mailbox) {
@@ -172,17 +207,25 @@ impl<'a> Callbacks<'a> {
     }
 
     fn count(&self, mailbox: &str) -> Result<(u32, u64), Trouble> {
-        let count = self.storage("stat", mailbox, &[])?;
-        let count = count.to_int().and_then(|n| u32::try_from(n).ok());
-        let count = count.ok_or_else(|| self.wrong("stat", "a number of messages"))?;
-        Ok((count, self.size(mailbox, None)?))
+        let said = self.storage("stat", mailbox, &[])?;
+        let asked = Asked::new("stat", mailbox);
+        let count = said.to_int().and_then(|n| u32::try_from(n).ok());
+        let count = count.ok_or_else(|| self.wrong(asked, Some(&said), "a number of messages"));
+        Ok((count?, self.size(mailbox, None)?))
     }
 
     fn size(&self, mailbox: &str, number: Option<MsgNo>) -> Result<u64, Trouble> {
-        let number = number.map(|n| Value::int(n.get().into()));
-        let size = self.storage("size", mailbox, number.as_slice())?;
-        let size = size.to_int().and_then(|n| u64::try_from(n).ok());
-        size.ok_or_else(|| self.wrong("size", "a number of octets"))
+        let argument = number.map(|n| Value::int(n.get().into()));
+        let said = self.storage("size", mailbox, argument.as_slice())?;
+        let size = said.to_int().and_then(|n| u64::try_from(n).ok());
+        size.ok_or_else(|| {
+            let asked = Asked {
+                method: "size",
+                of: mailbox,
+                number,
+            };
+            self.wrong(asked, Some(&said), "a number of octets")
+        })
     }
 
     /// Asks for a few more sizes.
@@ -218,15 +261,17 @@ impl<'a> Callbacks<'a> {
         let got = got?;
         let finalize = self.server.finalizes() || self.server.storage_is_ours();
         let interp = &self.server.identity.interp;
+        let wrong = |expected: &str| {
+            let asked = Asked::message("get", mailbox, number);
+            self.wrong(asked, Some(&got), expected)
+        };
         message::from_value(interp, &got, finalize).map_err(|error| match error {
             message::Error::Script(raised) => self.raised("get", &raised),
             message::Error::Unreadable(path, error) => {
-                let path = path.display();
-                self.wrong("get", &format!("readable: {path}: {error}"))
+                let (path, reason) = (path.display(), Reason(&error));
+                wrong(&format!("readable: {path}: {reason}"))
             }
-            message::Error::Form => {
-                self.wrong("get", "a mime token, \"file PATH\" or \"data BYTES\"")
-            }
+            message::Error::Form => wrong("a mime token, \"file PATH\" or \"data BYTES\""),
         })
     }
 
@@ -256,7 +301,8 @@ impl<'a> Callbacks<'a> {
     ) -> Result<Option<Box<str>>, Trouble> {
         if self.server.storage_has_uidl() {
             if let Some(uid) = self.uidl(mailbox, &[Value::int(number.get().into())])? {
-                return self.valid_uid(&uid).map(Some);
+                let asked = Asked::message("uidl", mailbox, number);
+                return self.valid_uid(asked, &uid).map(Some);
             }
         }
         self.with_digests(job, mailbox, number.get(), unique_ids::last_id)
@@ -271,13 +317,15 @@ impl<'a> Callbacks<'a> {
         count: u32,
     ) -> Result<Option<Vec<Box<str>>>, Trouble> {
         if count > 0 && self.server.storage_has_uidl() {
-            if let Some(list) = self.uidl(mailbox, &[])? {
-                let list = list.to_list().filter(|list| list.len() == count as usize);
-                let list = list.ok_or_else(|| self.wrong("uidl", "as many ids as messages"))?;
-                let uids = list.iter().map(|id| self.valid_uid(id));
+            if let Some(said) = self.uidl(mailbox, &[])? {
+                let asked = Asked::new("uidl", mailbox);
+                let wrong = |expected| self.wrong(asked, Some(&said), expected);
+                let list = said.to_list().filter(|list| list.len() == count as usize);
+                let list = list.ok_or_else(|| wrong("as many ids as messages"))?;
+                let uids = list.iter().map(|id| self.valid_uid(asked, id));
                 let uids = uids.collect::<Result<Vec<_>, _>>()?;
                 if uids.iter().collect::<HashSet<_>>().len() < uids.len() {
-                    return Err(self.wrong("uidl", "a list of different ids"));
+                    return Err(wrong("different ids"));
                 }
                 return Ok(Some(uids));
             }
@@ -332,22 +380,24 @@ impl<'a> Callbacks<'a> {
         Ok(Some(value))
     }
 
-    fn valid_uid(&self, uid: &Value) -> Result<Box<str>, Trouble> {
-        let uid = uid.to_text();
+    fn valid_uid(&self, asked: Asked<'_>, said: &Value) -> Result<Box<str>, Trouble> {
+        let uid = said.to_text();
         // RFC 1939 §7: one to 70 characters in the range 0x21 to 0x7E.
         let valid = (1..=70).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_graphic());
         match valid {
             true => Ok(uid.into()),
-            false => Err(self.wrong("uidl", "ids of 1 to 70 printable characters")),
+            false => {
+                let expected = "an id of 1 to 70 printable characters";
+                Err(self.wrong(asked, Some(said), expected))
+            }
         }
     }
 
     fn digest(&self, mailbox: &str, number: MsgNo) -> Result<Digest, Trouble> {
         let got = self.get(mailbox, number)?;
         unique_ids::digest(got).map_err(|error| {
-            self.server
-                .log(Level::Error, &format!("get {mailbox} {number}: {error}"));
-            Trouble(Failure::Temporary)
+            let line = format!("get {mailbox} {number}: {}", Reason(&error));
+            self.complain(&line, &Raised::new(&line, &["POP3D", "LOG"]))
         })
     }
 
@@ -396,18 +446,29 @@ impl<'a> Callbacks<'a> {
             .map_err(|raised| self.raised(method, &raised))
     }
 
-    fn boolean(&self, method: &str, value: &Value) -> Result<bool, Trouble> {
-        value
-            .to_bool()
-            .ok_or_else(|| self.wrong(method, "a boolean"))
+    /// A callback raised an error: in full to the log.
+    fn raised(&self, method: &str, raised: &Raised) -> Trouble {
+        self.complain(&format!("{method}: {}", raised.info()), raised)
     }
 
-    /// A callback raised an error: in full to the log, or, where nobody writes one, to
-    /// `interp bgerror`, so that it is not lost.
-    fn raised(&self, method: &str, raised: &Raised) -> Trouble {
-        let heard = self
-            .server
-            .log(Level::Error, &format!("{method}: {}", raised.info()));
+    /// A callback returned what it should not, which is shown if that may be.
+    fn wrong(&self, asked: Asked<'_>, said: Option<&Value>, expected: &str) -> Trouble {
+        let asked = asked.words();
+        let message = match said.map(Value::to_text) {
+            Some(said) => format!(
+                "\"{asked}\" returned \"{}\", not {expected}",
+                shortened(&said)
+            ),
+            None => format!("\"{asked}\" did not return {expected}"),
+        };
+        let raised = Raised::new(&message, &["POP3D", "CALLBACK"]);
+        self.complain(&message, &raised)
+    }
+
+    /// Writes a line or, where nobody does, hands the error to `interp bgerror`, so that
+    /// it is not lost.
+    fn complain(&self, line: &str, raised: &Raised) -> Trouble {
+        let heard = self.server.log(Level::Error, line);
         let permanent = raised
             .error_code()
             .starts_with(&["POP3D", "MAILBOX", "UNUSABLE"].map(String::from));
@@ -418,16 +479,6 @@ impl<'a> Callbacks<'a> {
             true => Failure::Permanent,
             false => Failure::Temporary,
         })
-    }
-
-    /// A callback's result is not what it should be: treated as an error of its.
-    fn wrong(&self, method: &str, expected: &str) -> Trouble {
-        let message = format!("the result of \"{method}\" is not {expected}");
-        let error = ["error", &message, "", "POP3D CALLBACK"].map(Value::text);
-        match interp::call(&self.server.identity.interp, &error) {
-            Err(raised) => self.raised(method, &raised),
-            Ok(_) => Trouble(Failure::Temporary),
-        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! What log lines say.
 
-use std::borrow::Cow;
-
 use crate::backend::access::text;
 use crate::net::{Event, Level};
 use crate::protocol::{Extent, MsgNo, Proof, Refusal, Request};
 
 /// Message numbers that a line names; of others it says how many there are.
 const NUMBERS: usize = 10;
+
+/// Characters that are shown of a value.
+const SHOWN: usize = 60;
 
 /// A log line.
 pub struct Line {
@@ -155,19 +156,52 @@ fn numbers(all: &[MsgNo]) -> String {
     }
 }
 
+/// The begin of a value, without control characters and line feeds.
+pub fn shortened(value: &str) -> String {
+    let mut chars = value.chars();
+    let mut shown = String::new();
+    for c in chars.by_ref().take(SHOWN) {
+        push(&mut shown, c, c.is_control());
+    }
+    if chars.next().is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 /// The text without control characters, by which a client could forge lines or take
 /// over a terminal. Line feeds, which no client can send, stay: stack traces have them.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    let harmful = |c: char| c.is_control() && c != '\n';
-    if !text.contains(harmful) {
-        return Cow::Borrowed(text);
-    }
+pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        match harmful(c) {
-            true => out.extend(c.escape_default()),
-            false => out.push(c),
+        push(&mut out, c, c.is_control() && c != '\n');
+    }
+    out
+}
+
+fn push(out: &mut String, c: char, harmful: bool) {
+    match harmful {
+        true => out.extend(c.escape_default()),
+        false => out.push(c),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_shortened_and_escaped() {
+        let long = "é".repeat(SHOWN);
+        let table = [
+            ("", ""),
+            ("abc", "abc"),
+            ("a\nb\0\x1b\u{85}", "a\\nb\\u{0}\\u{1b}\\u{85}"),
+            (&*long, &*long),
+            (&*format!("{long}x"), &*format!("{long}...")),
+        ];
+        for (value, want) in table {
+            assert_eq!(shortened(value), want, "{value:?}");
         }
     }
-    Cow::Owned(out)
 }

@@ -214,7 +214,7 @@ fn deliver(server: &ServerObject, line: &Line) {
 /// The text of a line, with its server.
 fn whole(server: &ServerObject, line: &Line) -> String {
     let text = format!("pop3d {} {}", server.identity.name, line.text);
-    printable(&text).into_owned()
+    printable(&text)
 }
 
 /// Writes one line; whether there is anybody to write to: not in an interpreter that is
