@@ -32,6 +32,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::protocol::{Failure, MsgNo, Secret};
+use reason::Reason;
 
 /// One user's entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +154,7 @@ pub enum StoreError {
     #[error("id \"{0}\" out of range")]
     NoMessage(u32),
     /// A file could not be used.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", Reason(source))]
     Io {
         /// What was tried, with the path.
         what: String,

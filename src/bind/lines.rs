@@ -1,6 +1,7 @@
 //! What log lines say.
 
 use crate::backend::access::text;
+use crate::backend::reason::Reason;
 use crate::net::{Event, Level};
 use crate::protocol::{Extent, MsgNo, Proof, Refusal, Request};
 
@@ -24,7 +25,7 @@ pub struct Line {
 pub fn line(event: &Event<'_>) -> Line {
     let mut fields: Vec<(&'static str, String)> = Vec::new();
     let text = match event {
-        Event::AcceptFailed { error } => format!("accept: {error}"),
+        Event::AcceptFailed { error } => format!("accept: {}", Reason(error)),
         Event::Refused { peer, reason } => {
             fields.extend([
                 ("peer", peer.to_string()),
@@ -75,7 +76,7 @@ pub fn line(event: &Event<'_>) -> Line {
         }
         Event::ReadFailed { connection, error } => {
             fields.push(("connection", connection.to_string()));
-            format!("conn{connection} reading a message: {error}")
+            format!("conn{connection} reading a message: {}", Reason(error))
         }
         Event::Ended {
             connection,
