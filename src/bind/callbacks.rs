@@ -59,25 +59,42 @@ pub struct Progress {
     sizes: Vec<u64>,
 }
 
-/// The callbacks of one server.
-pub struct Callbacks<'a> {
-    server: &'a Rc<ServerObject>,
+/// Runs a job for `server` and answers it, or, when it is long, a part of it: then it
+/// comes back with its progress.
+pub fn run(server: &Rc<ServerObject>, job: Job, mut progress: Progress) -> Option<(Job, Progress)> {
+    let callbacks = Callbacks {
+        server,
+        job: Some(&job),
+    };
+    match callbacks.outcome(&job, &mut progress) {
+        Some(outcome) => {
+            job.answer(outcome);
+            None
+        }
+        None => Some((job, progress)),
+    }
 }
 
-impl<'a> Callbacks<'a> {
-    /// The callbacks of `server`.
-    pub fn new(server: &'a Rc<ServerObject>) -> Self {
-        Self { server }
-    }
+/// Calls the storage's `unlock`. Nobody can be told of an error but the log.
+pub fn unlock(server: &Rc<ServerObject>, mailbox: &str) {
+    Callbacks { server, job: None }.unlock(mailbox);
+}
 
-    /// Runs a job and answers it, or, when it is long, a part of it: then it comes
-    /// back with its progress.
-    pub fn run(&self, job: Job, mut progress: Progress) -> Option<(Job, Progress)> {
+/// The callbacks of one server, for a job or for the end of a session.
+struct Callbacks<'a> {
+    server: &'a Rc<ServerObject>,
+    job: Option<&'a Job>,
+}
+
+impl Callbacks<'_> {
+    /// Does the job; none when a part of it is left.
+    fn outcome(&self, job: &Job, progress: &mut Progress) -> Option<Outcome> {
+        let sizes = &mut progress.sizes;
         let reply = match &job.work {
-            Work::Login { user, proof } => self.login(&job, user, proof).unwrap_or_else(refused),
-            Work::Open { mailbox } => self.open(&job, mailbox).unwrap_or_else(refused),
+            Work::Login { user, proof } => self.login(job, user, proof).unwrap_or_else(refused),
+            Work::Open { mailbox } => self.open(job, mailbox).unwrap_or_else(refused),
             Work::Lookup { user } => match self.lookup(user) {
-                Ok(account) => return self.answer(job, Outcome::Account(account)),
+                Ok(account) => return Some(Outcome::Account(account)),
                 Err(trouble) => refused(trouble),
             },
             Work::Fetch {
@@ -85,35 +102,31 @@ impl<'a> Callbacks<'a> {
                 number,
                 extent,
             } => match self.fetch(mailbox, *number, *extent) {
-                Ok(message) => return self.answer(job, Outcome::Message(message)),
+                Ok(message) => return Some(Outcome::Message(message)),
                 Err(trouble) => failed(trouble),
             },
             Work::SizesOf { mailbox, numbers } => {
-                let left = numbers[progress.sizes.len()..].iter().copied();
-                match self.more_sizes(mailbox, left, &mut progress.sizes) {
-                    Ok(()) if progress.sizes.len() < numbers.len() => return Some((job, progress)),
-                    Ok(()) => Reply::Sizes(progress.sizes.into()),
+                let left = numbers[sizes.len()..].iter().copied();
+                match self.more_sizes(mailbox, left, sizes) {
+                    Ok(()) if sizes.len() < numbers.len() => return None,
+                    Ok(()) => Reply::Sizes(std::mem::take(sizes).into()),
                     Err(trouble) => failed(trouble),
                 }
             }
             Work::Sizes { mailbox, count } => {
-                let left = numbers_after(progress.sizes.len(), *count);
-                match self.more_sizes(mailbox, left, &mut progress.sizes) {
-                    Ok(()) if progress.sizes.len() < *count as usize => {
-                        return Some((job, progress))
-                    }
-                    Ok(()) => Reply::Sizes(progress.sizes.into()),
+                let left = numbers_after(sizes.len(), *count);
+                match self.more_sizes(mailbox, left, sizes) {
+                    Ok(()) if sizes.len() < *count as usize => return None,
+                    Ok(()) => Reply::Sizes(std::mem::take(sizes).into()),
                     Err(trouble) => failed(trouble),
                 }
             }
-            Work::Uids { mailbox, count } => match self.all_uids(&job, mailbox, *count) {
-                Ok(Some(uids)) => Reply::Uids(uids.into()),
-                Ok(None) => return Some((job, progress)),
+            Work::Uids { mailbox, count } => match self.all_uids(job, mailbox, *count) {
+                Ok(uids) => Reply::Uids(uids?.into()),
                 Err(trouble) => failed(trouble),
             },
-            Work::Uid { mailbox, number } => match self.one_uid(&job, mailbox, *number) {
-                Ok(Some(uid)) => Reply::Uids([uid].into()),
-                Ok(None) => return Some((job, progress)),
+            Work::Uid { mailbox, number } => match self.one_uid(job, mailbox, *number) {
+                Ok(uid) => Reply::Uids([uid?].into()),
                 Err(trouble) => failed(trouble),
             },
             Work::Update { mailbox, delete } => {
@@ -129,12 +142,7 @@ impl<'a> Callbacks<'a> {
                 Reply::Updated
             }
         };
-        self.answer(job, Outcome::Reply(reply))
-    }
-
-    fn answer(&self, job: Job, outcome: Outcome) -> Option<(Job, Progress)> {
-        job.answer(outcome);
-        None
+        Some(Outcome::Reply(reply))
     }
 
     /// Logs in: `exists`, `lookup`, the check, `lock`, `stat`, `size`.
@@ -284,10 +292,10 @@ impl<'a> Callbacks<'a> {
         Ok(())
     }
 
-    /// Unlocks a mailbox. Nobody can be told of an error but the log.
-    pub fn unlock(&self, mailbox: &str) {
+    fn unlock(&self, mailbox: &str) {
         if !interp::is_deleted(&self.server.identity.interp) {
-            let _ = self.storage_even_if_gone("unlock", mailbox, &[]);
+            let said = self.call_storage(&[Value::text("unlock"), Value::text(mailbox)]);
+            let _told = said.map_err(|raised| self.raised("unlock", &raised));
         }
     }
 
@@ -364,6 +372,7 @@ impl<'a> Callbacks<'a> {
     /// What the storage's `uidl` says; none, for good, when the first call shows that the
     /// storage does not know the method.
     fn uidl(&self, mailbox: &str, number: &[Value]) -> Result<Option<Value>, Trouble> {
+        self.check_wanted()?;
         let words = [&[Value::text("uidl"), Value::text(mailbox)], number].concat();
         let said = self.call_storage(&words);
         let unknown = match &said {
@@ -426,21 +435,19 @@ impl<'a> Callbacks<'a> {
         }
     }
 
-    /// Calls a method of the storage, for a session: not any more once the callback
-    /// before this one has destroyed the server.
-    fn storage(&self, method: &str, mailbox: &str, args: &[Value]) -> Result<Value, Trouble> {
-        if self.server.is_gone() {
-            return Err(Trouble(Failure::Temporary));
+    /// Whether the callback before this one has not destroyed the server, or let the
+    /// session end: then its mailbox is unlocked already.
+    fn check_wanted(&self) -> Result<(), Trouble> {
+        let unwanted = self.server.is_gone() || self.job.is_some_and(|job| !job.is_wanted());
+        match unwanted {
+            true => Err(Trouble(Failure::Temporary)),
+            false => Ok(()),
         }
-        self.storage_even_if_gone(method, mailbox, args)
     }
 
-    fn storage_even_if_gone(
-        &self,
-        method: &str,
-        mailbox: &str,
-        args: &[Value],
-    ) -> Result<Value, Trouble> {
+    /// Calls a method of the storage, for a session.
+    fn storage(&self, method: &str, mailbox: &str, args: &[Value]) -> Result<Value, Trouble> {
+        self.check_wanted()?;
         let words = [&[Value::text(method), Value::text(mailbox)], args].concat();
         self.call_storage(&words)
             .map_err(|raised| self.raised(method, &raised))

@@ -21,7 +21,7 @@ use std::time::Instant;
 use self::body::Source;
 use self::deadlines::Alarm;
 use self::requests::Awaited;
-use super::callbacks::Callbacks;
+use super::callbacks;
 use super::server::ServerObject;
 use crate::backend::access::text;
 use crate::backend::hold::{Ended, Hold};
@@ -213,7 +213,7 @@ impl ChannelSession {
     fn unlock(&self) {
         if let Ended::Owed(lock) = self.hold.end() {
             if let Err(lock) = self.server.access().settle(lock) {
-                Callbacks::new(&self.server).unlock(&lock.mailbox);
+                callbacks::unlock(&self.server, &lock.mailbox);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use super::callbacks::{Callbacks, Progress};
+use super::callbacks::{self, Progress};
 use super::log;
 use super::step::step;
 use super::world::World;
@@ -46,7 +46,7 @@ impl JobSource {
     /// A job whose server has been destroyed is dropped, which answers it.
     fn step(&self, world: &World, job: Job, progress: Progress) {
         if let Some(server) = world.server(job.server).filter(|_| job.is_wanted()) {
-            if let Some(rest) = Callbacks::new(&server).run(job, progress) {
+            if let Some(rest) = callbacks::run(&server, job, progress) {
                 world.unfinished.borrow_mut().push_back(rest);
             }
         }

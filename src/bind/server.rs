@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::callbacks::Callbacks;
+use super::callbacks;
 use super::channel::ChannelSession;
 use super::direct::{self, Direct};
 use super::listen::{self, Listener};
@@ -242,7 +242,7 @@ impl ServerObject {
         }
         if let Some(me) = me {
             for lock in owed {
-                Callbacks::new(&me).unlock(&lock.mailbox);
+                callbacks::unlock(&me, &lock.mailbox);
             }
         }
         // What `unlock` has to say comes first: it is written at once.

@@ -15,7 +15,7 @@ use crate::backend::access::{text, Answer, Runner};
 use crate::backend::hold::Hold;
 use crate::backend::script::{ConnectionId, Job, Outcome, Work};
 use crate::backend::Content;
-use crate::bind::callbacks::{Callbacks, Progress};
+use crate::bind::callbacks::{self, Progress};
 use crate::bind::server::ServerObject;
 use crate::net::{self, End, Event};
 use crate::protocol::Request;
@@ -141,7 +141,7 @@ struct Nearby {
 impl Runner for Nearby {
     fn script(&self, hold: &Arc<Hold>, work: Work) -> Receiver<Outcome> {
         let (job, answer) = Job::new(self.server.id, self.connection, hold.clone(), work);
-        if let Some(rest) = Callbacks::new(&self.server).run(job, Progress::default()) {
+        if let Some(rest) = callbacks::run(&self.server, job, Progress::default()) {
             let mut unfinished = self.server.world.unfinished.borrow_mut();
             unfinished.push_back(rest);
         }
