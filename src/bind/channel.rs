@@ -94,9 +94,16 @@ impl ChannelSession {
 
     /// Does whatever can be done now, within bounds.
     pub fn advance(self: &Rc<Self>) {
-        if self.left.get() || self.delayed.get() || self.busy.replace(true) {
+        if self.left.get() || self.delayed.get() || self.busy.get() {
             return;
         }
+        let world = &self.server.world;
+        let Some(_level) = world.descend() else {
+            self.channel.watch(false, false);
+            world.wakes.postpone(self.server.id, &self.name);
+            return;
+        };
+        self.busy.set(true);
         let mut steps = 0;
         let step = loop {
             steps += 1;

@@ -73,6 +73,9 @@ impl Source for JobSource {
         for server in world.servers() {
             server.check_direct();
         }
+        if world.is_deepest() {
+            return false;
+        }
         let waiting = !world.jobs.is_empty() || !world.notes.is_empty();
         waiting || !world.wakes.is_empty() || !world.unfinished.borrow().is_empty()
     }
@@ -85,8 +88,15 @@ impl Source for JobSource {
             .upgrade()
             .map(|world| Preserved::new(&world.interp));
         while let Some(world) = self.world.upgrade() {
-            let more_notes = log::drain(&world);
+            if world.is_deepest() {
+                return;
+            }
+            let more_notes = {
+                let _level = world.descend();
+                log::drain(&world)
+            };
             Self::wake_sessions(&world);
+            let _level = world.descend();
             match self.next(&world) {
                 Some((job, progress)) => self.step(&world, job, progress),
                 None if !more_notes => return,

@@ -43,6 +43,11 @@ impl Wakes {
         self.woken().is_empty()
     }
 
+    /// Has a session go on later, when the event loop comes to it.
+    pub fn postpone(&self, server: ServerId, channel: &str) {
+        self.woken().push_back((server, channel.into()));
+    }
+
     /// The session that has been awake for longest.
     pub fn pop(&self) -> Option<Sleeper> {
         self.woken().pop_front()
