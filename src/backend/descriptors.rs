@@ -1,8 +1,10 @@
 //! Where the descriptors are that sessions keep.
 
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::{fcntl_dupfd_cloexec, Errno};
+use rustix::process::{getrlimit, Resource};
 
 /// Tcl 8.6 waits with select(2), which cannot watch descriptors from here on, and ends the
 /// process if it must.
@@ -12,11 +14,28 @@ pub const SELECTABLE: i32 = 1024;
 /// (Where there are few sessions no descriptor need be moved, which costs two calls each.)
 const OF_SCRIPTS: i32 = 256;
 
+/// Where the process may not have more than these, so many are left to scripts.
+const LEAST_OF_SCRIPTS: u64 = 64;
+
 /// The same on a descriptor that scripts do not need; or as it is when the process may not
-/// have so many.
-pub fn out_of_the_way(fd: OwnedFd) -> OwnedFd {
-    match (OF_SCRIPTS..SELECTABLE).contains(&fd.as_raw_fd()) {
-        true => fcntl_dupfd_cloexec(&fd, SELECTABLE).unwrap_or(fd),
-        false => fd,
+/// have so many, and it is not one of the last.
+///
+/// # Errors
+/// When sessions have all that they may take.
+pub fn out_of_the_way(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if !(OF_SCRIPTS..SELECTABLE).contains(&fd.as_raw_fd()) {
+        return Ok(fd);
+    }
+    match fcntl_dupfd_cloexec(&fd, SELECTABLE) {
+        // fcntl(2): the smallest wanted is above the limit.
+        Err(Errno::INVAL) => {
+            let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+            let last = limit.saturating_sub(LEAST_OF_SCRIPTS);
+            match u64::try_from(fd.as_raw_fd()) {
+                Ok(number) if number < last => Ok(fd),
+                _ => Err(Errno::MFILE.into()),
+            }
+        }
+        moved => Ok(moved?),
     }
 }

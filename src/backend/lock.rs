@@ -131,7 +131,7 @@ fn open(path: &PathBuf, create: OFlags) -> io::Result<File> {
         Err(Errno::ACCESS) => rustix::fs::open(path, OFlags::RDONLY | ALWAYS, mode)?,
         result => result?,
     };
-    Ok(out_of_the_way(fd).into())
+    Ok(out_of_the_way(fd)?.into())
 }
 
 /// Locks; waits while those who have the file locked only [ask](DirLock::is_held).

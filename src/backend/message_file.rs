@@ -26,7 +26,7 @@ const READING: OFlags = OFlags::RDONLY
 /// When it is not a regular file, or cannot be opened.
 pub fn open_message(path: &Path, further: OFlags) -> io::Result<(File, Stamp)> {
     let fd = rustix::fs::open(path, READING | further, Mode::empty())?;
-    regular(out_of_the_way(fd).into())
+    regular(out_of_the_way(fd)?.into())
 }
 
 /// A file that was opened as a message, and its stamp.
@@ -59,7 +59,7 @@ pub fn open_mailbox_cached(dir: &Path) -> Option<OwnedFd> {
 fn open_cached(dir: BorrowedFd<'_>, name: &Path, flags: OFlags) -> Option<OwnedFd> {
     use rustix::fs::{openat2, ResolveFlags};
     let fd = openat2(dir, name, flags, Mode::empty(), ResolveFlags::CACHED).ok()?;
-    Some(out_of_the_way(fd))
+    out_of_the_way(fd).ok()
 }
 
 /// Whether the system need not read a disk is unknown here.

@@ -220,7 +220,7 @@ fn is_of_the_client(e: &io::Error) -> bool {
 /// One connection: not blocking, without delay.
 fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (stream, peer) = accept_ready(listener)?;
-    let stream = TcpStream::from(out_of_the_way(stream));
+    let stream = TcpStream::from(out_of_the_way(stream)?);
     Ok((
         stream,
         SocketAddr::new(peer.ip().to_canonical(), peer.port()),

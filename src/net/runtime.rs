@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -169,10 +170,23 @@ pub(super) fn blocking_on<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> oneshot::Receiver<T> {
     let (done, answer) = oneshot::channel();
-    on.spawn_blocking(move || {
-        // Nobody waits any more: a message is dropped, a lock is in its session's hold.
-        let _ = done.send(work());
+    let asked = Arc::new(Mutex::new(Some((work, done))));
+    let taken = asked.clone();
+    let take = |asked: &Mutex<Option<_>>| asked.lock().ok().and_then(|mut asked| asked.take());
+    let spawn = AssertUnwindSafe(|| {
+        on.spawn_blocking(move || {
+            if let Some((work, done)) = take(&taken) {
+                // Nobody waits any more: a message is dropped, a lock is in its session's
+                // hold.
+                let _ = done.send(work());
+            }
+        })
     });
+    // Where no thread can be started tokio panics, but keeps the call, to run it when there
+    // is one: by then nobody must want it.
+    if catch_unwind(spawn).is_err() {
+        drop(take(&asked));
+    }
     answer
 }
 

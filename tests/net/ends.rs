@@ -236,6 +236,52 @@ fn a_store_panics() {
 }
 
 #[test]
+fn no_thread_can_be_started() {
+    in_child("ends::no_thread_can_be_started_inner");
+}
+
+/// The client is told to try again, and nothing of it happens later.
+#[test]
+#[ignore = "changes the limits of its process: run by no_thread_can_be_started"]
+fn no_thread_can_be_started_inner() {
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, limits());
+    let mut client = bench.connect();
+    client.expect("USER u1", "+OK please send PASS command");
+    let before = memory_limited_to_now();
+    let reply = client.ask("PASS secret");
+    assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
+    assert_eq!(store.ledger.locks.load(SeqCst), 0);
+    memory_limited_to(before);
+    // Files of this one are read on the thread that is to start now.
+    let mut other = bench.connect();
+    other.login("u2");
+    assert_eq!(store.ledger.locks.load(SeqCst), 1);
+    other.expect("QUIT", "+OK h.example S shutting down");
+    client.login("u1");
+    drop(client);
+    bench.assert_clean(&store.ledger);
+}
+
+/// Leaves no room for a thread's stack; returns the limit before.
+fn memory_limited_to_now() -> rustix::process::Rlimit {
+    use rustix::process::{getrlimit, Resource, Rlimit};
+    let before = getrlimit(Resource::As);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmSize:")).unwrap();
+    let size: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    memory_limited_to(Rlimit {
+        current: Some(size * 1024 + (512 << 10)),
+        maximum: before.maximum,
+    });
+    before
+}
+
+fn memory_limited_to(limit: rustix::process::Rlimit) {
+    rustix::process::setrlimit(rustix::process::Resource::As, limit).unwrap();
+}
+
+#[test]
 fn the_process_ends() {
     in_child("ends::the_process_ends_inner");
 }

@@ -92,6 +92,57 @@ fn descriptors_are_left_to_scripts_inner() {
     assert_eq!(low, 0, "{open:?}");
 }
 
+#[test]
+fn descriptors_are_left_to_scripts_by_a_crowd() {
+    in_child("listener::descriptors_are_left_to_scripts_by_a_crowd_inner");
+}
+
+/// Also when clients take all that sessions may have, and where that is little.
+#[test]
+#[ignore = "changes the limits of its process: run by descriptors_are_left_to_scripts_by_a_crowd"]
+fn descriptors_are_left_to_scripts_by_a_crowd_inner() {
+    let store = Same::of(&["m"]);
+    for (limit, theirs) in [(1100, 256..1024), (400, 336..400)] {
+        let bench = Bench::direct(&store, limits());
+        descriptors_limited_to(limit);
+        // In another process: here they would take descriptors too.
+        let me = std::env::current_exe().unwrap();
+        let mut crowd = std::process::Command::new(me)
+            .args(["--exact", "listener::crowd", "--ignored"])
+            .env("CROWD_PORT", bench.port.to_string())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("no more are taken", || {
+            bench.heard.accept_failures.load(SeqCst) > 0
+        });
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let open: Vec<i32> = open
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect();
+        let taken = open.iter().filter(|fd| theirs.contains(*fd)).count();
+        // This directory, and a connection that is just about to be closed again.
+        assert!(taken <= 2, "{taken} of {limit}: {open:?}");
+        drop(crowd.stdin.take());
+        assert!(crowd.wait().unwrap().success());
+        bench.assert_clean(&store.ledger);
+    }
+}
+
+/// As many connections as can be had, until the other process has seen enough.
+#[test]
+#[ignore = "is the crowd of descriptors_are_left_to_scripts_by_a_crowd"]
+fn crowd() {
+    let port: u16 = std::env::var("CROWD_PORT").unwrap().parse().unwrap();
+    descriptors_limited_to(3000);
+    let _crowd: Vec<_> = (0..1500)
+        .map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap())
+        .collect();
+    let mut nothing = String::new();
+    std::io::stdin().read_line(&mut nothing).unwrap();
+}
+
 /// Time stamps of greetings are unique and of the form that APOP needs.
 #[test]
 fn time_stamps() {
