@@ -14,6 +14,7 @@ mod requests;
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
@@ -104,14 +105,9 @@ impl ChannelSession {
             return;
         };
         self.busy.set(true);
-        let mut steps = 0;
-        let step = loop {
-            steps += 1;
-            match self.step() {
-                Step::Again if steps < STEPS_PER_EVENT => {}
-                step => break step,
-            }
-        };
+        // A fault of ours must not leave the mailbox locked.
+        let step = catch_unwind(AssertUnwindSafe(|| self.steps()));
+        let step = step.unwrap_or(Step::Leave(End::Dropped));
         self.busy.set(false);
         match step {
             _ if self.left.get() => {}
@@ -123,6 +119,16 @@ impl ChannelSession {
             Step::Again => self.channel.watch(false, true),
             Step::Wait => self.wait(),
         }
+    }
+
+    fn steps(self: &Rc<Self>) -> Step {
+        for _ in 1..STEPS_PER_EVENT {
+            match self.step() {
+                Step::Again => {}
+                step => return step,
+            }
+        }
+        self.step()
     }
 
     fn step(self: &Rc<Self>) -> Step {

@@ -113,15 +113,20 @@ impl Channel {
 
     /// Lets the system break the connection when its peer takes nothing for so long, also
     /// of what Tcl still writes after [`close`](Self::close) (tcp(7), TCP_USER_TIMEOUT).
-    pub fn limit_writing(&self, time: Duration) {
-        #[cfg(target_os = "linux")]
-        self.with_descriptor(|socket| {
+    /// Whether it will: it cannot for what is no socket of TCP.
+    #[cfg(target_os = "linux")]
+    pub fn limit_writing(&self, time: Duration) -> bool {
+        let set = self.with_descriptor(|socket| {
             let milliseconds = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-            // A channel that is no socket of TCP has no such bound.
-            let _ = rustix::net::sockopt::set_tcp_user_timeout(socket, milliseconds);
+            rustix::net::sockopt::set_tcp_user_timeout(socket, milliseconds)
         });
-        #[cfg(not(target_os = "linux"))]
-        let _ = time;
+        set.is_some_and(|set| set.is_ok())
+    }
+
+    /// As above: unknown here.
+    #[cfg(not(target_os = "linux"))]
+    pub fn limit_writing(&self, _time: Duration) -> bool {
+        false
     }
 
     /// Breaks the connection: what is still to be written is not.

@@ -16,12 +16,22 @@ use tokio::time::{sleep_until, Instant};
 use super::connection::Connection;
 use super::observer::End;
 use super::wait::{Timer, Woken};
+use crate::protocol::limits::Limits;
 use crate::protocol::session::EndReason;
 use crate::protocol::Request;
 
 /// How long a client may take nothing of what is sent to it where there is no idle
 /// time-out (RFC 1939 §3: at least ten minutes).
 const WRITE_STALL: Duration = Duration::from_secs(600);
+
+/// How long a client may take nothing of what is sent to it: it is as idle as one that
+/// says nothing.
+pub fn longest_stall(limits: &Limits) -> Duration {
+    match limits.idle.is_zero() {
+        true => WRITE_STALL,
+        false => limits.idle,
+    }
+}
 
 /// After the last reply: how long, and for how many bytes, input is read on and
 /// thrown away. Closing with unread input makes the system reset the connection,
@@ -225,11 +235,7 @@ impl Driver<'_> {
             self.timer.set(login);
             return End::LoginTimeout;
         }
-        let idle = self.connection.config.limits.idle;
-        let most = match idle.is_zero() {
-            true => WRITE_STALL,
-            false => idle,
-        };
+        let most = longest_stall(&self.connection.config.limits);
         self.bounded = self.bounded || self.connection.bound_stalls(most);
         let deadline = (!self.bounded).then(|| Instant::now() + most);
         self.timer.set(deadline);

@@ -22,6 +22,7 @@ mod server;
 mod wait;
 
 pub use admission::Permit;
+pub use driver::longest_stall;
 pub use observer::{End, Event, Level, Observer, Refused};
 pub use runtime::{blocking, init, shutdown, ThreadHooks};
 pub use server::{ConnectionState, Server};

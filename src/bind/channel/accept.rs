@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
-use super::deadlines::{Alarm, WRITE_STALL};
+use super::deadlines::Alarm;
 use super::{with, ChannelSession, Step};
 use crate::backend::hold::Hold;
 use crate::backend::script::ConnectionId;
@@ -66,8 +66,8 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
             return;
         }
     };
-    channel.limit_writing(WRITE_STALL);
     let session = Session::new(config.clone(), server.engine.time_stamp());
+    let alarm = Alarm::new(&channel, &config.limits);
     let connection = Rc::new(ChannelSession {
         name: name.to_owned(),
         id: ConnectionId::new(),
@@ -80,7 +80,7 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
         message: RefCell::new(None),
         awaited: RefCell::new(None),
         hold: Hold::new(),
-        alarm: Alarm::default(),
+        alarm,
         ready: Cell::new(false),
         busy: Cell::new(false),
         delayed: Cell::new(false),

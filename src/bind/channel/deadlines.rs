@@ -5,11 +5,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{with, ChannelSession};
+use crate::ffi::channel::Channel;
 use crate::ffi::notifier::Timer;
-use crate::net::End;
-
-/// A client that takes nothing for so long is given up, as by the network driver.
-pub(super) const WRITE_STALL: Duration = Duration::from_secs(300);
+use crate::net::{longest_stall, End};
+use crate::protocol::limits::Limits;
 
 /// A session's deadline, and the timer that looks whether it is over.
 #[derive(Default)]
@@ -18,9 +17,23 @@ pub(super) struct Alarm {
     timer: RefCell<Option<Timer>>,
     /// When the timer fires.
     armed: Cell<Option<Instant>>,
+    /// How many commands had come when the session began to be idle, and when it has been
+    /// for too long. Bytes that are no command do not change it.
+    idle: Cell<Option<(u64, Instant)>>,
+    /// How long the client may take nothing, where the system does not see to that.
+    stall: Option<Duration>,
 }
 
 impl Alarm {
+    /// For a session on `channel`.
+    pub(super) fn new(channel: &Channel, limits: &Limits) -> Self {
+        let stall = longest_stall(limits);
+        Self {
+            stall: (!channel.limit_writing(stall)).then_some(stall),
+            ..Self::default()
+        }
+    }
+
     /// Stops the timer; the next wait sets it again.
     pub(super) fn stop(&self) {
         self.armed.set(None);
@@ -38,17 +51,18 @@ impl ChannelSession {
         let writing = self.channel.waiting() > 0;
         let awaits = self.awaited.borrow().is_some();
         self.channel.watch(!writing && !awaits, writing);
-        let limits = &self.config.limits;
-        let after = |time: Duration| (!time.is_zero()).then(|| Instant::now() + time);
-        let stalled = after(WRITE_STALL).filter(|_| writing);
-        let stalled = stalled.map(|at| (at, End::WriteTimeout));
-        let silent = if self.session.borrow().is_authenticated() {
-            after(limits.idle).map(|at| (at, End::Idle))
-        } else {
-            let timeout = limits.login_timeout;
-            (!timeout.is_zero()).then_some((self.since + timeout, End::LoginTimeout))
+        let authenticated = self.session.borrow().is_authenticated();
+        let deadline = match authenticated {
+            false => self.login_deadline().map(|at| (at, End::LoginTimeout)),
+            true if writing => {
+                let stalled = self.alarm.stall.map(|time| Instant::now() + time);
+                stalled.map(|at| (at, End::WriteTimeout))
+            }
+            true => self.idle_deadline().map(|at| (at, End::Idle)),
         };
-        let deadline = stalled.into_iter().chain(silent).min_by_key(|(at, _)| *at);
+        if writing || awaits {
+            self.alarm.idle.take();
+        }
         // For what is awaited nobody is impatient but the client.
         let deadline = deadline.filter(|_| writing || !awaits);
         self.alarm.deadline.set(deadline);
@@ -56,6 +70,20 @@ impl ChannelSession {
         if self.alarm.armed.get().is_none_or(sooner) {
             self.arm();
         }
+    }
+
+    fn login_deadline(&self) -> Option<Instant> {
+        let timeout = self.config.limits.login_timeout;
+        (!timeout.is_zero()).then_some(self.since + timeout)
+    }
+
+    fn idle_deadline(&self) -> Option<Instant> {
+        let idle = self.config.limits.idle;
+        let commands = self.session.borrow().tally().commands;
+        let known = self.alarm.idle.get().filter(|(then, _)| *then == commands);
+        let (_, at) = known.unwrap_or_else(|| (commands, Instant::now() + idle));
+        self.alarm.idle.set(Some((commands, at)));
+        (!idle.is_zero()).then_some(at)
     }
 
     /// Sets the timer for the deadline. Later deadlines do not touch it: it looks
@@ -99,11 +127,20 @@ impl ChannelSession {
     /// The reply to a failed login waits (limits.rs, `login_delay`).
     pub(super) fn delay(self: &Rc<Self>, time: Duration) {
         self.delayed.set(true);
-        let timer = self.after(time, |connection| {
-            connection.delayed.set(false);
-            connection.alarm.stop();
-            connection.advance();
-        });
+        let login = self.login_deadline();
+        let left = login.map(|at| at.saturating_duration_since(Instant::now()));
+        let call: fn(&Rc<Self>) = match left {
+            Some(left) if left < time => |connection| {
+                connection.leave(End::LoginTimeout);
+                connection.close();
+            },
+            _ => |connection| {
+                connection.delayed.set(false);
+                connection.alarm.stop();
+                connection.advance();
+            },
+        };
+        let timer = self.after(left.map_or(time, |left| left.min(time)), call);
         *self.alarm.timer.borrow_mut() = Some(timer);
     }
 }
