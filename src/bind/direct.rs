@@ -7,28 +7,24 @@ use std::sync::Arc;
 
 use super::mailboxes::MailboxesObject;
 use super::users::UsersObject;
+use super::watched::Use;
+use super::world::World;
 use crate::backend::access::{Access, Way};
 use crate::backend::{Storage, Users};
-use crate::ffi::command::{self, Command, Watch};
+use crate::ffi::command::{self, Command};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
 
 /// What a server uses directly, and how it learns that it may no longer.
 pub struct Direct {
     access: Arc<Access>,
-    watches: RefCell<Watches>,
+    used: RefCell<Used>,
 }
 
 #[derive(Default)]
-struct Watches {
-    users: Option<Watched>,
-    storage: Option<Watched>,
-}
-
-/// A command that is used directly.
-struct Watched {
-    name: Value,
-    _watch: Watch,
+struct Used {
+    users: Option<Use>,
+    storage: Option<Use>,
 }
 
 impl Direct {
@@ -36,7 +32,7 @@ impl Direct {
     pub fn new(access: Arc<Access>) -> Self {
         Self {
             access,
-            watches: RefCell::default(),
+            used: RefCell::default(),
         }
     }
 
@@ -46,73 +42,58 @@ impl Direct {
     }
 
     /// Chooses the ways that these options of a server ask for.
-    pub fn refresh(&self, interp: &Interp, auth: &Value, storage: &Value, direct: bool) {
-        let (users, watch) = self.way(interp, auth, direct, as_users, |access| {
+    pub fn refresh(&self, world: &World, auth: &Value, storage: &Value, direct: bool) {
+        let (users, used) = self.way(world, auth, direct, as_users, |access| {
             access.set_users(Way::Script);
         });
         self.access.set_users(users);
-        self.watches.borrow_mut().users = watch;
-        let (storage, watch) = self.way(interp, storage, direct, as_storage, |access| {
+        let before = std::mem::replace(&mut self.used.borrow_mut().users, used);
+        drop(before);
+        let (storage, used) = self.way(world, storage, direct, as_storage, |access| {
             access.set_storage(Way::Script);
         });
         self.access.set_storage(storage);
-        self.watches.borrow_mut().storage = watch;
+        let before = std::mem::replace(&mut self.used.borrow_mut().storage, used);
+        drop(before);
     }
 
-    fn way<T: ?Sized>(
+    fn way<T: ?Sized + 'static>(
         &self,
-        interp: &Interp,
+        world: &World,
         prefix: &Value,
         direct: bool,
         store: fn(&Rc<dyn Command>) -> Option<Arc<T>>,
         by_script: fn(&Access),
-    ) -> (Way<T>, Option<Watched>) {
+    ) -> (Way<T>, Option<Use>) {
         let words = prefix.to_list();
         let name = match words.as_deref() {
             Some([]) => return (Way::None, None),
-            Some([name]) if direct => name,
+            Some([name]) if direct => name.clone(),
             _ => return (Way::Script, None),
         };
-        let text = name.to_text();
+        let (interp, text) = (&world.interp, name.to_text());
         let found = command::find(interp, &text).and_then(|found| store(&found));
-        let Some(found) = found.filter(|_| !is_traced(interp, name)) else {
+        let Some(found) = found.filter(|_| !is_traced(interp, &name)) else {
             return (Way::Script, None);
         };
+        let used = Arc::downgrade(&found);
+        let is_still = Box::new(move |interp: &Interp| {
+            let used = used.upgrade();
+            used.is_some_and(|used| is_still(interp, &name, &used, store))
+        });
         let access = self.access.clone();
-        let name = name.clone();
-        match Watch::new(interp, &text, Box::new(move || by_script(&access))) {
-            Some(_watch) => (Way::Direct(found), Some(Watched { name, _watch })),
+        let changed = Box::new(move || by_script(&access));
+        let at = Arc::as_ptr(&found).cast::<()>();
+        match world.watched.watch(interp, &text, at, is_still, changed) {
+            Some(used) => (Way::Direct(found), Some(used)),
             None => (Way::Script, None),
         }
     }
 
-    /// Goes back to the scripts' way when a command has got an execution trace, or another
-    /// command has its name since `interp hide`: nothing else tells of these.
-    ///
-    /// Only a command that is used directly is asked for: it exists, so that no error
-    /// changes `errorInfo`. Nothing is borrowed meanwhile: `trace` may be a script's.
-    pub fn check(&self, interp: &Interp) {
-        let name = |watched: &Option<Watched>| Some(watched.as_ref()?.name.clone());
-        let (users, storage) = {
-            let watches = self.watches.borrow();
-            (name(&watches.users), name(&watches.storage))
-        };
-        if let (Way::Direct(used), Some(name)) = (self.access.users(), users) {
-            if !is_still(interp, &name, &used, as_users) {
-                self.access.set_users(Way::Script);
-            }
-        }
-        if let (Way::Direct(used), Some(name)) = (self.access.storage(), storage) {
-            if !is_still(interp, &name, &used, as_storage) {
-                self.access.set_storage(Way::Script);
-            }
-        }
-    }
-
-    /// Watches nothing any more.
+    /// Uses nothing any more.
     pub fn release(&self) {
-        let watches = self.watches.take();
-        drop(watches);
+        let used = self.used.take();
+        drop(used);
     }
 }
 

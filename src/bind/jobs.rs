@@ -65,14 +65,17 @@ impl JobSource {
 }
 
 impl Source for JobSource {
+    fn prepare(&self) {
+        if let Some(world) = self.world.upgrade() {
+            log::refresh(&world);
+            world.watched.check(&world.interp);
+        }
+    }
+
     fn pending(&self) -> bool {
         let Some(world) = self.world.upgrade() else {
             return false;
         };
-        log::refresh(&world);
-        for server in world.servers() {
-            server.check_direct();
-        }
         if world.is_deepest() {
             return false;
         }

@@ -6,7 +6,8 @@
 //!   as Tcl objects;
 //! - [`server`] with [`options`] – `::pop3d::new` and its objects;
 //! - [`callbacks`] – the script's `-auth` and `-storage` command prefixes;
-//! - [`listen`] – what `up` opens; [`direct`] – when stores are used without scripts;
+//! - [`listen`] – what `up` opens; [`direct`] – when stores are used
+//!   without scripts, [`watched`] – and when no longer;
 //! - [`channel`] – the second driver: sessions on Tcl channels;
 //! - [`log`] – the way of log lines, [`lines`] – what they say; [`reports`] – what goes to `interp bgerror`;
 //! - [`message`] – what a storage's `get` may return, as bytes;
@@ -35,4 +36,5 @@ pub mod token;
 pub mod unique_ids;
 pub mod users;
 pub mod wakes;
+pub mod watched;
 pub mod world;

@@ -351,12 +351,6 @@ impl ServerObject {
         self.gone.get()
     }
 
-    /// Looks again whether the stores' commands are what they were; called before
-    /// the event loop waits.
-    pub fn check_direct(&self) {
-        self.direct.check(&self.identity.interp);
-    }
-
     fn method(self: &Rc<Self>, method: &str, args: &[Value]) -> Result<Value, Error> {
         match (method, args) {
             ("up", []) => self.up(),

@@ -10,6 +10,7 @@ use super::jobs::JobSource;
 use super::log::Notes;
 use super::server::ServerObject;
 use super::wakes::Wakes;
+use super::watched::WatchedCommands;
 use super::{mailboxes, mime, server, users};
 use crate::backend::script::{Job, JobQueue, ServerId};
 use crate::ffi::command::{self, Command, Error};
@@ -37,6 +38,8 @@ pub struct World {
     pub wakes: Arc<Wakes>,
     /// What network threads tell this interpreter.
     pub notes: Arc<Notes>,
+    /// The commands of built-in stores that its servers use directly.
+    pub watched: WatchedCommands,
     servers: RefCell<HashMap<ServerId, Rc<ServerObject>>>,
     counters: RefCell<HashMap<&'static str, u32>>,
     source: RefCell<Option<EventSource>>,
@@ -81,6 +84,7 @@ impl World {
             unfinished: RefCell::default(),
             wakes: Wakes::for_this_thread(),
             notes: Arc::new(Notes::for_this_thread()),
+            watched: WatchedCommands::default(),
             servers: RefCell::default(),
             counters: RefCell::default(),
             source: RefCell::default(),

@@ -49,7 +49,9 @@ pub fn stop() {
 
 /// Work that waits for the event loop of its thread.
 pub trait Source {
-    /// Called before each wait for events; whether there is work.
+    /// Called before each wait for events.
+    fn prepare(&self);
+    /// Whether there is work.
     fn pending(&self) -> bool;
     /// Does some of it; called from the event loop.
     fn run(&self);
@@ -98,10 +100,17 @@ struct JobEvent {
 }
 
 unsafe extern "C" fn setup(data: ClientData, flags: c_int) {
-    // SAFETY: registered by `EventSource::new`, which outlives the registration.
-    let registered = unsafe { &*data.cast::<Registered>() };
-    let pending = guarded("event source", || registered.source.pending()).unwrap_or(false);
-    if pending && flags & FILE_EVENTS != 0 {
+    // SAFETY: registered by `EventSource::new`. The count is raised, since what runs before
+    // a wait may be a script's, and end the registration.
+    let registered = unsafe {
+        Rc::increment_strong_count(data.cast::<Registered>());
+        Rc::from_raw(data.cast::<Registered>())
+    };
+    let pending = guarded("event source", || {
+        registered.source.prepare();
+        registered.source.pending()
+    });
+    if pending.unwrap_or(false) && flags & FILE_EVENTS != 0 {
         let now = Tcl_Time { sec: 0, usec: 0 };
         // SAFETY: Tcl copies the time.
         unsafe { clib::Tcl_SetMaxBlockTime(&now) };

@@ -61,8 +61,7 @@ impl ServerObject {
         let (auth, storage) = (options.auth.clone(), options.storage.clone());
         let direct = options.direct;
         drop(options);
-        let interp = &self.identity.interp;
-        self.direct.refresh(interp, &auth, &storage, direct);
+        self.direct.refresh(&self.world, &auth, &storage, direct);
     }
 
     fn set(&self, name: &str, value: &Value) -> Result<(), Error> {
