@@ -4,7 +4,9 @@
 #
 # SORT  ours-maildir, ours-dbox: users and mailboxes in the built-in stores;
 #       ours-procs: both as procs of this script, called through the interpreter;
-#       tcllib: Tcllib's pop3d with its own stores.
+#       tcllib: Tcllib's pop3d with its own stores;
+#       timer: none, only the timer, to show beside other servers how late the
+#       machine alone lets it be.
 # ROOT  the directory of our package; only used for ours.
 # MAIL  the mailboxes: maildir/USER/..., dbox/USER/...; and a file "users".
 #
@@ -73,6 +75,14 @@ proc storage {method mailbox args} {
     }
 }
 
+fconfigure stdin -blocking 0 -buffering line
+fconfigure stdout -buffering line
+fileevent stdin readable obey
+if {$sort eq "timer"} {
+    puts "port 0"
+    vwait forever
+}
+
 if {$sort ne "tcllib"} { set auto_path [linsert $auto_path 0 $root] }
 package require pop3d
 set version [package present pop3d]
@@ -110,9 +120,6 @@ if {$sort ne "tcllib"} {
 }
 $server up
 
-fconfigure stdin -blocking 0 -buffering line
-fconfigure stdout -buffering line
-fileevent stdin readable obey
 puts "version $version [info patchlevel]"
 puts "port [$server cget -port]"
 vwait forever

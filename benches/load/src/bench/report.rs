@@ -173,7 +173,9 @@ pub fn markdown(results: &Results) -> String {
          are rebuilt, only the framing.\n*Raw* writes prepared bytes to the same client: the \
          ceiling of machine and client. Memory is\nthe growth of the proportional set size, \
          kernel buffers apart (Tcllib: {} connections).\n\
-         Half of the messages are stored with LF line ends, which cost Tcllib far more, half with CRLF.\n",
+         Half of the messages are stored with LF line ends, which cost Tcllib far more, half with CRLF.\n\
+         The longest stall beside Dovecot and raw is that of an interpreter which does nothing: \
+         what machine and load do to it.\n",
         note("machine"),
         note("version-ours"),
         note("version-tcllib"),

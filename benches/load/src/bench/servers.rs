@@ -130,6 +130,8 @@ pub struct Running {
     pub version: String,
     child: Child,
     control: Option<(ChildStdin, BufReader<ChildStdout>)>,
+    /// Beside a server without an interpreter: one that does nothing.
+    timer: Option<Box<Running>>,
 }
 
 impl Running {
@@ -139,36 +141,43 @@ impl Running {
     /// It cannot be started here; the text says why.
     pub fn start(server: Server, places: &Places) -> Result<Self, String> {
         match server {
-            Server::Dovecot => Self::start_dovecot(places),
+            Server::Dovecot => Self::start_dovecot(places)?.with_timer(places),
             Server::Raw => {
                 let mut command = Command::new(places.programs.join("raw"));
                 command.arg("--mail").arg(&places.mail);
-                Self::start_speaking(server, command, places)
+                Self::start_speaking(server, server.name(), command, places)?.with_timer(places)
             }
-            _ => {
-                let sort = if server == Server::Ours {
-                    "ours-maildir"
-                } else {
-                    server.name()
-                };
-                let mut command = Command::new(&places.tclsh);
-                command
-                    .arg(places.root.join("benches/server.tcl"))
-                    .arg(sort);
-                command.arg(places.package()).arg(&places.mail);
-                Self::start_speaking(server, command, places)
-            }
+            Server::Ours => Self::start_tcl(server, "ours-maildir", places),
+            _ => Self::start_tcl(server, server.name(), places),
         }
     }
 
-    /// A server that says "port N" on its standard output.
+    fn start_tcl(server: Server, sort: &str, places: &Places) -> Result<Self, String> {
+        let mut command = Command::new(&places.tclsh);
+        command
+            .arg(places.root.join("benches/server.tcl"))
+            .arg(sort);
+        command.arg(places.package()).arg(&places.mail);
+        Self::start_speaking(server, sort, command, places)
+    }
+
+    /// Starts an interpreter beside it, whose timer shows what the machine does to one.
+    fn with_timer(mut self, places: &Places) -> Result<Self, String> {
+        let timer = Self::start_tcl(Server::OursProcs, "timer", places)?;
+        self.timer = Some(Box::new(timer));
+        Ok(self)
+    }
+
+    /// A server that says "port N" on its standard output; its errors go to a file of
+    /// this name.
     fn start_speaking(
         server: Server,
+        name: &str,
         mut command: Command,
         places: &Places,
     ) -> Result<Self, String> {
-        let log = places.build.join(format!("{}.log", server.name()));
-        let log = fs::File::create(log).map_err(|error| error.to_string())?;
+        let path = places.build.join(format!("{name}.log"));
+        let log = fs::File::create(&path).map_err(|error| error.to_string())?;
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -185,8 +194,7 @@ impl Running {
             let mut line = String::new();
             if !matches!(output.read_line(&mut line), Ok(1..)) {
                 let _ = child.wait();
-                let log = fs::read_to_string(places.build.join(format!("{}.log", server.name())));
-                let log = log.unwrap_or_default();
+                let log = fs::read_to_string(path).unwrap_or_default();
                 return Err(log.lines().next().unwrap_or("it ended at once").to_owned());
             }
             match line.trim().split_once(' ') {
@@ -202,6 +210,7 @@ impl Running {
             version,
             child,
             control,
+            timer: None,
         })
     }
 
@@ -226,6 +235,7 @@ impl Running {
             version,
             child,
             control: None,
+            timer: None,
         };
         let begun = Instant::now();
         while TcpStream::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).is_err() {
@@ -255,19 +265,19 @@ impl Running {
         !matches!(self.server, Server::Dovecot | Server::Raw)
     }
 
-    /// Starts the 5 ms timer of the server's interpreter.
+    /// Starts the 5 ms timer of the server's interpreter, or of the one beside it.
     pub fn watch(&mut self) {
-        if self.has_interpreter() {
-            if let Some((input, _)) = &mut self.control {
-                let _ = input.write_all(b"watch\n");
-            }
+        if let Some(timer) = &mut self.timer {
+            timer.watch();
+        } else if let Some((input, _)) = &mut self.control {
+            let _ = input.write_all(b"watch\n");
         }
     }
 
     /// The longest lateness of that timer in milliseconds.
     pub fn stall(&mut self) -> Option<f64> {
-        if !self.has_interpreter() {
-            return None;
+        if let Some(timer) = &mut self.timer {
+            return timer.stall();
         }
         let (input, output) = self.control.as_mut()?;
         input.write_all(b"stall\n").ok()?;
