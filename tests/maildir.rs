@@ -358,6 +358,39 @@ fn beside_a_delivery_agent_and_a_reader() {
     assert_eq!(sizes(&boxes), [6; MESSAGES]);
 }
 
+/// A count that nobody waits for any more is given up between two messages; what has been
+/// counted is kept, the rest counted by the next session.
+#[test]
+fn a_count_is_given_up() {
+    let (_dir, m, boxes) = empty();
+    let wire = dbox();
+    wire.set_base("base", m.parent().unwrap()).unwrap();
+    wire.set_octets(Octets::Wire);
+    let plain = m.with_file_name("plain");
+    fs::create_dir(&plain).unwrap();
+    for n in 0..10 {
+        write(m.join(format!("cur/170000000{n}.M1P1.host")), "a\nb\n");
+        write(plain.join(n.to_string()), "a\nb\n");
+    }
+    settle();
+    for (store, mailbox, dir) in [(&boxes, "m", &m), (&wire, "plain", &plain)] {
+        let asked = std::cell::Cell::new(0);
+        let wanted = || {
+            asked.set(asked.get() + 1);
+            asked.get() <= 3
+        };
+        drop(store.lock_while(mailbox, &wanted).unwrap());
+        let lines = || {
+            let known = fs::read_to_string(dir.join(".pop3d.octets")).unwrap();
+            known.lines().filter(|line| !line.is_empty()).count()
+        };
+        assert_eq!(lines(), 3, "{mailbox}");
+        let session = store.lock(mailbox).unwrap();
+        assert_eq!(session.sizes().unwrap()[..], [6; 10], "{mailbox}");
+        assert_eq!(lines(), 10, "{mailbox}");
+    }
+}
+
 #[test]
 fn a_dbox_counts_octets_when_asked_to() {
     let dir = tempfile::tempdir().unwrap();

@@ -69,7 +69,10 @@ impl From<StoreError> for Answer {
 /// Locks and counts a mailbox of a built-in store; may wait for files.
 pub(super) fn lock(hold: &Arc<Hold>, storage: &dyn Storage, mailbox: &str) -> Answer {
     match hold.begin() {
-        Some(_busy) => opened(hold, mailbox, storage.lock(mailbox)),
+        Some(_busy) => {
+            let wanted = || !hold.is_ended();
+            opened(hold, mailbox, storage.lock_while(mailbox, &wanted))
+        }
         None => refused(Failure::Temporary),
     }
 }

@@ -18,7 +18,7 @@ impl Mailboxes {
     /// # Errors
     /// When the mailbox cannot be used.
     pub fn lock_kept(&self, mailbox: &str) -> Result<bool, MailboxError> {
-        match self.open(mailbox) {
+        match self.open(mailbox, &|| true) {
             Ok(session) => {
                 self.registry.keep(session);
                 Ok(true)

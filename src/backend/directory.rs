@@ -22,7 +22,8 @@ use super::locked::Messages;
 use super::mailboxes::{Layout, Mailboxes, Octets};
 use super::message_file::{open_message, open_message_cached};
 use super::octets::{Counter, Known};
-use super::octets_file::Wanted;
+use super::octets_file::Uncounted;
+use super::Wanted;
 
 /// Mailboxes as `pop3d::dbox` objects have them.
 pub fn dbox() -> Mailboxes {
@@ -51,7 +52,12 @@ impl Layout for Files {
         true
     }
 
-    fn read(&self, dir: &Path, octets: Octets) -> io::Result<Arc<dyn Messages>> {
+    fn read(
+        &self,
+        dir: &Path,
+        octets: Octets,
+        wanted: Wanted<'_>,
+    ) -> io::Result<Arc<dyn Messages>> {
         let (moment, stamp) = (now(), DirStamp::of(dir)?);
         let known = self.cache.get(dir).filter(|known| known.counted == octets);
         let fd = open_dir(dir)?;
@@ -61,7 +67,7 @@ impl Layout for Files {
             }
         }
         let mut list = FileList::read(&fd, stamp, moment)?;
-        let whole = octets == Octets::File || list.measure(dir, known.as_deref());
+        let whole = octets == Octets::File || list.measure(dir, known.as_deref(), wanted);
         let list = Arc::new(list);
         if whole {
             self.cache.put(dir, list.clone(), list.weight());
@@ -146,7 +152,7 @@ impl FileList {
     /// Takes exact octets for sizes: those that an earlier listing knows, those in
     /// the file beside the messages, and the rest by reading. False if one could not be
     /// read.
-    fn measure(&mut self, dir: &Path, known: Option<&Self>) -> bool {
+    fn measure(&mut self, dir: &Path, known: Option<&Self>, wanted: Wanted<'_>) -> bool {
         let known_octets = |index: usize| {
             let (known, stamp) = (known?, &self.stamps[index]);
             let there = known.names.find(self.names.get(index), |name| name)?;
@@ -155,14 +161,17 @@ impl FileList {
         };
         let mut octets: Vec<Option<u64>> = (0..self.names.len()).map(known_octets).collect();
         let names = &self.names;
-        let mut wanted = Wanted {
+        let mut uncounted = Uncounted {
             dir,
             names: &|index| names.get(index),
             stamps: &mut self.stamps,
             moment: self.moment,
         };
         let mut counter = Counter::new();
-        let (octets, whole) = wanted.fill(&mut octets, known.is_none(), |index| {
+        let (octets, whole) = uncounted.fill(&mut octets, known.is_none(), |index| {
+            if !wanted() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             let (file, stamp) = open_message(&dir.join(names.file(index)), OFlags::empty())?;
             Ok((counter.count(&file, stamp.size)?, stamp))
         });

@@ -17,7 +17,7 @@ use super::lock::DirLock;
 use super::locked::{Locked, Messages, Registry};
 use super::mailbox_error::{Fault, MailboxError};
 use super::mailbox_files::{lock_within, path_within, remove_mailbox, rename_new};
-use super::{Maildrop, Storage, StoreError};
+use super::{Maildrop, Storage, StoreError, Wanted};
 
 /// How the messages lie in a mailbox.
 pub trait Layout: Send + Sync {
@@ -28,11 +28,13 @@ pub trait Layout: Send + Sync {
     fn create(&self, dir: &Path) -> io::Result<()>;
     /// Whether the directory `dir` is such a mailbox.
     fn is_mailbox(&self, dir: &Path) -> bool;
-    /// Lists the messages of `dir`, whose lock the caller holds.
+    /// Lists the messages of `dir`, whose lock the caller holds. They are not counted any
+    /// more when that is not wanted; such a listing is not kept.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    fn read(&self, dir: &Path, octets: Octets) -> io::Result<Arc<dyn Messages>>;
+    fn read(&self, dir: &Path, octets: Octets, wanted: Wanted<'_>)
+        -> io::Result<Arc<dyn Messages>>;
     /// The messages of `dir`, as [`read`](Self::read) gives them, if they are known, have
     /// not changed, and this can be told within microseconds.
     fn known(&self, dir: &Path, octets: Octets) -> Option<Arc<dyn Messages>>;
@@ -246,7 +248,11 @@ impl Mailboxes {
     }
 
     /// Locks a mailbox and lists it.
-    pub(super) fn open(&self, mailbox: &str) -> Result<Arc<Locked>, MailboxError> {
+    pub(super) fn open(
+        &self,
+        mailbox: &str,
+        wanted: Wanted<'_>,
+    ) -> Result<Arc<Locked>, MailboxError> {
         let busy = || MailboxError::Locked(mailbox.into());
         let Some(dir) = self.find(mailbox)? else {
             return Err(MailboxError::Unusable {
@@ -277,7 +283,8 @@ impl Mailboxes {
             lock => lock,
         };
         let lock = lock.map_err(explain)?.ok_or_else(busy)?;
-        let messages = self.layout.read(&dir, self.octets()).map_err(explain)?;
+        let messages = self.layout.read(&dir, self.octets(), wanted);
+        let messages = messages.map_err(explain)?;
         Ok(self.locked(mailbox, dir, lock, messages))
     }
 
@@ -328,7 +335,15 @@ impl Mailboxes {
 
 impl Storage for Mailboxes {
     fn lock(&self, mailbox: &str) -> Result<Arc<dyn Maildrop>, StoreError> {
-        Ok(self.open(mailbox)?)
+        self.lock_while(mailbox, &|| true)
+    }
+
+    fn lock_while(
+        &self,
+        mailbox: &str,
+        wanted: Wanted<'_>,
+    ) -> Result<Arc<dyn Maildrop>, StoreError> {
+        Ok(self.open(mailbox, wanted)?)
     }
 
     fn lock_at_once(&self, mailbox: &str) -> Option<Arc<dyn Maildrop>> {

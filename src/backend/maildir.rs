@@ -27,7 +27,8 @@ use super::maildir_files::{open_places, stamp_of, Found, Renamed, ATTEMPTS, PLAC
 use super::maildir_name::{base, field, uid};
 use super::message_file::{open_message, open_message_cached};
 use super::octets::{is_plausible, Counter, Known};
-use super::octets_file::Wanted;
+use super::octets_file::Uncounted;
+use super::Wanted;
 
 /// The directories of a Maildir; what is being delivered is in the first.
 const ALL_PLACES: [&str; 3] = ["tmp", "new", "cur"];
@@ -70,19 +71,24 @@ impl Layout for Maildirs {
         PLACES.iter().all(|place| dir.join(place).is_dir())
     }
 
-    fn read(&self, dir: &Path, _always_wire: Octets) -> io::Result<Arc<dyn Messages>> {
+    fn read(
+        &self,
+        dir: &Path,
+        _always_wire: Octets,
+        wanted: Wanted<'_>,
+    ) -> io::Result<Arc<dyn Messages>> {
         let known = self.cache.get(dir);
         if let Some(known) = known.as_ref() {
             if known.still_holds(dir)? {
                 return Ok(known.clone());
             }
         }
-        let mut list = MailList::read(dir, known.as_deref())?;
+        let mut list = MailList::read(dir, known.as_deref(), wanted)?;
         for _ in 1..ATTEMPTS {
-            if list.whole {
+            if list.whole || !wanted() {
                 break;
             }
-            list = MailList::read(dir, known.as_deref())?;
+            list = MailList::read(dir, known.as_deref(), wanted)?;
         }
         let list = Arc::new(list);
         if list.whole {
@@ -167,7 +173,7 @@ struct MailList {
 }
 
 impl MailList {
-    fn read(dir: &Path, known: Option<&Self>) -> io::Result<Self> {
+    fn read(dir: &Path, known: Option<&Self>, wanted: Wanted<'_>) -> io::Result<Self> {
         let mut found = Found::read(dir)?;
         let dirs = open_places(dir)?;
         let count = found.names.len();
@@ -200,7 +206,7 @@ impl MailList {
             found.names = found.names.select(messages.into_iter());
         }
         found.settled &= all_there;
-        let (sizes, counted) = measure(dir, &found, &mut stamps, octets, known.is_none());
+        let (sizes, counted) = measure(dir, &found, &mut stamps, octets, known.is_none(), wanted);
         Ok(Self {
             found,
             whole: all_there && counted,
@@ -298,15 +304,19 @@ fn measure(
     stamps: &mut [Stamp],
     mut octets: Vec<Option<u64>>,
     load: bool,
+    wanted: Wanted<'_>,
 ) -> (Vec<u64>, bool) {
-    let mut wanted = Wanted {
+    let mut uncounted = Uncounted {
         dir,
         names: &|index| found.base(index),
         stamps,
         moment: found.moment,
     };
     let mut counter = Counter::new();
-    wanted.fill(&mut octets, load, |index| {
+    uncounted.fill(&mut octets, load, |index| {
+        if !wanted() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         let (file, stamp) = open_message(&found.path(dir, index), OFlags::NOFOLLOW)?;
         Ok((counter.count(&file, stamp.size)?, stamp))
     })

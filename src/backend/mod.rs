@@ -43,6 +43,9 @@ pub struct Account {
     pub storage: Box<str>,
 }
 
+/// Whether somebody still waits for what is being done.
+pub type Wanted<'a> = &'a dyn Fn() -> bool;
+
 /// A user database: the direct way for `-auth`.
 pub trait Users: Send + Sync {
     /// The entry of `user`, if there is one.
@@ -60,6 +63,20 @@ pub trait Storage: Send + Sync {
     /// [`StoreError::InUse`] when another session, in this process or another,
     /// has it; [`StoreError::Missing`] when there is no such mailbox.
     fn lock(&self, mailbox: &str) -> Result<Arc<dyn Maildrop>, StoreError>;
+
+    /// As [`lock`](Self::lock), but what takes long is given up as soon as `wanted` says no;
+    /// what comes then is of no use.
+    ///
+    /// # Errors
+    /// As for [`lock`](Self::lock).
+    fn lock_while(
+        &self,
+        mailbox: &str,
+        wanted: Wanted<'_>,
+    ) -> Result<Arc<dyn Maildrop>, StoreError> {
+        let _ = wanted;
+        self.lock(mailbox)
+    }
 
     /// As [`lock`](Self::lock), if that takes microseconds, so that it may be called on
     /// an async thread: a hop to another thread costs more. None if it may take longer,

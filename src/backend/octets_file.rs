@@ -36,8 +36,8 @@ const LINE_REST: u64 = 85;
 /// A file of this size is never written anew only because it is too long.
 const SMALL_FILE: u64 = 16 * 1024;
 
-/// The messages of a mailbox whose octets are wanted.
-pub struct Wanted<'a> {
+/// The messages of a mailbox whose octets are to be counted.
+pub struct Uncounted<'a> {
     /// The mailbox.
     pub dir: &'a Path,
     /// The names by which the messages are known from one session to the next.
@@ -49,7 +49,7 @@ pub struct Wanted<'a> {
     pub moment: i64,
 }
 
-impl Wanted<'_> {
+impl Uncounted<'_> {
     /// Completes `octets` from the file of the mailbox, and by `count` for what is
     /// not in it, which is then added; that gives also the stamp of the file it has
     /// counted. A message that cannot be counted has its
@@ -250,13 +250,13 @@ mod tests {
     /// What is known without counting; what is not is counted as its size + 1.
     fn fill(dir: &Path, all: &[&str], stamps: &[Stamp]) -> (Vec<u64>, Vec<usize>) {
         let mut counted = Vec::new();
-        let mut wanted = Wanted {
+        let mut uncounted = Uncounted {
             dir,
             names: &|index| all[index].as_bytes(),
             stamps: &mut stamps.to_vec(),
             moment: NOW,
         };
-        let octets = wanted.fill(&mut vec![None; all.len()], true, |index| {
+        let octets = uncounted.fill(&mut vec![None; all.len()], true, |index| {
             counted.push(index);
             Ok((stamps[index].size + 1, stamps[index]))
         });
@@ -367,14 +367,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(OCTETS_FILE)).unwrap();
         assert_eq!(fill(dir.path(), &["a"], &[stamp(1)]), (vec![2], vec![0]));
-        let mut wanted = Wanted {
+        let mut uncounted = Uncounted {
             dir: dir.path(),
             names: &|_| b"a",
             stamps: &mut [stamp(1)],
             moment: NOW,
         };
         let failing = |_| Err(io::ErrorKind::PermissionDenied.into());
-        assert_eq!(wanted.fill(&mut [None], true, failing), (vec![1], false));
+        assert_eq!(uncounted.fill(&mut [None], true, failing), (vec![1], false));
     }
 
     #[test]
@@ -407,7 +407,7 @@ mod tests {
         };
         for (size, want) in [(5, counted), (5, counted), (6, Stamp::told(6))] {
             let mut stamps = [Stamp::told(size)];
-            let mut wanted = Wanted {
+            let mut uncounted = Uncounted {
                 dir: dir.path(),
                 names: &|_| b"a",
                 stamps: &mut stamps,
@@ -417,7 +417,7 @@ mod tests {
                 true => Err(io::ErrorKind::NotFound.into()),
                 false => Ok((8, counted)),
             };
-            let octets = wanted.fill(&mut [None], true, failing);
+            let octets = uncounted.fill(&mut [None], true, failing);
             let right = if size == 5 {
                 (vec![8], true)
             } else {
