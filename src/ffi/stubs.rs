@@ -208,32 +208,45 @@ forward! {
     609 fn Tcl_BackgroundException(interp: *mut Tcl_Interp, code: c_int);
 }
 
-/// Gives the bytes of a byte array; Tcl 9 writes the length as a `Tcl_Size`.
+/// The string representation of a value, and its length.
+///
+/// Tcl 9 ends the process where the length of the function of both versions, slot 41, is
+/// too small for a string, and has another with a `Tcl_Size`.
 ///
 /// # Safety
-/// As the Tcl manual says for the function of this name.
-#[no_mangle]
-pub unsafe extern "C" fn Tcl_GetByteArrayFromObj(
-    obj: *mut Tcl_Obj,
-    length: *mut c_int,
-) -> *mut c_uchar {
-    type Slot = unsafe extern "C" fn(*mut Tcl_Obj, *mut isize) -> *mut c_uchar;
-    type Slot9 = unsafe extern "C" fn(*mut Tcl_Interp, *mut Tcl_Obj, *mut isize) -> *mut c_uchar;
-    // Zeroed, since Tcl 8.6 writes only the low half.
-    let mut wide = 0isize;
-    // SAFETY: both versions get enough room to write to. Tcl 9 has emptied the slot
-    // and has Tcl_GetBytesFromObj instead, for which no interpreter means no message.
+/// A live value; the string is as Tcl_GetStringFromObj(3tcl) says.
+pub unsafe fn string_of(obj: *mut Tcl_Obj) -> (*const u8, usize) {
+    type Slot9 = unsafe extern "C" fn(*mut Tcl_Obj, *mut isize) -> *mut c_char;
+    let (mut short, mut long) = (0, 0isize);
+    // SAFETY: each version has the function that is asked for.
     let bytes = unsafe {
-        match slot::<Option<Slot>>(33) {
-            Some(get) => get(obj, &mut wide),
-            None => slot::<Slot9>(650)(ptr::null_mut(), obj, &mut wide),
+        match is_tcl_8() {
+            true => Tcl_GetStringFromObj(obj, &mut short),
+            false => slot::<Slot9>(651)(obj, &mut long),
         }
     };
-    if !length.is_null() {
-        // SAFETY: the caller's variable.
-        unsafe { *length = c_int::try_from(wide).unwrap_or(c_int::MAX) };
-    }
-    bytes
+    let length = usize::try_from(long.max(short as isize)).unwrap_or(0);
+    (bytes.cast(), length)
+}
+
+/// The bytes of a byte array, and their number.
+///
+/// # Safety
+/// A live value that is a byte array; see Tcl_GetByteArrayFromObj(3tcl).
+pub unsafe fn bytes_of(obj: *mut Tcl_Obj) -> (*const u8, usize) {
+    type Slot = unsafe extern "C" fn(*mut Tcl_Obj, *mut c_int) -> *mut c_uchar;
+    type Slot9 = unsafe extern "C" fn(*mut Tcl_Interp, *mut Tcl_Obj, *mut isize) -> *mut c_uchar;
+    let (mut short, mut long) = (0, 0isize);
+    // SAFETY: Tcl 9 has emptied the slot and has Tcl_GetBytesFromObj instead, for which no
+    // interpreter means no message.
+    let bytes = unsafe {
+        match slot::<Option<Slot>>(33) {
+            Some(get) => get(obj, &mut short),
+            None => slot::<Slot9>(650)(ptr::null_mut(), obj, &mut long),
+        }
+    };
+    let length = usize::try_from(long.max(short as isize)).unwrap_or(0);
+    (bytes, length)
 }
 
 /// Gone in Tcl 9; the `tcl` crate calls it before it makes its first value. An

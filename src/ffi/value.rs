@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clib::Tcl_Obj;
 
-use super::Interp;
+use super::{stubs, Interp};
 
 const OK: c_int = clib::TCL_OK as c_int;
 
@@ -87,12 +87,11 @@ impl Value {
     /// The string representation as Tcl keeps it: UTF-8, but NUL as C0 80 and
     /// possibly lone surrogates.
     pub(super) fn raw_text(&self) -> &[u8] {
-        let mut length: c_int = 0;
         // SAFETY: a live value. Its string stays while nobody changes the value, and
         // no function of ours does so while `self` is borrowed here.
         unsafe {
-            let bytes = clib::Tcl_GetStringFromObj(self.as_ptr(), &mut length);
-            std::slice::from_raw_parts(bytes.cast::<u8>(), length.max(0) as usize)
+            let (bytes, length) = stubs::string_of(self.as_ptr());
+            std::slice::from_raw_parts(bytes, length)
         }
     }
 
@@ -115,12 +114,11 @@ impl Value {
     /// below 256, as they are; any other string as UTF-8.
     pub fn to_bytes(&self) -> Vec<u8> {
         if self.is_pure_byte_array() {
-            let mut length: c_int = 0;
             // SAFETY: a byte array without a string gives its own bytes and changes
             // nothing; they are copied at once.
             return unsafe {
-                let bytes = clib::Tcl_GetByteArrayFromObj(self.as_ptr(), &mut length);
-                std::slice::from_raw_parts(bytes, length.max(0) as usize).to_vec()
+                let (bytes, length) = stubs::bytes_of(self.as_ptr());
+                std::slice::from_raw_parts(bytes, length).to_vec()
             };
         }
         if self.raw_text().is_ascii() {
