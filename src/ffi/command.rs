@@ -103,16 +103,23 @@ pub fn create(interp: &Interp, name: &str, command: Rc<dyn Command>) -> Token {
         alive: alive.clone(),
     });
     let name = c_string(name);
+    let slot = Box::into_raw(slot);
     // SAFETY: `entry` and `gone` are told the slot's address, which lives until `gone`.
     let raw = unsafe {
         clib::Tcl_CreateObjCommand(
             interp.as_ptr(),
             name.as_ptr(),
             Some(entry),
-            Box::into_raw(slot).cast(),
+            slot.cast(),
             Some(gone),
         )
     };
+    if raw.is_null() {
+        // An interpreter that is being deleted takes no command.
+        alive.set(false);
+        // SAFETY: nobody else was told of it.
+        drop(unsafe { Box::from_raw(slot) });
+    }
     Token {
         raw,
         interp: interp.clone(),
