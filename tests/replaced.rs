@@ -2,13 +2,14 @@
 //! is deleted, and what was not deleted is said.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pop3d::backend::directory::dbox;
 use pop3d::backend::mailboxes::Mailboxes;
 use pop3d::backend::maildir::maildir;
-use pop3d::backend::{Maildrop, Storage};
+use pop3d::backend::{Content, Maildrop, Message, Storage};
 use pop3d::protocol::MsgNo;
 use tempfile::TempDir;
 
@@ -98,6 +99,46 @@ fn another_mailbox_in_its_place() {
             fs::write(case.dir.join(".pop3d.lock"), "").unwrap();
         }
     }
+}
+
+/// Whether or not something was read before.
+#[test]
+fn nothing_is_read_from_another_mailbox() {
+    let read = |case: &Case| {
+        let mut buffer = [0; 100];
+        if let Some(begin) = case.session.begin_cached(no(1), &mut buffer) {
+            return String::from_utf8(buffer[..begin.length].into()).unwrap();
+        }
+        match case.session.get(no(1)) {
+            Ok(message) => text(message),
+            Err(error) => error.to_string(),
+        }
+    };
+    for begun in [false, true] {
+        for case in Case::both() {
+            if begun {
+                assert_eq!(read(&case), "x\n");
+            }
+            let away = case.dir.with_extension("away");
+            fs::rename(&case.dir, &away).unwrap();
+            case.boxes.add("m").unwrap();
+            fs::write(case.dir.join(case.place).join("1"), "y\n").unwrap();
+            let error = "couldn't read message 1 of \"m\": it is not the mailbox that was locked";
+            assert_eq!(read(&case), if begun { "x\n" } else { error });
+            fs::remove_dir_all(&case.dir).unwrap();
+            fs::rename(&away, &case.dir).unwrap();
+            assert_eq!(read(&case), "x\n");
+        }
+    }
+}
+
+fn text(message: Message) -> String {
+    let Content::File(mut file, _) = message.content else {
+        panic!("not a file");
+    };
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    text
 }
 
 #[test]

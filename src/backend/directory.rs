@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use super::listing::{is_regular, now, open_dir, read_dir, Cache, DirStamp, Names, Stamp};
 use super::locked::Messages;
 use super::mailboxes::{Layout, Mailboxes, Octets};
-use super::message_file::{open_message, open_message_cached};
+use super::message_file::{open_message, open_message_at, open_message_cached};
 use super::octets::{Counter, Known};
 use super::octets_file::Uncounted;
 use super::Wanted;
@@ -237,8 +237,8 @@ impl Messages for FileList {
         }
     }
 
-    fn open(&self, dir: &Path, index: usize) -> io::Result<(File, Stamp)> {
-        open_message(&self.path(dir, index)?, OFlags::empty())
+    fn open(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<(File, Stamp)> {
+        open_message_at(dir, self.names.file(index).as_ref(), OFlags::empty())
     }
 
     fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File> {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
+use super::descriptors::out_of_the_way;
 use super::listing::{locked, open_dir, Stamp};
 use super::lock::DirLock;
 use super::message_file::{open_mailbox_cached, regular};
@@ -37,11 +38,11 @@ pub trait Messages: Send + Sync {
     fn path(&self, dir: &Path, index: usize) -> io::Result<PathBuf>;
     /// What is known of the octets of a message whose file has this stamp.
     fn octets_known(&self, index: usize, stamp: &Stamp) -> Known;
-    /// Opens a message.
+    /// Opens a message, from its mailbox on.
     ///
     /// # Errors
     /// When it has gone or cannot be read.
-    fn open(&self, dir: &Path, index: usize) -> io::Result<(File, Stamp)>;
+    fn open(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<(File, Stamp)>;
     /// Opens what has a message's name, from its mailbox on, if that needs no waiting for
     /// a disk; none also on failure.
     fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File>;
@@ -63,7 +64,7 @@ pub struct Locked {
     messages: Arc<dyn Messages>,
     /// Whether the files are on a disk of this machine.
     local: bool,
-    /// The directory, open from the first message on that is read without waiting.
+    /// The directory, open from the first message on that is read.
     at: OnceLock<OwnedFd>,
     /// Present until the lock ends.
     lock: Mutex<Option<DirLock>>,
@@ -118,20 +119,30 @@ impl Locked {
         path.map_err(|source| self.failed("read", number, source))
     }
 
-    /// The directory, if opening it needs no waiting; else the next message asks again.
-    fn at(&self) -> Option<&OwnedFd> {
+    /// The directory to read from.
+    fn at(&self) -> io::Result<&OwnedFd> {
+        match self.at.get() {
+            Some(dir) => Ok(dir),
+            None => {
+                let dir = self.same(out_of_the_way(open_dir(&self.dir)?)?)?;
+                Ok(self.at.get_or_init(|| dir))
+            }
+        }
+    }
+
+    /// The same, if opening it needs no waiting; else the next message asks again.
+    fn at_cached(&self) -> Option<&OwnedFd> {
         match self.at.get() {
             Some(dir) => Some(dir),
             None => {
-                let dir = open_mailbox_cached(&self.dir)?;
+                let dir = self.same(open_mailbox_cached(&self.dir)?).ok()?;
                 Some(self.at.get_or_init(|| dir))
             }
         }
     }
 
-    /// Opens the directory to delete from: none but the one that is locked.
-    fn open_to_delete(&self) -> io::Result<OwnedFd> {
-        let dir = open_dir(&self.dir)?;
+    /// The directory, if it is the one that is locked, and not another in its place.
+    fn same(&self, dir: OwnedFd) -> io::Result<OwnedFd> {
         match &*locked(&self.lock) {
             Some(lock) if lock.locks(dir.as_fd())? => Ok(dir),
             _ => Err(io::Error::other("it is not the mailbox that was locked")),
@@ -177,7 +188,7 @@ impl Maildrop for Locked {
 
     fn begin_cached(&self, number: MsgNo, buffer: &mut [u8]) -> Option<Begin> {
         let (messages, index) = self.message(number).ok()?;
-        let file = messages.open_cached(self.at()?.as_fd(), index)?;
+        let file = messages.open_cached(self.at_cached()?.as_fd(), index)?;
         match messages.size_told(index) {
             Some(size) if Begin::is_read_whole(size, buffer) => {
                 Begin::read_whole(&file, size, buffer)
@@ -193,7 +204,7 @@ impl Maildrop for Locked {
     fn get(&self, number: MsgNo) -> Result<Message, StoreError> {
         let (messages, index) = self.message(number)?;
         let open = || {
-            let (file, stamp) = messages.open(&self.dir, index)?;
+            let (file, stamp) = messages.open(self.at()?.as_fd(), index)?;
             let octets = match messages.octets_known(index, &stamp) {
                 Known::Size => stamp.size,
                 Known::Counted(octets) => octets,
@@ -214,7 +225,7 @@ impl Maildrop for Locked {
         let Some(&first) = numbers.first() else {
             return Ok(());
         };
-        let dir = self.open_to_delete();
+        let dir = open_dir(&self.dir).and_then(|dir| self.same(dir));
         let dir = dir.map_err(|source| self.failed("delete", first, source))?;
         let mut result = Ok(());
         for &number in numbers {

@@ -25,7 +25,7 @@ use super::mailbox_files::rename_new;
 use super::mailboxes::{Layout, Mailboxes, Octets};
 use super::maildir_files::{open_places, stamp_of, Found, Renamed, ATTEMPTS, PLACES};
 use super::maildir_name::{base, field, uid};
-use super::message_file::{open_message, open_message_cached};
+use super::message_file::{open_message, open_message_at, open_message_cached};
 use super::octets::{is_plausible, Counter, Known};
 use super::octets_file::Uncounted;
 use super::Wanted;
@@ -367,8 +367,9 @@ impl Messages for MailList {
         }
     }
 
-    fn open(&self, dir: &Path, index: usize) -> io::Result<(File, Stamp)> {
-        self.reach(CWD, dir, index, |path| open_message(path, OFlags::NOFOLLOW))
+    fn open(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<(File, Stamp)> {
+        let open = |path: &Path| open_message_at(dir, path, OFlags::NOFOLLOW);
+        self.reach(dir, Path::new(""), index, open)
     }
 
     fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File> {

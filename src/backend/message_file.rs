@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, CWD};
 
 use super::descriptors::out_of_the_way;
 use super::listing::{is_regular, Stamp};
@@ -25,7 +25,19 @@ const READING: OFlags = OFlags::RDONLY
 /// # Errors
 /// When it is not a regular file, or cannot be opened.
 pub fn open_message(path: &Path, further: OFlags) -> io::Result<(File, Stamp)> {
-    let fd = rustix::fs::open(path, READING | further, Mode::empty())?;
+    open_message_at(CWD, path, further)
+}
+
+/// As [`open_message`], of a name from the mailbox `dir` on.
+///
+/// # Errors
+/// As there.
+pub fn open_message_at(
+    dir: BorrowedFd<'_>,
+    name: &Path,
+    further: OFlags,
+) -> io::Result<(File, Stamp)> {
+    let fd = rustix::fs::openat(dir, name, READING | further, Mode::empty())?;
     regular(out_of_the_way(fd)?.into())
 }
 
@@ -51,7 +63,7 @@ pub fn open_message_cached(dir: BorrowedFd<'_>, name: &Path, further: OFlags) ->
 /// A mailbox to reach its files from: the way to it is gone but once. None as above.
 pub fn open_mailbox_cached(dir: &Path) -> Option<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    open_cached(rustix::fs::CWD, dir, flags)
+    open_cached(CWD, dir, flags)
 }
 
 /// openat2(2), RESOLVE_CACHED.
