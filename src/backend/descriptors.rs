@@ -14,11 +14,12 @@ pub const SELECTABLE: i32 = 1024;
 /// (Where there are few sessions no descriptor need be moved, which costs two calls each.)
 const OF_SCRIPTS: i32 = 256;
 
-/// Where the process may not have more than these, so many are left to scripts.
-const LEAST_OF_SCRIPTS: u64 = 64;
+/// Where the process may not have more than these, or has them already, so many are left
+/// to scripts.
+const LEAST_OF_SCRIPTS: i32 = 64;
 
-/// The same on a descriptor that scripts do not need; or as it is when the process may not
-/// have so many, and it is not one of the last.
+/// The same on a descriptor that scripts do not need; or as it is when there are none, and
+/// it is not one of the last.
 ///
 /// # Errors
 /// When sessions have all that they may take.
@@ -26,16 +27,13 @@ pub fn out_of_the_way(fd: OwnedFd) -> io::Result<OwnedFd> {
     if !(OF_SCRIPTS..SELECTABLE).contains(&fd.as_raw_fd()) {
         return Ok(fd);
     }
-    match fcntl_dupfd_cloexec(&fd, SELECTABLE) {
-        // fcntl(2): the smallest wanted is above the limit.
-        Err(Errno::INVAL) => {
-            let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-            let last = limit.saturating_sub(LEAST_OF_SCRIPTS);
-            match u64::try_from(fd.as_raw_fd()) {
-                Ok(number) if number < last => Ok(fd),
-                _ => Err(Errno::MFILE.into()),
-            }
-        }
-        moved => Ok(moved?),
+    if let Ok(moved) = fcntl_dupfd_cloexec(&fd, SELECTABLE) {
+        return Ok(moved);
+    }
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let limit = i32::try_from(limit).unwrap_or(i32::MAX).min(SELECTABLE);
+    match fd.as_raw_fd() < limit - LEAST_OF_SCRIPTS {
+        true => Ok(fd),
+        false => Err(Errno::MFILE.into()),
     }
 }

@@ -23,6 +23,7 @@ use self::body::Source;
 use self::deadlines::Alarm;
 use self::requests::Awaited;
 use super::callbacks;
+use super::depth::descend;
 use super::server::ServerObject;
 use crate::backend::access::text;
 use crate::backend::hold::{Ended, Hold};
@@ -98,10 +99,11 @@ impl ChannelSession {
         if self.left.get() || self.delayed.get() || self.busy.get() {
             return;
         }
-        let world = &self.server.world;
-        let Some(_level) = world.descend() else {
+        let Some(_level) = descend() else {
+            // Meanwhile it is not the client who keeps anybody waiting.
+            self.alarm.stop();
             self.channel.watch(false, false);
-            world.wakes.postpone(self.server.id, &self.name);
+            self.server.world.wakes.postpone(self.server.id, &self.name);
             return;
         };
         self.busy.set(true);

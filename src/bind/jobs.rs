@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::callbacks::{self, Progress};
+use super::depth::{descend, is_deepest};
 use super::log;
 use super::step::step;
 use super::world::World;
@@ -76,7 +77,7 @@ impl Source for JobSource {
         let Some(world) = self.world.upgrade() else {
             return false;
         };
-        if world.is_deepest() {
+        if is_deepest() {
             return false;
         }
         let waiting = !world.jobs.is_empty() || !world.notes.is_empty();
@@ -91,15 +92,15 @@ impl Source for JobSource {
             .upgrade()
             .map(|world| Preserved::new(&world.interp));
         while let Some(world) = self.world.upgrade() {
-            if world.is_deepest() {
+            if is_deepest() {
                 return;
             }
             let more_notes = {
-                let _level = world.descend();
+                let _level = descend();
                 log::drain(&world)
             };
             Self::wake_sessions(&world);
-            let _level = world.descend();
+            let _level = descend();
             match self.next(&world) {
                 Some((job, progress)) => self.step(&world, job, progress),
                 None if !more_notes => return,

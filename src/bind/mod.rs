@@ -13,12 +13,14 @@
 //! - [`message`] – what a storage's `get` may return, as bytes;
 //! - [`mime`] – the fallback package `mime`, for machines without Tcllib;
 //! - [`jobs`] – runs the job queue from the event loop; [`wakes`] – what else wakes it;
-//!   [`step`] – how much is done before others have their turn;
+//!   [`step`] – how much is done before others have their turn, [`depth`] – and how much on
+//!   top of each other;
 //! - [`users`], [`mailboxes`] – the objects of `pop3d::udb`, and of `pop3d::dbox` and
 //!   `pop3d::maildir`.
 
 pub mod callbacks;
 pub mod channel;
+pub mod depth;
 pub mod direct;
 pub mod jobs;
 pub mod lines;

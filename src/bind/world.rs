@@ -46,23 +46,6 @@ pub struct World {
     ended: Cell<bool>,
     /// How many calls of a storage's `get` for a session are under way.
     pub fetching: Cell<u32>,
-    /// How many sessions' callbacks are under way, each but the first inside the event loop
-    /// that another has entered.
-    depth: Cell<u32>,
-}
-
-/// Callbacks that may wait in the event loop on top of each other. Each takes some of the
-/// 1,000 levels that Tcl allows a script, and of the thread's stack; without a bound a
-/// crowd of clients takes all, and then nothing can end the wait that is on top.
-const DEEPEST: u32 = 32;
-
-/// A level of what is under way; ends when dropped.
-pub struct Level<'a>(&'a Cell<u32>);
-
-impl Drop for Level<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
 }
 
 impl World {
@@ -90,7 +73,6 @@ impl World {
             source: RefCell::default(),
             ended: Cell::new(false),
             fetching: Cell::new(0),
-            depth: Cell::new(0),
         });
         let source = EventSource::new(Box::new(JobSource::new(&world)));
         *world.source.borrow_mut() = Some(source);
@@ -103,20 +85,6 @@ impl World {
     fn of(interp: &Interp) -> Option<Rc<World>> {
         let same = |world: &&Rc<World>| world.interp.as_ptr() == interp.as_ptr();
         WORLDS.with_borrow(|worlds| worlds.iter().find(same).cloned())
-    }
-
-    /// Whether no more callbacks may begin inside those that are under way.
-    pub fn is_deepest(&self) -> bool {
-        self.depth.get() >= DEEPEST
-    }
-
-    /// Begins what may call back; none at the deepest level.
-    pub fn descend(&self) -> Option<Level<'_>> {
-        if self.is_deepest() {
-            return None;
-        }
-        self.depth.set(self.depth.get() + 1);
-        Some(Level(&self.depth))
     }
 
     /// The next number for objects without a name, from 1.

@@ -102,7 +102,7 @@ fn descriptors_are_left_to_scripts_by_a_crowd() {
 #[ignore = "changes the limits of its process: run by descriptors_are_left_to_scripts_by_a_crowd"]
 fn descriptors_are_left_to_scripts_by_a_crowd_inner() {
     let store = Same::of(&["m"]);
-    for (limit, theirs) in [(1100, 256..1024), (400, 336..400)] {
+    for (limit, theirs) in [(1100, 960..1024), (400, 336..400)] {
         let bench = Bench::direct(&store, limits());
         descriptors_limited_to(limit);
         // In another process: here they would take descriptors too.

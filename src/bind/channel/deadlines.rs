@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{with, ChannelSession};
+use crate::bind::depth::descend;
 use crate::ffi::channel::Channel;
 use crate::ffi::notifier::Timer;
 use crate::net::{longest_stall, End};
@@ -114,10 +115,14 @@ impl ChannelSession {
             .filter(|(at, _)| *at <= Instant::now());
         match over {
             // RFC 1939 §3: the autologout does not enter the UPDATE state.
-            Some((_, end)) if !self.busy.get() => {
-                self.leave(end);
-                self.close();
-            }
+            Some((_, end)) if !self.busy.get() => match descend() {
+                Some(_level) => {
+                    self.leave(end);
+                    self.close();
+                }
+                // It goes on later, and then sets the timer again.
+                None => self.advance(),
+            },
             // A callback is under way: what comes after it sets the timer again.
             Some(_) => self.alarm.stop(),
             None => self.arm(),
