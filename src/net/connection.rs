@@ -118,6 +118,15 @@ impl Connection {
         self.permit().is_some()
     }
 
+    /// Has it count again, as its end takes longer; whether there is room.
+    pub(super) fn readmit(&self) -> bool {
+        let mut permit = self.permit();
+        if permit.is_none() {
+            *permit = self.server.admit(self.peer.ip()).ok();
+        }
+        permit.is_some()
+    }
+
     /// Has the system break the connection when the client takes nothing for so long
     /// (tcp(7), TCP_USER_TIMEOUT); whether it will. A slow reader may take less than what
     /// the system tells us of, for hours.

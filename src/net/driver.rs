@@ -230,6 +230,11 @@ impl Driver<'_> {
 
     /// Sets the deadline for the client to take something; returns what its passing means.
     fn set_output_timeout(&mut self) -> End {
+        // Its place was given up for a farewell that it would take at once.
+        if self.connection.session().is_over() && !self.connection.readmit() {
+            self.timer.set(Some(Instant::now() + LINGER.0));
+            return End::WriteTimeout;
+        }
         let login = login_deadline(&self.connection);
         if login.is_some() && !self.connection.session().is_authenticated() {
             self.timer.set(login);

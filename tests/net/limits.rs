@@ -198,6 +198,42 @@ fn one_at_a_time_is_never_two() {
     }
 }
 
+/// A client that does not take its farewell is one of those that the server has.
+#[test]
+fn a_farewell_that_waits_counts() {
+    use socket2::{Domain, Socket, Type};
+    const AHEAD: usize = 10_000;
+    let limits = Limits {
+        connections: 3,
+        pipelined: 1 << 20,
+        output_mark: 1 << 22,
+        ..limits()
+    };
+    let store = Same::of(&["m"]);
+    let bench = Bench::direct(&store, limits);
+    let address: std::net::SocketAddr = ([127, 0, 0, 1], bench.port).into();
+    let mut clients = Vec::new();
+    for taken in 0..3 {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // So that the system takes little of the answers.
+        socket.set_recv_buffer_size(2048).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let mut client = Client::of(socket.into());
+        assert!(client.line().starts_with("+OK"));
+        client.send(&("CAPA\r\n".repeat(AHEAD) + "QUIT\r\n"));
+        clients.push(client);
+        eventually("it has ended", || bench.server.connection_count() == 0);
+        assert_eq!(bench.heard.closed.load(SeqCst), taken + 1);
+    }
+    for _ in 0..10 {
+        assert_eq!(bench.connect_raw().rest(), REFUSAL);
+    }
+    drop(clients);
+    eventually("there is room", || {
+        bench.connect_raw().line().starts_with("+OK")
+    });
+}
+
 #[test]
 fn a_client_that_does_not_read() {
     let big = "0123456789\n".repeat(2_000_000);
