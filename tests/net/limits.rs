@@ -202,14 +202,15 @@ fn one_at_a_time_is_never_two() {
 #[test]
 fn a_farewell_that_waits_counts() {
     use socket2::{Domain, Socket, Type};
-    const AHEAD: usize = 10_000;
+    // More than the system takes, of which the session reads all at once.
+    const AHEAD: usize = 8000;
     let limits = Limits {
         connections: 3,
         pipelined: 1 << 20,
-        output_mark: 1 << 22,
+        output_mark: 1 << 23,
         ..limits()
     };
-    let store = Same::of(&["m"]);
+    let store = Same::of(&["m"; 100]);
     let bench = Bench::direct(&store, limits);
     let address: std::net::SocketAddr = ([127, 0, 0, 1], bench.port).into();
     let mut clients = Vec::new();
@@ -220,7 +221,8 @@ fn a_farewell_that_waits_counts() {
         socket.connect(&address.into()).unwrap();
         let mut client = Client::of(socket.into());
         assert!(client.line().starts_with("+OK"));
-        client.send(&("CAPA\r\n".repeat(AHEAD) + "QUIT\r\n"));
+        client.login(&format!("u{taken}"));
+        client.send(&("LIST\r\n".repeat(AHEAD) + "QUIT\r\n"));
         clients.push(client);
         eventually("it has ended", || bench.server.connection_count() == 0);
         assert_eq!(bench.heard.closed.load(SeqCst), taken + 1);
