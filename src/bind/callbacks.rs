@@ -263,9 +263,9 @@ impl Callbacks<'_> {
 
     fn get(&self, mailbox: &str, number: MsgNo) -> Result<Got, Trouble> {
         let fetching = &self.server.world.fetching;
-        fetching.set(fetching.get() + 1);
+        fetching.borrow_mut().push(number);
         let got = self.storage("get", mailbox, &[Value::int(number.get().into())]);
-        fetching.set(fetching.get() - 1);
+        fetching.borrow_mut().pop();
         let got = got?;
         let finalize = self.server.finalizes() || self.server.storage_is_ours();
         let interp = &self.server.identity.interp;

@@ -68,6 +68,8 @@ impl JobSource {
 impl Source for JobSource {
     fn prepare(&self) {
         if let Some(world) = self.world.upgrade() {
+            // What is asked may be a script's, which deletes the interpreter.
+            let _preserved = Preserved::new(&world.interp);
             log::refresh(&world);
             world.watched.check(&world.interp);
         }

@@ -162,7 +162,7 @@ pub fn shortened(value: &str) -> String {
     let mut chars = value.chars();
     let mut shown = String::new();
     for c in chars.by_ref().take(SHOWN) {
-        push(&mut shown, c, c.is_control());
+        push(&mut shown, c, is_harmful(c));
     }
     if chars.next().is_some() {
         shown.push_str("...");
@@ -175,9 +175,16 @@ pub fn shortened(value: &str) -> String {
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        push(&mut out, c, c.is_control() && c != '\n');
+        push(&mut out, c, is_harmful(c) && c != '\n');
     }
     out
+}
+
+/// Whether a terminal would do something else than show it: control characters, and those
+/// that change the direction of what follows.
+fn is_harmful(c: char) -> bool {
+    let is_shown = c.escape_debug().next() == Some(c) || matches!(c, '\\' | '"' | '\'');
+    !is_shown
 }
 
 fn push(out: &mut String, c: char, harmful: bool) {
@@ -197,6 +204,8 @@ mod tests {
         let table = [
             ("", ""),
             ("abc", "abc"),
+            ("\\\"'\u{20ac}", "\\\"'\u{20ac}"),
+            ("a\u{202e}b", "a\\u{202e}b"),
             ("a\nb\0\x1b\u{85}", "a\\nb\\u{0}\\u{1b}\\u{85}"),
             (&*long, &*long),
             (&*format!("{long}x"), &*format!("{long}...")),

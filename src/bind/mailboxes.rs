@@ -157,11 +157,15 @@ impl MailboxesObject {
         let words = ["::mime::initialize", "-file"].map(Value::text);
         let words = [&words[..], slice::from_ref(&path)].concat();
         match interp::call(&self.identity.interp, &words) {
-            Err(_) if self.world.fetching.get() > 0 => {
-                Ok(Value::list(&[Value::text("file"), path]))
-            }
+            Err(_) if self.is_fetched(id) => Ok(Value::list(&[Value::text("file"), path])),
             token => Ok(token?),
         }
+    }
+
+    /// Whether a session waits for a message of this number.
+    fn is_fetched(&self, id: i64) -> bool {
+        let fetching = self.world.fetching.borrow();
+        fetching.iter().any(|number| i64::from(number.get()) == id)
     }
 
     fn options(&self, method: &str, args: &[Value]) -> Result<Value, Error> {

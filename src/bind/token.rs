@@ -2,9 +2,10 @@
 //!
 //! `mime::setheader`, of the message or of a part, is the only way to change one. Whether
 //! it was used nothing tells; but then a header is another than mime reads from what the
-//! token was made of.
+//! token was made of. We read the headers much as mime does, and where they seem to differ
+//! mime itself is asked to parse the source once more.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 
@@ -22,19 +23,23 @@ pub enum Source {
     Text(Vec<u8>),
 }
 
-/// All headers of a message that are longer than this together are no reason to read on.
+/// All headers of a message that are longer than this together are left to mime.
 const LONGEST_HEADERS: usize = 1 << 20;
 
-/// A token with more parts than this is taken for changed.
-const MOST_PARTS: usize = 10_000;
+/// A token with more parts than this is taken for changed: a script may have made a part
+/// its own part.
+const MOST_PARTS: usize = 1 << 20;
 
 /// What a token was parsed from, if nobody has changed it or its parts since.
 pub fn unchanged_source(interp: &Interp, token: &Value) -> Option<Source> {
     let tree = Tree::of(interp, token.to_text())?;
     let element = |element: &str| interp::get_element(interp, &token.to_text(), Some(element));
-    let source = match element("file") {
-        Some(path) => Source::File(path.to_path()?),
-        None => Source::Text(joined(&element("lines")?.to_list()?)),
+    let (source, option, value) = match element("file") {
+        Some(path) => (Source::File(path.to_path()?), "-file", path),
+        None => {
+            let text = joined(&element("lines")?.to_list()?);
+            (Source::Text(text.to_bytes()), "-string", text)
+        }
     };
     let headers = match &source {
         Source::File(path) => {
@@ -43,22 +48,19 @@ pub fn unchanged_source(interp: &Interp, token: &Value) -> Option<Source> {
         }
         Source::Text(text) => headers(&text[..], &tree.boundaries),
     };
-    tree.has_only(&headers.ok()?).then_some(source)
+    let same = headers.is_ok_and(|headers| tree.has(&headers));
+    (same || tree.is_parsed_again(interp, option, value)).then_some(source)
 }
 
-fn joined(lines: &[Value]) -> Vec<u8> {
-    let text = lines
-        .iter()
-        .map(Value::to_text)
-        .collect::<Vec<_>>()
-        .join("\n");
-    Value::text(&text).to_bytes()
+fn joined(lines: &[Value]) -> Value {
+    let lines: Vec<_> = lines.iter().map(Value::to_text).collect();
+    Value::text(&lines.join("\n"))
 }
 
 /// The fields of a header by their names in lower case, as mime has them.
 type Fields = BTreeMap<String, Vec<String>>;
 
-/// What mime knows of a parsed message and its parts.
+/// What mime knows of a parsed message and its parts, in the order in which they stand there.
 struct Tree {
     headers: Vec<Fields>,
     boundaries: Vec<Vec<u8>>,
@@ -82,7 +84,7 @@ impl Tree {
             let Some(parts) = element("parts") else {
                 continue;
             };
-            tokens.extend(parts.to_list()?.iter().map(Value::to_text));
+            tokens.extend(parts.to_list()?.iter().rev().map(Value::to_text));
             let params = element("params")?.to_list()?;
             let boundary = params.chunks_exact(2).find(|pair| pair[0].is("boundary"));
             let boundary = boundary.map(|pair| pair[1].to_bytes());
@@ -91,19 +93,30 @@ impl Tree {
         Some(tree)
     }
 
-    /// Whether each of its headers stands in the message, as often as it has it.
-    fn has_only(&self, headers: &[Vec<u8>]) -> bool {
+    /// Whether its headers are these.
+    fn has(&self, headers: &[Vec<u8>]) -> bool {
         // mime 1.6 and 1.7 put "]" in the place of the CR at the end of a header line.
         ["", "]"].iter().any(|cr| {
-            let mut there: HashMap<Fields, usize> = HashMap::new();
-            for fields in headers.iter().filter_map(|header| read_header(header, cr)) {
-                *there.entry(without_content(fields)).or_default() += 1;
-            }
-            self.headers.iter().all(|fields| {
-                let left = there.get_mut(fields).filter(|left| **left > 0);
-                left.map(|left| *left -= 1).is_some()
-            })
+            let headers = headers.iter().filter_map(|header| read_header(header, cr));
+            headers
+                .map(without_content)
+                .eq(self.headers.iter().cloned())
         })
+    }
+
+    /// Whether mime reads the same from its source now.
+    fn is_parsed_again(&self, interp: &Interp, option: &str, source: Value) -> bool {
+        let words = [
+            Value::text("::mime::initialize"),
+            Value::text(option),
+            source,
+        ];
+        let Ok(token) = interp::call(interp, &words) else {
+            return false;
+        };
+        let again = Self::of(interp, token.to_text());
+        let finalized = interp::call(interp, &[Value::text("::mime::finalize"), token]);
+        finalized.is_ok() && again.is_some_and(|again| again.headers == self.headers)
     }
 }
 
@@ -301,28 +314,28 @@ mod tests {
 
     #[test]
     fn a_changed_header_is_noticed() {
-        let headers = ["A: 1\r\n", "B: 2\r\n", ""].map(|h| h.as_bytes().to_vec());
-        let with = |all: &[Fields]| {
+        let headers = ["A: 1\r\n", "B: 2\r\n", "no field", ""].map(|h| h.as_bytes().to_vec());
+        let with = |all: &[&Fields]| {
             let tree = Tree {
-                headers: all.to_vec(),
+                headers: all.iter().map(|fields| (*fields).clone()).collect(),
                 boundaries: Vec::new(),
             };
-            tree.has_only(&headers)
+            tree.has(&headers)
         };
-        let [a, b, none] = [
-            fields(&[("a", &["1"])]),
-            fields(&[("b", &["2"])]),
-            fields(&[]),
-        ];
-        assert!(with(&[a.clone(), b.clone(), none.clone()]));
-        assert!(with(&[b.clone(), a.clone()]));
-        assert!(with(&[
-            fields(&[("a", &["1]"])]),
-            fields(&[("b", &["2]"])])
-        ]));
-        assert!(!with(&[fields(&[("a", &["1]"])]), b]));
-        assert!(!with(&[fields(&[("a", &["changed"])])]));
-        assert!(!with(&[none.clone(), none]));
-        assert!(!with(&[a.clone(), a]));
+        let field = |name, value: &'static str| fields(&[(name, &[value])]);
+        let (a, b, none) = (&field("a", "1"), &field("b", "2"), &fields(&[]));
+        let (quirky_a, quirky_b) = (&field("a", "1]"), &field("b", "2]"));
+        assert!(with(&[a, b, none]));
+        assert!(with(&[quirky_a, quirky_b, none]));
+        for changed in [
+            &[quirky_a, b, none][..],
+            &[b, a, none],
+            &[a, b],
+            &[a, b, none, none],
+            &[a, none, none],
+            &[&field("a", "changed"), b, none],
+        ] {
+            assert!(!with(changed), "{changed:?}");
+        }
     }
 }

@@ -104,22 +104,22 @@ pub fn is_unknown_method(raised: &Raised) -> bool {
     let code = raised.error_code();
     let code: Vec<&str> = code.iter().map(String::as_str).collect();
     match *code {
-        ["TCL", "LOOKUP", .., name] => name.contains("uidl"),
+        ["TCL", "LOOKUP", "METHOD" | "SUBCOMMAND" | "COMMAND", name] => {
+            name.rsplit("::").next() == Some("uidl")
+        }
         ["TCL", "WRONGARGS"] | ["POP3D", "METHOD", ..] => true,
-        _ => says_unknown(&raised.message().to_lowercase()),
+        // One that only has a text.
+        [] | ["NONE"] => says_unknown(&raised.message().to_lowercase()),
+        _ => false,
     }
 }
 
-/// As scripts say it in words of their own.
+/// As scripts say it in words of their own: of a method, or of `uidl`.
 fn says_unknown(message: &str) -> bool {
-    let what = ["method", "subcommand", "command", "option", "operation"];
-    let unknown = ["unknown", "bad", "invalid", "no such", "unsupported"];
-    let said = |what: &&str| {
-        unknown
-            .iter()
-            .any(|un| message.contains(&format!("{un} {what}")))
-    };
-    message.contains("uidl") || what.iter().any(said)
+    let unknown = ["unknown", "bad", "invalid", "no such", "not", "must be"];
+    let mut words = message.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let what = ["uidl", "method", "subcommand"];
+    words.any(|word| what.contains(&word)) && unknown.iter().any(|un| message.contains(un))
 }
 
 #[cfg(test)]
@@ -150,6 +150,32 @@ mod tests {
             ("----- =_", ""),
         ] {
             assert_eq!(kept(message), want, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn what_scripts_say_of_an_unknown_method() {
+        for (message, unknown) in [
+            ("unknown method \"uidl\"", true),
+            (
+                "unknown or ambiguous subcommand \"uidl\": must be get, or size",
+                true,
+            ),
+            ("bad option \"uidl\": must be get or size", true),
+            ("no such method", true),
+            ("uidl is not implemented", true),
+            ("invalid storage method", true),
+            ("unknown host db.example", false),
+            ("sql: unknown command", false),
+            (
+                "couldn't open \"box/uidlist\": no such file or directory",
+                false,
+            ),
+            ("uidl failed", false),
+            ("the database is locked", false),
+            ("", false),
+        ] {
+            assert_eq!(says_unknown(message), unknown, "{message}");
         }
     }
 

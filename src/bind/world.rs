@@ -19,6 +19,7 @@ use crate::ffi::notifier::{self, Alert, EventSource};
 use crate::ffi::thread;
 use crate::ffi::{Interp, Value};
 use crate::net;
+use crate::protocol::MsgNo;
 
 thread_local! {
     /// The interpreters of this thread that have loaded the library.
@@ -44,8 +45,8 @@ pub struct World {
     counters: RefCell<HashMap<&'static str, u32>>,
     source: RefCell<Option<EventSource>>,
     ended: Cell<bool>,
-    /// How many calls of a storage's `get` for a session are under way.
-    pub fetching: Cell<u32>,
+    /// The messages for which a storage's `get` is under way for a session.
+    pub fetching: RefCell<Vec<MsgNo>>,
 }
 
 impl World {
@@ -72,7 +73,7 @@ impl World {
             counters: RefCell::default(),
             source: RefCell::default(),
             ended: Cell::new(false),
-            fetching: Cell::new(0),
+            fetching: RefCell::default(),
         });
         let source = EventSource::new(Box::new(JobSource::new(&world)));
         *world.source.borrow_mut() = Some(source);

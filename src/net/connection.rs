@@ -91,11 +91,7 @@ impl Connection {
                 return;
             }
             let (server, id) = (self.server.clone(), self.id);
-            // Who has sent something behind QUIT counts until that is thrown away.
-            let permit = match self.unread() {
-                0 => self.permit().take(),
-                _ => None,
-            };
+            let permit = self.permit().take();
             afterwards = Some(Afterwards::new(move || {
                 server.remove(id);
                 drop(permit);
@@ -111,11 +107,6 @@ impl Connection {
     fn permit(&self) -> MutexGuard<'_, Option<Permit>> {
         // A panic cannot leave it half taken.
         self.permit.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether it still counts as one of the connections that the server takes.
-    pub(super) fn is_admitted(&self) -> bool {
-        self.permit().is_some()
     }
 
     /// Has it count again, as its end takes longer; whether there is room.

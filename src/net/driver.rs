@@ -310,7 +310,8 @@ impl Driver<'_> {
 
     /// After the last reply: reads what is still under way, within bounds.
     async fn linger(&mut self) {
-        if !self.connection.is_admitted() {
+        // Meanwhile it is one of those that the server has.
+        if self.connection.unread() == 0 || !self.connection.readmit() {
             return;
         }
         self.connection.shut_writing();
