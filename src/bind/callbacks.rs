@@ -4,51 +4,27 @@
 //! A callback is a list, never a string, and runs at the global level. It may do
 //! anything, even destroy its own server, so nothing is borrowed while it runs and
 //! everything is looked at afresh afterwards.
+//!
+//! Here are logins, sizes, messages and deletions; `uids` has the unique ids, with
+//! `digests` where the storage gives none, `complaints` what becomes of failures.
 
-use std::collections::HashSet;
+mod complaints;
+mod digests;
+mod uids;
+
 use std::rc::Rc;
 
-use super::lines::shortened;
+use self::complaints::Asked;
 use super::message::{self, Got};
 use super::server::ServerObject;
 use super::step::step;
-use super::unique_ids;
 use crate::backend::reason::Reason;
-use crate::backend::script::{Digest, Job, Outcome, UnlockNow, Work};
+use crate::backend::script::{Job, Outcome, UnlockNow, Work};
 use crate::backend::{Account, Message};
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
 use crate::net::Level;
 use crate::protocol::{Extent, Failure, MsgNo, Proof, Refusal, Reply, Secret};
-
-/// What a callback was asked, for complaints about what it returned.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    method: &'a str,
-    /// The user or the mailbox.
-    of: &'a str,
-    number: Option<MsgNo>,
-}
-
-impl<'a> Asked<'a> {
-    fn new(method: &'a str, of: &'a str) -> Self {
-        let number = None;
-        Self { method, of, number }
-    }
-
-    fn message(method: &'a str, of: &'a str, number: MsgNo) -> Self {
-        let number = Some(number);
-        Self { method, of, number }
-    }
-
-    /// As the callback is called, but short.
-    fn words(self) -> String {
-        let of = Value::texts([self.of]).to_text();
-        let number = self.number.map(|n| format!(" {n}"));
-        let number = number.unwrap_or_default();
-        format!("{} {}{number}", self.method, shortened(&of))
-    }
-}
 
 /// A callback that did not do its part. It has been logged already.
 pub struct Trouble(Failure);
@@ -299,117 +275,6 @@ impl Callbacks<'_> {
         }
     }
 
-    /// One id; none when more is to be done for it. Without `uidl` it takes the digests of
-    /// all messages before this one, since equal ones are told apart by their order.
-    fn one_uid(
-        &self,
-        job: &Job,
-        mailbox: &str,
-        number: MsgNo,
-    ) -> Result<Option<Box<str>>, Trouble> {
-        if self.server.storage_has_uidl() {
-            if let Some(uid) = self.uidl(mailbox, &[Value::int(number.get().into())])? {
-                let asked = Asked::message("uidl", mailbox, number);
-                return self.valid_uid(asked, &uid).map(Some);
-            }
-        }
-        self.with_digests(job, mailbox, number.get(), unique_ids::last_id)
-            .map(Option::flatten)
-    }
-
-    /// All ids; none when more is to be done for them.
-    fn all_uids(
-        &self,
-        job: &Job,
-        mailbox: &str,
-        count: u32,
-    ) -> Result<Option<Vec<Box<str>>>, Trouble> {
-        if count > 0 && self.server.storage_has_uidl() {
-            if let Some(said) = self.uidl(mailbox, &[])? {
-                let asked = Asked::new("uidl", mailbox);
-                let wrong = |expected| self.wrong(asked, Some(&said), expected);
-                let list = said.to_list().filter(|list| list.len() == count as usize);
-                let list = list.ok_or_else(|| wrong("as many ids as messages"))?;
-                let uids = list.iter().map(|id| self.valid_uid(asked, id));
-                let uids = uids.collect::<Result<Vec<_>, _>>()?;
-                if uids.iter().collect::<HashSet<_>>().len() < uids.len() {
-                    return Err(wrong("different ids"));
-                }
-                return Ok(Some(uids));
-            }
-        }
-        self.with_digests(job, mailbox, count, unique_ids::ids)
-    }
-
-    /// Makes something of the digests of the first `count` messages; none when a step has
-    /// not taken all of them yet.
-    fn with_digests<T>(
-        &self,
-        job: &Job,
-        mailbox: &str,
-        count: u32,
-        make: impl FnOnce(&[Digest]) -> T,
-    ) -> Result<Option<T>, Trouble> {
-        let mut digests = job.take_digests();
-        let taken = self.more_digests(mailbox, count, &mut digests);
-        let made = taken.map(|()| digests.get(..count as usize).map(make));
-        job.keep_digests(digests);
-        made
-    }
-
-    fn more_digests(
-        &self,
-        mailbox: &str,
-        count: u32,
-        digests: &mut Vec<Digest>,
-    ) -> Result<(), Trouble> {
-        for number in step(numbers_after(digests.len(), count)) {
-            digests.push(self.digest(mailbox, number)?);
-        }
-        Ok(())
-    }
-
-    /// What the storage's `uidl` says; none, for good, when the first call shows that the
-    /// storage does not know the method.
-    fn uidl(&self, mailbox: &str, number: &[Value]) -> Result<Option<Value>, Trouble> {
-        self.check_wanted()?;
-        let words = [&[Value::text("uidl"), Value::text(mailbox)], number].concat();
-        let said = self.call_storage(&words);
-        let unknown = match &said {
-            // A `switch` without a default says nothing.
-            Ok(value) => value.is_empty(),
-            Err(raised) => unique_ids::is_unknown_method(raised),
-        };
-        if unknown && !self.server.storage_uidl_is_proven() {
-            self.server.set_storage_has_uidl(false);
-            return Ok(None);
-        }
-        let value = said.map_err(|raised| self.raised("uidl", &raised))?;
-        self.server.set_storage_has_uidl(true);
-        Ok(Some(value))
-    }
-
-    fn valid_uid(&self, asked: Asked<'_>, said: &Value) -> Result<Box<str>, Trouble> {
-        let uid = said.to_text();
-        // RFC 1939 §7: one to 70 characters in the range 0x21 to 0x7E.
-        let valid = (1..=70).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_graphic());
-        match valid {
-            true => Ok(uid.into()),
-            false => {
-                let expected = "an id of 1 to 70 printable characters";
-                Err(self.wrong(asked, Some(said), expected))
-            }
-        }
-    }
-
-    fn digest(&self, mailbox: &str, number: MsgNo) -> Result<Digest, Trouble> {
-        let got = self.get(mailbox, number)?;
-        unique_ids::digest(got).map_err(|error| {
-            let line = format!("get {mailbox} {number}: {}", Reason(&error));
-            self.complain(&line, &Raised::new(&line, &["POP3D", "LOG"]))
-        })
-    }
-
     fn call_auth(&self, words: &[Value]) -> Result<Value, Raised> {
         let prefix = self.server.auth_prefix();
         self.call(&prefix, words)
@@ -451,41 +316,6 @@ impl Callbacks<'_> {
         let words = [&[Value::text(method), Value::text(mailbox)], args].concat();
         self.call_storage(&words)
             .map_err(|raised| self.raised(method, &raised))
-    }
-
-    /// A callback raised an error: in full to the log.
-    fn raised(&self, method: &str, raised: &Raised) -> Trouble {
-        self.complain(&format!("{method}: {}", raised.info()), raised)
-    }
-
-    /// A callback returned what it should not, which is shown if that may be.
-    fn wrong(&self, asked: Asked<'_>, said: Option<&Value>, expected: &str) -> Trouble {
-        let asked = asked.words();
-        let message = match said.map(Value::to_text) {
-            Some(said) => format!(
-                "\"{asked}\" returned \"{}\", not {expected}",
-                shortened(&said)
-            ),
-            None => format!("\"{asked}\" did not return {expected}"),
-        };
-        let raised = Raised::new(&message, &["POP3D", "CALLBACK"]);
-        self.complain(&message, &raised)
-    }
-
-    /// Writes a line or, where nobody does, hands the error to `interp bgerror`, so that
-    /// it is not lost.
-    fn complain(&self, line: &str, raised: &Raised) -> Trouble {
-        let heard = self.server.log(Level::Error, line);
-        let permanent = raised
-            .error_code()
-            .starts_with(&["POP3D", "MAILBOX", "UNUSABLE"].map(String::from));
-        if !heard {
-            self.server.report(raised);
-        }
-        Trouble(match permanent {
-            true => Failure::Permanent,
-            false => Failure::Temporary,
-        })
     }
 }
 

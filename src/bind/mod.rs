@@ -35,7 +35,6 @@ pub mod reports;
 pub mod server;
 pub mod step;
 pub mod token;
-pub mod unique_ids;
 pub mod users;
 pub mod wakes;
 pub mod watched;

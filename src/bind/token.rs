@@ -5,7 +5,7 @@
 //! token was made of. We read the headers much as mime does, and where they seem to differ
 //! mime itself is asked to parse the source once more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 
@@ -63,7 +63,8 @@ type Fields = BTreeMap<String, Vec<String>>;
 /// What mime knows of a parsed message and its parts, in the order in which they stand there.
 struct Tree {
     headers: Vec<Fields>,
-    boundaries: Vec<Vec<u8>>,
+    /// Those of its multipart messages and parts.
+    boundaries: HashSet<Vec<u8>>,
 }
 
 impl Tree {
@@ -71,7 +72,7 @@ impl Tree {
     fn of(interp: &Interp, token: String) -> Option<Self> {
         let mut tree = Self {
             headers: Vec::new(),
-            boundaries: Vec::new(),
+            boundaries: HashSet::new(),
         };
         let mut tokens = vec![token];
         while let Some(token) = tokens.pop() {
@@ -136,7 +137,7 @@ fn fields_of(header: &Value) -> Option<Fields> {
 /// The headers of a message and of all in it that mime may take for a part.
 ///
 /// Each is given whole, without the blank line after it.
-fn headers(mut message: impl BufRead, boundaries: &[Vec<u8>]) -> io::Result<Vec<Vec<u8>>> {
+fn headers(mut message: impl BufRead, boundaries: &HashSet<Vec<u8>>) -> io::Result<Vec<Vec<u8>>> {
     let mut headers = Vec::new();
     let mut header = Some(Vec::new());
     // What is in front of the first delimiter, where mime finds a part if none follows.
@@ -192,9 +193,9 @@ enum Delimiter {
 }
 
 impl Delimiter {
-    fn read(line: &[u8], boundaries: &[Vec<u8>]) -> Option<Self> {
+    fn read(line: &[u8], boundaries: &HashSet<Vec<u8>>) -> Option<Self> {
         let line = line.strip_prefix(b"--")?;
-        let is = |line: &[u8]| boundaries.iter().any(|boundary| boundary == line);
+        let is = |line: &[u8]| boundaries.contains(line);
         match line.strip_suffix(b"--") {
             _ if is(line) => Some(Self::Next),
             Some(line) if is(line) => Some(Self::Last),
@@ -278,6 +279,7 @@ mod tests {
 
     #[test]
     fn headers_of_parts_are_found() {
+        let only_b = HashSet::from([b"b".to_vec()]);
         let multi = "A: 1\r\nContent-Type: multipart/mixed\r\n";
         let table: &[(&str, &[&str])] = &[
             ("", &[""]),
@@ -301,15 +303,15 @@ mod tests {
             ),
         ];
         for (message, want) in table {
-            let found = headers(message.as_bytes(), &[b"b".to_vec()]).unwrap();
+            let found = headers(message.as_bytes(), &only_b).unwrap();
             let found: Vec<_> = found.iter().map(|h| String::from_utf8_lossy(h)).collect();
             assert_eq!(found, *want, "{message:?}");
         }
         let long = [&[b'x'; 2 * LONGEST_HEADERS][..], b"\n--b\nB: 2\n\n"].concat();
-        assert!(headers(&long[..], &[b"b".to_vec()]).is_err());
+        assert!(headers(&long[..], &only_b).is_err());
         let body = [b"A: 1\n\n", &long[..]].concat();
-        assert_eq!(headers(&body[..], &[b"b".to_vec()]).unwrap().len(), 2);
-        assert_eq!(headers(&body[..], &[]).unwrap().len(), 1);
+        assert_eq!(headers(&body[..], &only_b).unwrap().len(), 2);
+        assert_eq!(headers(&body[..], &HashSet::new()).unwrap().len(), 1);
     }
 
     #[test]
@@ -318,7 +320,7 @@ mod tests {
         let with = |all: &[&Fields]| {
             let tree = Tree {
                 headers: all.iter().map(|fields| (*fields).clone()).collect(),
-                boundaries: Vec::new(),
+                boundaries: HashSet::new(),
             };
             tree.has(&headers)
         };

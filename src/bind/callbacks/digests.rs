@@ -6,9 +6,9 @@ use std::io::{self, Read};
 use memchr::memmem;
 use sha2::{Digest as _, Sha256};
 
-use super::message::Got;
 use crate::backend::script::Digest;
 use crate::backend::Content;
+use crate::bind::message::Got;
 use crate::ffi::interp::Raised;
 
 /// The digest of a message.
