@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use memchr::memmem;
 use sha2::{Digest as _, Sha256};
 
+use crate::backend::directory::hex;
 use crate::backend::script::Digest;
 use crate::backend::Content;
 use crate::bind::message::Got;
@@ -90,10 +91,9 @@ pub fn last_id(digests: &[Digest]) -> Option<Box<str>> {
 }
 
 fn text(digest: &Digest, times: u32) -> Box<str> {
-    let hex = digest.iter().map(|byte| format!("{byte:02x}"));
-    let hex: String = hex.collect();
+    let hex = hex(digest);
     match times {
-        1 => hex.into(),
+        1 => hex,
         n => format!("{hex}.{n}").into(),
     }
 }
