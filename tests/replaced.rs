@@ -125,9 +125,12 @@ fn nothing_is_read_from_another_mailbox() {
             fs::write(case.dir.join(case.place).join("1"), "y\n").unwrap();
             let error = "couldn't read message 1 of \"m\": it is not the mailbox that was locked";
             assert_eq!(read(&case), if begun { "x\n" } else { error });
+            // Nor by a script that is given the path.
+            assert!(case.boxes.path_of("m", 1).is_err());
             fs::remove_dir_all(&case.dir).unwrap();
             fs::rename(&away, &case.dir).unwrap();
             assert_eq!(read(&case), "x\n");
+            assert!(case.boxes.path_of("m", 1).is_ok());
         }
     }
 }

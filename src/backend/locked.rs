@@ -115,7 +115,8 @@ impl Locked {
     /// As for [`get`](Maildrop::get).
     pub fn path(&self, number: MsgNo) -> Result<PathBuf, StoreError> {
         let (messages, index) = self.message(number)?;
-        let path = messages.path(&self.dir, index);
+        let same = open_dir(&self.dir).and_then(|dir| self.same(dir));
+        let path = same.and_then(|_| messages.path(&self.dir, index));
         path.map_err(|source| self.failed("read", number, source))
     }
 

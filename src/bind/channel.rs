@@ -23,7 +23,6 @@ use self::body::Source;
 use self::deadlines::Alarm;
 use self::requests::Awaited;
 use super::callbacks;
-use super::depth::descend;
 use super::server::ServerObject;
 use crate::backend::access::text;
 use crate::backend::hold::{Ended, Hold};
@@ -99,7 +98,7 @@ impl ChannelSession {
         if self.left.get() || self.delayed.get() || self.busy.get() {
             return;
         }
-        let Some(_level) = descend() else {
+        let Some(_level) = self.server.world.depth.descend() else {
             // Meanwhile it is not the client who keeps anybody waiting.
             self.alarm.stop();
             self.channel.watch(false, false);

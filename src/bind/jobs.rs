@@ -6,7 +6,6 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::callbacks::{self, Progress};
-use super::depth::{descend, is_deepest};
 use super::log;
 use super::step::step;
 use super::world::World;
@@ -79,7 +78,7 @@ impl Source for JobSource {
         let Some(world) = self.world.upgrade() else {
             return false;
         };
-        if is_deepest() {
+        if world.depth.is_deepest() {
             return false;
         }
         let waiting = !world.jobs.is_empty() || !world.notes.is_empty();
@@ -94,15 +93,15 @@ impl Source for JobSource {
             .upgrade()
             .map(|world| Preserved::new(&world.interp));
         while let Some(world) = self.world.upgrade() {
-            if is_deepest() {
+            if world.depth.is_deepest() {
                 return;
             }
             let more_notes = {
-                let _level = descend();
+                let _level = world.depth.descend();
                 log::drain(&world)
             };
             Self::wake_sessions(&world);
-            let _level = descend();
+            let _level = world.depth.descend();
             match self.next(&world) {
                 Some((job, progress)) => self.step(&world, job, progress),
                 None if !more_notes => return,

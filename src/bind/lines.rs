@@ -180,11 +180,12 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-/// Whether a terminal would do something else than show it: control characters, and those
-/// that change the direction of what follows.
+/// Whether a terminal would do something else than show it: control characters, those that
+/// change the direction of what follows, and invisible ones.
 fn is_harmful(c: char) -> bool {
-    let is_shown = c.escape_debug().next() == Some(c) || matches!(c, '\\' | '"' | '\'');
-    !is_shown
+    let turns = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || turns
 }
 
 fn push(out: &mut String, c: char, harmful: bool) {
@@ -206,6 +207,10 @@ mod tests {
             ("abc", "abc"),
             ("\\\"'\u{20ac}", "\\\"'\u{20ac}"),
             ("a\u{202e}b", "a\\u{202e}b"),
+            (
+                "u\u{308} \u{e17}\u{e35}\u{e48}",
+                "u\u{308} \u{e17}\u{e35}\u{e48}",
+            ),
             ("a\nb\0\x1b\u{85}", "a\\nb\\u{0}\\u{1b}\\u{85}"),
             (&*long, &*long),
             (&*format!("{long}x"), &*format!("{long}...")),

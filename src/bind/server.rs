@@ -99,6 +99,8 @@ pub struct ServerObject {
     reports: Reports,
     /// Whether the storage knows `uidl`; none before it was asked.
     uidl: Cell<Option<bool>>,
+    /// How often `-storage` was configured.
+    storage_number: Cell<u32>,
     gone: Cell<bool>,
 }
 
@@ -125,6 +127,7 @@ impl ServerObject {
             direct: Direct::new(access),
             reports,
             uidl: Cell::new(None),
+            storage_number: Cell::new(0),
             gone: Cell::new(false),
         })
     }
@@ -329,6 +332,11 @@ impl ServerObject {
     /// The `-log` command prefix.
     pub fn log_prefix(&self) -> Value {
         self.options.borrow().log.clone()
+    }
+
+    /// Another one whenever `-storage` is configured.
+    pub fn storage_number(&self) -> u32 {
+        self.storage_number.get()
     }
 
     /// Whether the storage may know the method `uidl`.

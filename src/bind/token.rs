@@ -35,6 +35,8 @@ pub fn unchanged_source(interp: &Interp, token: &Value) -> Option<Source> {
     let tree = Tree::of(interp, token.to_text())?;
     let element = |element: &str| interp::get_element(interp, &token.to_text(), Some(element));
     let (source, option, value) = match element("file") {
+        // A part of a token that was made of this file.
+        Some(_) if element("root").is_some() => return None,
         Some(path) => (Source::File(path.to_path()?), "-file", path),
         None => {
             let text = joined(&element("lines")?.to_list()?);
@@ -98,10 +100,12 @@ impl Tree {
     fn has(&self, headers: &[Vec<u8>]) -> bool {
         // mime 1.6 and 1.7 put "]" in the place of the CR at the end of a header line.
         ["", "]"].iter().any(|cr| {
-            let headers = headers.iter().filter_map(|header| read_header(header, cr));
-            headers
-                .map(without_content)
-                .eq(self.headers.iter().cloned())
+            let headers = headers.iter().map(|header| read_header(header, cr));
+            headers.map(|fields| fields.map(without_content)).eq(self
+                .headers
+                .iter()
+                .cloned()
+                .map(Some))
         })
     }
 
@@ -153,7 +157,11 @@ fn headers(mut message: impl BufRead, boundaries: &HashSet<Vec<u8>>) -> io::Resu
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         let delimiter = Delimiter::read(text, boundaries).filter(|_| !continued);
         if line.is_empty() || delimiter.is_some() {
-            headers.extend(header.take().filter(|lines| !preamble || !lines.is_empty()));
+            headers.extend(
+                header
+                    .take()
+                    .filter(|lines| !preamble || may_be_part(lines)),
+            );
             preamble = false;
             match delimiter {
                 Some(Delimiter::Next) => header = Some(Vec::new()),
@@ -167,7 +175,7 @@ fn headers(mut message: impl BufRead, boundaries: &HashSet<Vec<u8>>) -> io::Resu
             None => {}
             Some(lines) if text.is_empty() => {
                 let content = content_type(&lines);
-                headers.extend(Some(lines).filter(|lines| !preamble || !lines.is_empty()));
+                headers.extend(Some(lines).filter(|lines| !preamble || may_be_part(lines)));
                 preamble = content.starts_with("multipart/");
                 header = (preamble || content.starts_with("message/")).then(Vec::new);
             }
@@ -202,6 +210,12 @@ impl Delimiter {
             _ => None,
         }
     }
+}
+
+/// Whether what is in front of the first delimiter may be taken for a part: no header that
+/// can be read, as in most mail, is none.
+fn may_be_part(preamble: &[u8]) -> bool {
+    read_header(preamble, "").is_some_and(|fields| !fields.is_empty())
 }
 
 /// What a header says of the content, in lower case.
@@ -316,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_changed_header_is_noticed() {
-        let headers = ["A: 1\r\n", "B: 2\r\n", "no field", ""].map(|h| h.as_bytes().to_vec());
+        let headers = ["A: 1\r\n", "B: 2\r\n", ""].map(|h| h.as_bytes().to_vec());
         let with = |all: &[&Fields]| {
             let tree = Tree {
                 headers: all.iter().map(|fields| (*fields).clone()).collect(),

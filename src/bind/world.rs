@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::callbacks::Progress;
+use super::depth::Depth;
 use super::jobs::JobSource;
 use super::log::Notes;
 use super::server::ServerObject;
@@ -41,6 +42,8 @@ pub struct World {
     pub notes: Arc<Notes>,
     /// The commands of built-in stores that its servers use directly.
     pub watched: WatchedCommands,
+    /// Its callbacks that are under way.
+    pub depth: Rc<Depth>,
     servers: RefCell<HashMap<ServerId, Rc<ServerObject>>>,
     counters: RefCell<HashMap<&'static str, u32>>,
     source: RefCell<Option<EventSource>>,
@@ -69,6 +72,7 @@ impl World {
             wakes: Wakes::for_this_thread(),
             notes: Arc::new(Notes::for_this_thread()),
             watched: WatchedCommands::default(),
+            depth: Rc::default(),
             servers: RefCell::default(),
             counters: RefCell::default(),
             source: RefCell::default(),
@@ -124,6 +128,7 @@ impl World {
         for server in self.servers() {
             server.destroy_now();
         }
+        self.depth.end();
         self.jobs.close();
         drop(self.unfinished.take());
         self.source.borrow_mut().take();

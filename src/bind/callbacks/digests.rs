@@ -104,22 +104,53 @@ pub fn is_unknown_method(raised: &Raised) -> bool {
     let code = raised.error_code();
     let code: Vec<&str> = code.iter().map(String::as_str).collect();
     match *code {
-        ["TCL", "LOOKUP", "METHOD" | "SUBCOMMAND" | "COMMAND", name] => {
-            name.rsplit("::").next() == Some("uidl")
-        }
+        ["TCL", "LOOKUP", .., name] if name.rsplit("::").next() == Some("uidl") => true,
         ["TCL", "WRONGARGS"] | ["POP3D", "METHOD", ..] => true,
-        // One that only has a text.
-        [] | ["NONE"] => says_unknown(&raised.message().to_lowercase()),
-        _ => false,
+        // Of the system and of other programs.
+        ["POSIX" | "CHILDSTATUS" | "CHILDKILLED" | "CHILDSUSP", ..] => false,
+        _ => says_unknown(&raised.message()),
     }
 }
 
-/// As scripts say it in words of their own: of a method, or of `uidl`.
+/// As scripts say it in words of their own: "unknown method", "no such option", "uidl is not
+/// supported".
 fn says_unknown(message: &str) -> bool {
-    let unknown = ["unknown", "bad", "invalid", "no such", "not", "must be"];
-    let mut words = message.split(|c: char| !c.is_alphanumeric() && c != '_');
-    let what = ["uidl", "method", "subcommand"];
-    words.any(|word| what.contains(&word)) && unknown.iter().any(|un| message.contains(un))
+    const UNKNOWN: [&str; 8] = [
+        "unknown",
+        "bad",
+        "invalid",
+        "illegal",
+        "unsupported",
+        "unrecognized",
+        // "unknown or ambiguous", "unable to dispatch"
+        "ambiguous",
+        "dispatch",
+    ];
+    const WHAT: [&str; 6] = [
+        "method",
+        "subcommand",
+        "command",
+        "option",
+        "operation",
+        "uidl",
+    ];
+    let message = message.to_lowercase();
+    let words = message.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let words: Vec<&str> = words
+        .filter(|word| !word.is_empty() && *word != "is")
+        .collect();
+    let has_uidl = words.contains(&"uidl");
+    let is_what = |word: &str| WHAT.contains(&word);
+    words.windows(2).any(|pair| match *pair {
+        ["uidl", "unsupported"] => true,
+        [unknown, what] => UNKNOWN.contains(&unknown) && is_what(what),
+        _ => false,
+    }) || words.windows(3).any(|three| match *three {
+        ["no", "such", "element" | "key"] => has_uidl,
+        ["no", "such", what] => is_what(what),
+        ["uidl", "not", "supported" | "implemented" | "known" | "available"] => true,
+        _ => false,
+    })
 }
 
 #[cfg(test)]
@@ -164,13 +195,24 @@ mod tests {
             ("bad option \"uidl\": must be get or size", true),
             ("no such method", true),
             ("uidl is not implemented", true),
-            ("invalid storage method", true),
+            ("Unsupported operation", true),
+            ("unknown command", true),
+            ("uidl unsupported", true),
+            ("unable to dispatch method 'uidl'", true),
+            (
+                "can't read \"handlers(uidl)\": no such element in array",
+                true,
+            ),
             ("unknown host db.example", false),
-            ("sql: unknown command", false),
+            ("can't read \"x\": no such element in array", false),
             (
                 "couldn't open \"box/uidlist\": no such file or directory",
                 false,
             ),
+            ("uidl: cannot connect to database", false),
+            ("uidl: mailbox is not locked", false),
+            ("uidl: unknown database", false),
+            ("another method failed", false),
             ("uidl failed", false),
             ("the database is locked", false),
             ("", false),

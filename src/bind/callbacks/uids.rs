@@ -87,18 +87,25 @@ impl Callbacks<'_> {
     fn uidl(&self, mailbox: &str, number: &[Value]) -> Result<Option<Value>, Trouble> {
         self.check_wanted()?;
         let words = [&[Value::text("uidl"), Value::text(mailbox)], number].concat();
+        let asked = self.server.storage_number();
         let said = self.call_storage(&words);
+        // Another storage may have been configured meanwhile: this says nothing of it.
+        let learn = |known| {
+            if self.server.storage_number() == asked {
+                self.server.set_storage_has_uidl(known);
+            }
+        };
         let unknown = match &said {
             // A `switch` without a default says nothing.
             Ok(value) => value.is_empty(),
             Err(raised) => digests::is_unknown_method(raised),
         };
         if unknown && !self.server.storage_uidl_is_proven() {
-            self.server.set_storage_has_uidl(false);
+            learn(false);
             return Ok(None);
         }
         let value = said.map_err(|raised| self.raised("uidl", &raised))?;
-        self.server.set_storage_has_uidl(true);
+        learn(true);
         Ok(Some(value))
     }
 

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{with, ChannelSession};
-use crate::bind::depth::descend;
 use crate::ffi::channel::Channel;
 use crate::ffi::notifier::Timer;
 use crate::net::{longest_stall, End};
@@ -115,7 +114,7 @@ impl ChannelSession {
             .filter(|(at, _)| *at <= Instant::now());
         match over {
             // RFC 1939 §3: the autologout does not enter the UPDATE state.
-            Some((_, end)) if !self.busy.get() => match descend() {
+            Some((_, end)) if !self.busy.get() => match self.server.world.depth.descend() {
                 Some(_level) => {
                     self.leave(end);
                     self.close();

@@ -71,6 +71,8 @@ impl ServerObject {
             "-storage" => {
                 options.storage = value.clone();
                 self.uidl.set(None);
+                let number = self.storage_number.get();
+                self.storage_number.set(number.wrapping_add(1));
             }
             "-socket" => options.socket = value.clone(),
             "-port" => {
