@@ -25,9 +25,10 @@ pub const LOCK_FILE: &str = ".pop3d.lock";
 const ATTEMPTS: usize = 8;
 
 /// How long somebody's question whether the lock is held is waited out, and how often
-/// it is looked whether it has been answered. It takes microseconds, but its asker may be
-/// put aside by the system meanwhile.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// it is looked whether it has been answered. It takes microseconds, but on a busy machine
+/// its asker may be put aside meanwhile, for some slices of time. Who holds the lock is
+/// told from who asks at once, without any wait.
+const PATIENCE: Duration = Duration::from_millis(200);
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 
 /// How the file is opened: nothing else in its place is followed or waited for.
@@ -202,35 +203,31 @@ mod tests {
     /// once for what it is.
     #[test]
     fn questions_keep_nobody_out() {
-        use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-        const ROUNDS: u32 = 5000;
+        use std::sync::atomic::{AtomicBool, Ordering};
         let dir = tempfile::tempdir().unwrap();
-        let (path, done, asked) = (dir.path(), AtomicBool::new(false), AtomicU32::new(0));
+        let (path, done) = (dir.path(), AtomicBool::new(false));
         drop(DirLock::acquire(path).unwrap().unwrap());
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     DirLock::is_held(path);
-                    asked.fetch_add(1, Ordering::Relaxed);
                 }
             });
-            let (mut rounds, mut refused) = (0, 0);
-            while rounds < ROUNDS || asked.load(Ordering::Relaxed) < ROUNDS {
-                rounds += 1;
-                refused += u32::from(DirLock::acquire_again(path).unwrap().is_none());
+            for round in 0..5000 {
+                let held = DirLock::acquire_again(path).unwrap();
+                if held.is_none() {
+                    done.store(true, Ordering::Relaxed);
+                }
+                assert!(held.is_some(), "refused in round {round}");
             }
             done.store(true, Ordering::Relaxed);
-            // On a busy machine who asks may be put aside for longer than the patience of
-            // who locks, but not often.
-            assert!(refused <= rounds / 500, "{refused} of {rounds} refused");
         });
         let held = DirLock::acquire(path).unwrap().unwrap();
-        let times = (0..100).map(|_| {
-            let begin = Instant::now();
+        let begin = Instant::now();
+        for _ in 0..100 {
             assert!(DirLock::acquire(path).unwrap().is_none());
-            begin.elapsed()
-        });
-        assert!(times.min() < Some(PATIENCE / 2));
+        }
+        assert!(begin.elapsed() < Duration::from_millis(250));
         drop(held);
     }
 

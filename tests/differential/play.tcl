@@ -202,7 +202,7 @@ proc ::play::Aftermath {} {
 	}]
 	# A closing connection may take a moment.
 	set want [list $stuck $keep]
-	set end [expr {[clock milliseconds] + 20000}]
+	set end [expr {[clock milliseconds] + 5000}]
 	while 1 {
 	    set got [::child::evaluate $child($side) [string map [list @BOXES@ [list $boxes]] {
 		list [llength [srv conn list]] [lmap box @BOXES@ {

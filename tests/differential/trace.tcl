@@ -96,7 +96,7 @@ proc ::trace-run::calls {side steps} {
 	if {[catch {::client::talk $socket $step}]} break
     }
     ::client::close $socket
-    set end [expr {[clock milliseconds] + 20000}]
+    set end [expr {[clock milliseconds] + 5000}]
     while {[llength [::child::evaluate $child($side) {srv conn list}]]
 	    && [clock milliseconds] < $end} {}
     return [::child::evaluate $child($side) {set ::trace}]

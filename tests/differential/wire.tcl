@@ -131,7 +131,7 @@ proc ::play::Plain {text} {
 }
 
 # Serves events until a condition holds or the time is over.
-proc ::play::Wait {condition {limit 20000}} {
+proc ::play::Wait {condition {limit 10000}} {
     variable ready
     set timer [after $limit {set ::play::late 1; incr ::play::ready}]
     set ::play::late 0

@@ -3,7 +3,6 @@
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::{Duration, Instant};
 
 use crate::load::{descriptors_limited_to, in_child};
 use crate::support::*;
@@ -186,13 +185,10 @@ fn no_descriptors_left_inner() {
         }
         bench.heard.accept_failures.load(SeqCst) > 0
     });
-    let begin = Instant::now();
     let failures = bench.heard.accept_failures.load(SeqCst);
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(std::time::Duration::from_millis(500));
     let more = bench.heard.accept_failures.load(SeqCst) - failures;
-    let time = begin.elapsed();
-    let most = 100.0 * time.as_secs_f64();
-    assert!((more as f64) < most, "{more} attempts in {time:?}");
+    assert!(more < 50, "{more} attempts in half a second");
     // Those that go make room for those that wait.
     let late = clients.split_off(clients.len() - 4);
     drop(clients);

@@ -34,8 +34,8 @@ def main():
     served, quitted, clients = 0, 0, []
     try:
         for _ in range(count):
-            client = socket.create_connection(("127.0.0.1", port), timeout=20)
-            client.settimeout(20)
+            client = socket.create_connection(("127.0.0.1", port), timeout=10)
+            client.settimeout(10)
             clients.append(client)
         for number, client in enumerate(clients):
             good = client.recv(512).startswith(b"+OK")

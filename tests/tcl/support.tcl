@@ -4,9 +4,8 @@
 #	implementation under test, `check` and `better` (tests that cannot
 #	pass without asserting), bounded waits, temporary files.
 #
-#	client.tcl (a raw POP3 client), child.tcl (another process),
-#	fixture.tcl (a server with users and mail) and timer.tcl (whether the
-#	event loop is held up) come with it.
+#	client.tcl (a raw POP3 client), child.tcl (another process) and
+#	fixture.tcl (a server with users and mail) come with it.
 #
 #	Environment: POP3D_IMPL is `ours` (default) or `tcllib`; POP3D_DIR is
 #	where our pkgIndex.tcl is, by default the top of the checkout.
@@ -300,5 +299,4 @@ proc ::support::kill {pid {signal TERM}} {
 source [file join $::support::here client.tcl]
 source [file join $::support::here child.tcl]
 source [file join $::support::here fixture.tcl]
-source [file join $::support::here timer.tcl]
 namespace import -force ::support::*
