@@ -18,6 +18,6 @@ pub mod backend;
 pub mod bind;
 pub mod mime;
 pub mod net;
-pub mod protocol;
+pub use pop3_proto as protocol;
 
 export_init!(bind::world::World::enter);

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use dialog::states::*;
 use dialog::{Fault, Mailbox, Play, GOODBYE, GREETING, ID};
-use pop3d::protocol::limits::Limits;
-use pop3d::protocol::session::{EndReason, Session, StateName, Tally};
-use pop3d::protocol::{Extent, MsgNo, Refusal, Reply, Request};
+use pop3_proto::limits::Limits;
+use pop3_proto::session::{EndReason, Session, StateName, Tally};
+use pop3_proto::{Extent, MsgNo, Refusal, Reply, Request};
 
 fn numbers(numbers: &[u32]) -> Vec<MsgNo> {
     numbers.iter().copied().filter_map(MsgNo::new).collect()

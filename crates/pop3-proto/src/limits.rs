@@ -2,6 +2,35 @@
 
 use std::time::Duration;
 
+/// Commands of one connection that are executed before other connections have
+/// their turn. A client may send a thousand at once (RFC 2449 §6.6, PIPELINING).
+///
+/// A command costs microseconds, and a turn's end about as much: 32 keep that
+/// small, and let 64 clients that send ahead keep another waiting for a few
+/// milliseconds only.
+pub const COMMANDS_PER_TURN: u32 = 32;
+
+/// Octets written to one client before other connections have their turn, where
+/// the client takes them as fast as they come.
+///
+/// Some hundred microseconds of work, of which the turn's end is a hundredth.
+pub const OCTETS_PER_TURN: usize = 256 * 1024;
+
+/// How long a client may take nothing of what is sent to it where there is no idle
+/// time-out (RFC 1939 §3: at least ten minutes).
+const WRITE_STALL: Duration = Duration::from_secs(600);
+
+/// How long input is read on and thrown away after the farewell.
+///
+/// A socket that is closed with unread input, or gets some afterwards, is reset,
+/// and the reset may take the farewell along. A client that reads its farewell
+/// closes within a round trip.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// How many bytes are thrown away after the farewell before the connection is
+/// closed all the same.
+pub const LINGER_BYTES: usize = 256 * 1024;
+
 /// What one client, or all of them together, may take from a server.
 ///
 /// Sessions obey the bounds on lines, input, output, errors and logins; drivers
@@ -83,6 +112,15 @@ impl Limits {
         self.login_delay
             .saturating_mul(1 << doublings)
             .min(self.login_delay_max)
+    }
+
+    /// How long a client may take nothing of what is sent to it: it is as idle as
+    /// one that says nothing.
+    pub fn longest_stall(&self) -> Duration {
+        match self.idle.is_zero() {
+            true => WRITE_STALL,
+            false => self.idle,
+        }
     }
 
     /// Whether `count` has come to a bound of which 0 means that there is none.

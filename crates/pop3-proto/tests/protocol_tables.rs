@@ -4,8 +4,8 @@ mod dialog;
 
 use dialog::states::*;
 use dialog::{Fault, Mailbox, Play, GOODBYE, GREETING};
-use pop3d::protocol::limits::Limits;
-use pop3d::protocol::Failure;
+use pop3_proto::limits::Limits;
+use pop3_proto::Failure;
 
 const MISSING: &str = "-ERR missing argument: #lines to read\r\n";
 const NEGATIVE: &str = "-ERR number of lines has to be greater than or equal to zero.\r\n";

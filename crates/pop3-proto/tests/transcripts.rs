@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use dialog::{Fault, Mailbox, Play};
-use pop3d::protocol::limits::Limits;
-use pop3d::protocol::Failure;
+use pop3_proto::limits::Limits;
+use pop3_proto::Failure;
 
 /// One dialog.
 struct Transcript {

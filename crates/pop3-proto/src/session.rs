@@ -2,7 +2,8 @@
 //!
 //! A driver's turn, repeated while anything happens:
 //!
-//! 1. [`Session::poll_delay`]: wait that long before anything else;
+//! 1. [`Session::poll_delay`]: wait that long before anything else; if
+//!    [`Session::turn_is_over`]: let others go first, [`Session::begin_turn`];
 //! 2. [`Session::poll_request`]: have it answered, [`Session::handle_reply`];
 //! 3. while [`Session::wants_body`]: [`Session::handle_body`] with the next stored
 //!    bytes; at their end, or when [`Session::body_done`], `handle_body_end`;
@@ -26,6 +27,8 @@ use super::listing::Listing;
 use super::maildrop::Maildrop;
 use super::output::Output;
 use super::{reply, Extent, MsgNo, Reply, Request};
+
+use super::limits::COMMANDS_PER_TURN;
 
 pub use view::{EndReason, Snapshot, StateName, Tally};
 
@@ -55,6 +58,8 @@ pub struct Session {
     request: Option<Request>,
     /// A failed login's wait, not yet polled by the driver.
     delay: Option<Duration>,
+    /// Commands that may be executed before others have their turn.
+    turn: u32,
     /// Bad commands since the last good one.
     errors: u32,
     failed_logins: u32,
@@ -141,6 +146,7 @@ impl Session {
             },
             request: None,
             delay: None,
+            turn: COMMANDS_PER_TURN,
             errors: 0,
             failed_logins: 0,
             tally: Tally::default(),
@@ -250,7 +256,7 @@ impl Session {
 
     /// How many bytes of input are wanted at most; 0 if none.
     pub fn input_room(&self) -> usize {
-        if !self.takes_commands() || self.is_busy() {
+        if !self.takes_commands() || self.is_busy() || self.turn_is_over() {
             return 0;
         }
         let limits = &self.config.limits;
@@ -281,6 +287,11 @@ impl Session {
         !matches!(self.phase, Phase::Authorization { .. })
     }
 
+    /// The bounds that it obeys.
+    pub fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
     /// Why the session ended, if it did by itself.
     pub fn end_reason(&self) -> Option<EndReason> {
         self.end
@@ -291,12 +302,24 @@ impl Session {
         self.tally
     }
 
+    /// Whether the commands of this turn are used up and others must have theirs:
+    /// [`begin_turn`](Self::begin_turn) goes on.
+    pub fn turn_is_over(&self) -> bool {
+        self.turn == 0
+    }
+
+    /// Begins a turn: goes on with the commands that wait.
+    pub fn begin_turn(&mut self) {
+        self.turn = COMMANDS_PER_TURN;
+        self.advance();
+    }
+
     /// Goes as far as possible without the driver: continues a listing, executes
-    /// the commands that wait.
+    /// the commands that wait, up to the end of the turn.
     fn advance(&mut self) {
         loop {
             self.continue_listing();
-            if !self.takes_commands() || self.is_busy() {
+            if !self.takes_commands() || self.is_busy() || self.turn_is_over() {
                 return;
             }
             let command = match self.lines.next_line(self.config.limits.line) {
@@ -305,6 +328,7 @@ impl Session {
                 None => return,
             };
             self.tally.commands += 1;
+            self.turn -= 1;
             match command {
                 Some(command) => self.execute(command),
                 None => self.respond(reply::Line::TooLong),

@@ -4,10 +4,10 @@ use std::mem;
 use std::sync::Arc;
 
 use super::{EndReason, Opened, Phase, Question, Session, Step, Work};
-use crate::protocol::command::{BadLines, Command, Number, TopArguments};
-use crate::protocol::maildrop::NoSuchMessage;
-use crate::protocol::reply::{self, Line};
-use crate::protocol::{Extent, MsgNo, Proof, Request, Secret};
+use crate::command::{BadLines, Command, Number, TopArguments};
+use crate::maildrop::NoSuchMessage;
+use crate::reply::{self, Line};
+use crate::{Extent, MsgNo, Proof, Request, Secret};
 
 impl Session {
     /// Executes one command: writes its reply, or asks for what the reply needs.

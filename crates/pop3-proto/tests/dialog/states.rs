@@ -1,7 +1,7 @@
 //! The states of a session by the lines that lead there, over one mailbox.
 
 use super::{Mailbox, Play};
-use pop3d::protocol::limits::Limits;
+use pop3_proto::limits::Limits;
 
 /// A state, by the lines that lead there.
 pub type State = &'static [&'static str];

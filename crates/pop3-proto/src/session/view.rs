@@ -68,9 +68,9 @@ pub enum EndReason {
     Quit,
     /// QUIT, but not all marked messages were deleted.
     UpdateFailed,
-    /// [`Limits::errors`](crate::protocol::limits::Limits::errors).
+    /// [`Limits::errors`](crate::limits::Limits::errors).
     TooManyErrors,
-    /// [`Limits::failed_logins`](crate::protocol::limits::Limits::failed_logins).
+    /// [`Limits::failed_logins`](crate::limits::Limits::failed_logins).
     TooManyLogins,
     /// A message could not be read to its end.
     BodyFailed,

@@ -9,10 +9,10 @@ pub mod states;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pop3d::protocol::body::{Cut, OctetCounter};
-use pop3d::protocol::limits::Limits;
-use pop3d::protocol::session::{Config, Session};
-use pop3d::protocol::{Extent, Failure, MsgNo, Refusal, Reply, Request, Secret};
+use pop3_proto::body::{Cut, OctetCounter};
+use pop3_proto::limits::Limits;
+use pop3_proto::session::{Config, Session};
+use pop3_proto::{Extent, Failure, MsgNo, Refusal, Reply, Request, Secret};
 
 /// The greeting's time stamp: that of the APOP example of RFC 1939 §7.
 pub const ID: &str = "<1896.697170952@dbc.mtview.ca.us>";
@@ -78,7 +78,7 @@ impl Mailbox {
     }
 
     /// The answer to a request.
-    fn answer(&self, request: &Request) -> Reply {
+    pub fn answer(&self, request: &Request) -> Reply {
         match (self.fault, request) {
             (fault, Request::Login { user, proof }) => {
                 let known = **user == *self.user;
@@ -164,6 +164,8 @@ impl Play {
             if let Some(delay) = self.session.poll_delay() {
                 assert!(!self.session.wants_input() || !self.session.output().is_empty());
                 self.delays.push(delay);
+            } else if self.session.turn_is_over() {
+                self.session.begin_turn();
             } else if let Some(request) = self.session.poll_request() {
                 self.ask(request);
             } else if self.session.wants_body() {

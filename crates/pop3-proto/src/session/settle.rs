@@ -3,12 +3,12 @@
 use std::mem;
 
 use super::{EndReason, Opened, Phase, Question, Session, Step, Work};
-use crate::protocol::body::Body;
-use crate::protocol::limits::Limits;
-use crate::protocol::listing::{Column, Listing};
-use crate::protocol::maildrop::Maildrop;
-use crate::protocol::reply::Line;
-use crate::protocol::{Failure, Refusal, Reply};
+use crate::body::Body;
+use crate::limits::Limits;
+use crate::listing::{Column, Listing};
+use crate::maildrop::Maildrop;
+use crate::reply::Line;
+use crate::{Failure, Refusal, Reply};
 
 impl Session {
     /// Goes on with the command whose request is answered.

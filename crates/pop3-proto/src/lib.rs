@@ -7,6 +7,7 @@
 mod auth;
 pub mod body;
 pub mod command;
+pub mod connection;
 pub mod limits;
 pub mod line;
 pub mod listing;

@@ -1,5 +1,6 @@
 //! Whether a client's proof fits the password.
 
+use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
 use subtle::ConstantTimeEq;
 
@@ -31,19 +32,8 @@ fn apop_digest(challenge: &str, password: &Secret) -> [u8; 32] {
         .chain_update(password.expose())
         .finalize();
     let mut digits = [0; 32];
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(sum) {
-        pair[0] = hexadecimal(byte >> 4);
-        pair[1] = hexadecimal(byte & 15);
-    }
+    HEXLOWER.encode_mut(&sum, &mut digits);
     digits
-}
-
-/// The lower-case digit of a number below 16.
-fn hexadecimal(nibble: u8) -> u8 {
-    match nibble {
-        0..=9 => b'0' + nibble,
-        _ => b'a' + nibble - 10,
-    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ mod dialog;
 use std::sync::Arc;
 
 use dialog::{extract, unstuff, Mailbox, Play, ID};
-use pop3d::protocol::body::{Body, OctetCounter};
-use pop3d::protocol::command::Command;
-use pop3d::protocol::limits::Limits;
-use pop3d::protocol::line::{Line, LineReader};
-use pop3d::protocol::session::{Config, Session};
-use pop3d::protocol::{Extent, Failure, MsgNo, Refusal, Reply, Request};
+use pop3_proto::body::{Body, OctetCounter};
+use pop3_proto::command::Command;
+use pop3_proto::limits::Limits;
+use pop3_proto::line::{Line, LineReader};
+use pop3_proto::session::{Config, Session};
+use pop3_proto::{Extent, Failure, MsgNo, Refusal, Reply, Request};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

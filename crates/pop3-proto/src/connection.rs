@@ -1,0 +1,393 @@
+//! One connection without I/O: what it does next, how long it waits, how it ends.
+//!
+//! A shell owns the socket and the clock. It loops: [`Connection::next`] names an
+//! [`Action`], the shell does it and tells the outcome by a `handle_*` method. Where
+//! reading or writing would block, or at [`Action::Pause`], it waits for the socket
+//! or for [`Connection::deadline`], whichever comes first, and tells the latter by
+//! [`Connection::handle_timeout`].
+//!
+//! | action | outcome |
+//! |---|---|
+//! | [`Action::Read`] | [`handle_read`](Connection::handle_read), [`handle_end_of_input`](Connection::handle_end_of_input) |
+//! | [`Action::Write`] | [`handle_written`](Connection::handle_written), [`handle_write_blocked`](Connection::handle_write_blocked) |
+//! | [`Action::Ask`] | [`handle_reply`](Connection::handle_reply) |
+//! | [`Action::Feed`] | [`handle_body`](Connection::handle_body), [`handle_body_end`](Connection::handle_body_end), [`handle_body_failed`](Connection::handle_body_failed) |
+//! | others | none |
+//!
+//! [`handle_broken`](Connection::handle_broken) may follow any of them.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::limits::{LINGER, LINGER_BYTES, OCTETS_PER_TURN};
+use super::session::{Config, EndReason, Session};
+use super::{Reply, Request};
+
+/// What a shell does next.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the connection stands still until this is done"]
+pub enum Action {
+    /// Read at most so many bytes.
+    Read(usize),
+    /// Write from [`Connection::output`].
+    Write,
+    /// Have a request answered.
+    Ask(Request),
+    /// Hand over the next stored bytes of the message that [`Reply::Fetching`]
+    /// announced.
+    Feed,
+    /// Do nothing before [`Connection::deadline`].
+    Pause,
+    /// Let other connections have their turn.
+    Yield,
+    /// The session has ended: release its lock, take it out of all lists, tell why.
+    /// Whatever follows is between the socket and its client: one that comes back
+    /// at once must find its mailbox free.
+    Leave(End),
+    /// The farewell is written: half-close the socket.
+    ShutWrite,
+    /// Close the socket.
+    Close,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The session came to its end: QUIT, or too many errors.
+    Session(EndReason),
+    /// The client closed the connection without QUIT.
+    PeerClosed,
+    /// The connection broke.
+    Broken(ErrorKind),
+    /// No command came for too long (RFC 1939 §3, autologout: nothing is deleted).
+    Idle,
+    /// Nobody logged in within the time for it.
+    LoginTimeout,
+    /// The client read nothing for too long.
+    WriteTimeout,
+    /// The server was destroyed.
+    Killed,
+    /// The process is ending, or the shell failed.
+    Dropped,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(reason) => reason.fmt(f),
+            Self::PeerClosed => f.write_str("connection closed by client"),
+            Self::Broken(kind) => write!(f, "connection broken: {kind}"),
+            Self::Idle => f.write_str("idle for too long"),
+            Self::LoginTimeout => f.write_str("no login in time"),
+            Self::WriteTimeout => f.write_str("client reads nothing"),
+            Self::Killed => f.write_str("server destroyed"),
+            Self::Dropped => f.write_str("process ending"),
+        }
+    }
+}
+
+/// What bounds how long a client may take nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// [`Limits::longest_stall`](super::limits::Limits::longest_stall), which this
+    /// connection's deadline watches.
+    Deadline,
+    /// The system, which breaks the connection (tcp(7), TCP_USER_TIMEOUT).
+    System,
+    /// The server is full, and this connection has ended: there is no time but for
+    /// a farewell that is taken at once.
+    NoRoom,
+}
+
+/// Whether more of a message is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a message that is not wanted any more need not be read"]
+pub enum Wanted {
+    /// The rest of it.
+    More,
+    /// Nothing: TOP has all its lines, or the session is over.
+    Nothing,
+}
+
+/// The machine of one connection. Time is an argument.
+#[derive(Debug)]
+pub struct Connection {
+    session: Session,
+    begun: Instant,
+    stage: Stage,
+    /// Octets that may be written in this turn.
+    turn: usize,
+    /// When the session began to wait for a command. Bytes that are no command do
+    /// not change it.
+    idle_since: Option<Instant>,
+    /// When the wait of the last action is over, and what that means.
+    timer: Option<(Instant, End)>,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The session talks with its client.
+    Talking,
+    /// The turn is over; others have theirs before the next begins.
+    Yielded,
+    /// The reply to a failed login waits.
+    Delayed(Instant),
+    /// The session has ended, and nobody knows yet.
+    Ended(End),
+    /// The last output is being written.
+    Farewell,
+    /// The farewell is written: input is thrown away, so many bytes at most.
+    Lingering(Instant, usize),
+    /// There is nothing left to do.
+    Over,
+}
+
+impl Connection {
+    /// A new connection; its first action writes the greeting.
+    ///
+    /// `id` is the time stamp of the greeting, `<DIGITS_SERVER_PID@HOST>`. It is the
+    /// challenge of APOP and must not be predictable (RFC 1939 §7).
+    pub fn new(config: Arc<Config>, id: Box<str>, now: Instant) -> Self {
+        Self {
+            session: Session::new(config, id),
+            begun: now,
+            stage: Stage::Talking,
+            turn: OCTETS_PER_TURN,
+            idle_since: None,
+            timer: None,
+        }
+    }
+
+    /// The session, to look at.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// When the connection began.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// What is to be written to the client.
+    pub fn output(&self) -> &[u8] {
+        self.session.output()
+    }
+
+    /// When waiting for the socket is over; none: never.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timer.map(|(at, _)| at)
+    }
+
+    /// Whether its session has ended. What is written then is the last.
+    pub fn is_over(&self) -> bool {
+        !self.is_talking()
+    }
+
+    /// What the shell does next.
+    pub fn next(&mut self, now: Instant) -> Action {
+        self.timer = None;
+        if self.is_talking() && self.login_is_overdue(now) {
+            self.stage = Stage::Ended(End::LoginTimeout);
+        }
+        match self.stage {
+            Stage::Talking => self.talk(now),
+            Stage::Yielded => {
+                self.begin_turn();
+                self.stage = Stage::Talking;
+                self.talk(now)
+            }
+            Stage::Delayed(until) => self.pause(until),
+            Stage::Ended(end) => {
+                self.stage = match end {
+                    End::Session(_) => Stage::Farewell,
+                    _ => Stage::Over,
+                };
+                Action::Leave(end)
+            }
+            Stage::Farewell if !self.output().is_empty() => Action::Write,
+            Stage::Farewell => {
+                self.stage = Stage::Lingering(now + LINGER, LINGER_BYTES);
+                Action::ShutWrite
+            }
+            Stage::Lingering(until, left) => {
+                self.timer = Some((until, End::PeerClosed));
+                Action::Read(left)
+            }
+            Stage::Over => Action::Close,
+        }
+    }
+
+    /// The order matters: what is pipelined is answered before anything is written,
+    /// up to the end of the turn.
+    fn talk(&mut self, now: Instant) -> Action {
+        if let Some(delay) = self.session.poll_delay() {
+            self.stage = Stage::Delayed(now + delay);
+            return self.pause(now + delay);
+        }
+        if let Some(reason) = self.session.end_reason() {
+            self.stage = Stage::Ended(End::Session(reason));
+            return self.next(now);
+        }
+        let action = self.work();
+        match action {
+            Action::Read(_) => self.wait_for_command(now),
+            _ => self.idle_since = None,
+        }
+        action
+    }
+
+    /// What a session that goes on does next.
+    fn work(&mut self) -> Action {
+        if self.turn == 0 || self.session.turn_is_over() {
+            self.stage = Stage::Yielded;
+            Action::Yield
+        } else if let Some(request) = self.session.poll_request() {
+            Action::Ask(request)
+        } else if self.session.wants_body() {
+            Action::Feed
+        } else if self.output().is_empty() {
+            Action::Read(self.session.input_room())
+        } else {
+            Action::Write
+        }
+    }
+
+    fn begin_turn(&mut self) {
+        self.turn = OCTETS_PER_TURN;
+        self.session.begin_turn();
+    }
+
+    fn pause(&mut self, until: Instant) -> Action {
+        let login = self.login_deadline().filter(|login| *login < until);
+        self.timer = Some((login.unwrap_or(until), End::LoginTimeout));
+        Action::Pause
+    }
+
+    /// Sets the time-out of a session that waits for its client.
+    fn wait_for_command(&mut self, now: Instant) {
+        if !self.session.is_authenticated() {
+            self.timer = self.login_deadline().map(|at| (at, End::LoginTimeout));
+            return;
+        }
+        let since = *self.idle_since.get_or_insert(now);
+        let idle = self.session.limits().idle;
+        self.timer = (!idle.is_zero()).then_some((since + idle, End::Idle));
+    }
+
+    fn login_deadline(&self) -> Option<Instant> {
+        let timeout = self.session.limits().login_timeout;
+        (!timeout.is_zero() && !self.session.is_authenticated()).then(|| self.begun + timeout)
+    }
+
+    /// Asked before each action: a client that is never waited for must not evade
+    /// its time to log in.
+    fn login_is_overdue(&self, now: Instant) -> bool {
+        self.session.end_reason().is_none() && self.login_deadline().is_some_and(|at| at <= now)
+    }
+
+    /// Whether the session goes on.
+    fn is_talking(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Talking | Stage::Yielded | Stage::Delayed(_)
+        )
+    }
+
+    /// Takes what the client sent, at most what [`Action::Read`] asked for.
+    pub fn handle_read(&mut self, bytes: &[u8]) {
+        match &mut self.stage {
+            Stage::Talking => self.session.handle_input(bytes),
+            Stage::Lingering(_, left) if *left > bytes.len() => *left -= bytes.len(),
+            Stage::Lingering(..) => self.stage = Stage::Over,
+            _ => {}
+        }
+    }
+
+    /// The client has closed its side: it will send nothing more.
+    pub fn handle_end_of_input(&mut self) {
+        self.end(End::PeerClosed);
+    }
+
+    /// Takes note that the shell found nothing to read, and waits: a pause in which
+    /// others have their turn.
+    pub fn handle_read_blocked(&mut self) {
+        if self.stage == Stage::Talking {
+            self.begin_turn();
+        }
+    }
+
+    /// The first `n` bytes of the output are written.
+    pub fn handle_written(&mut self, n: usize) {
+        self.turn = self.turn.saturating_sub(n);
+        self.session.consume_output(n);
+    }
+
+    /// The client takes nothing for now: sets its time-out.
+    pub fn handle_write_blocked(&mut self, now: Instant, stall: Stall) {
+        let most = self.session.limits().longest_stall();
+        self.timer = match (self.login_deadline().filter(|_| self.is_talking()), stall) {
+            (Some(at), _) => Some((at, End::LoginTimeout)),
+            (None, Stall::Deadline) => Some((now + most, End::WriteTimeout)),
+            (None, Stall::NoRoom) => Some((now + LINGER, End::WriteTimeout)),
+            (None, Stall::System) => None,
+        };
+    }
+
+    /// The connection broke, or the system found it broken.
+    pub fn handle_broken(&mut self, kind: ErrorKind) {
+        self.end(match kind {
+            // TCP_USER_TIMEOUT says so.
+            ErrorKind::TimedOut => End::WriteTimeout,
+            kind => End::Broken(kind),
+        });
+    }
+
+    /// The answer to the request of [`Action::Ask`].
+    pub fn handle_reply(&mut self, reply: Reply) {
+        self.session.handle_reply(reply);
+    }
+
+    /// Takes the next stored bytes of the message; those after the cut of TOP are
+    /// ignored.
+    pub fn handle_body(&mut self, chunk: &[u8]) -> Wanted {
+        self.session.handle_body(chunk);
+        if self.session.body_done() {
+            self.session.handle_body_end();
+            return Wanted::Nothing;
+        }
+        Wanted::More
+    }
+
+    /// The message is complete.
+    pub fn handle_body_end(&mut self) {
+        self.session.handle_body_end();
+    }
+
+    /// The message cannot be read further; see [`Session::handle_body_failed`].
+    pub fn handle_body_failed(&mut self) {
+        self.session.handle_body_failed();
+    }
+
+    /// Looks whether [`deadline`](Self::deadline) has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match (self.stage, self.timer) {
+            (Stage::Delayed(until), _) if until <= now => self.stage = Stage::Talking,
+            // RFC 1939 §3: the autologout does not enter the UPDATE state.
+            (_, Some((at, end))) if at <= now => self.end(end),
+            _ => {}
+        }
+    }
+
+    /// Ends the session, if it goes on, without farewell; else what is left of the
+    /// connection.
+    fn end(&mut self, end: End) {
+        self.stage = match self.stage {
+            _ if self.is_talking() => Stage::Ended(end),
+            Stage::Ended(first) => Stage::Ended(first),
+            _ => Stage::Over,
+        };
+    }
+}

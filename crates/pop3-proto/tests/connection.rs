@@ -1,0 +1,583 @@
+//! A connection in virtual time: its turns, its time-outs and its ends.
+
+mod dialog;
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dialog::{Mailbox, GOODBYE, GREETING, ID};
+use pop3_proto::connection::{Action, Connection, End, Stall, Wanted};
+use pop3_proto::limits::{Limits, COMMANDS_PER_TURN, LINGER, LINGER_BYTES, OCTETS_PER_TURN};
+use pop3_proto::session::{Config, EndReason};
+use pop3_proto::{MsgNo, Request};
+
+const LOGIN: &str = "USER mrose\r\nPASS tanstaaf\r\n";
+
+/// A shell whose socket and clock are variables.
+struct Bench {
+    connection: Connection,
+    mailbox: Mailbox,
+    begun: Instant,
+    now: Instant,
+    /// What the client has sent and the connection has not read.
+    sent: VecDeque<u8>,
+    /// The client has closed its side.
+    closed: bool,
+    /// How many bytes the client takes still.
+    takes: usize,
+    stall: Stall,
+    message: Option<(MsgNo, usize)>,
+    received: Vec<u8>,
+    requests: Vec<Request>,
+    yields: u32,
+    /// Commands, and octets written, between two yields or waits: the most.
+    longest_turn: (u64, usize),
+    turn: (u64, usize),
+    /// When and why it left, and what was received then.
+    left: Option<(Duration, End, usize)>,
+    shut: Option<Duration>,
+    over: Option<Duration>,
+}
+
+impl Bench {
+    fn new(messages: &[&str], limits: Limits) -> Self {
+        let config = Config {
+            host: "dbc.mtview.ca.us".into(),
+            server: "tcllib/pop3d-1.10.0".into(),
+            limits,
+        };
+        let now = Instant::now();
+        let mut bench = Self {
+            connection: Connection::new(Arc::new(config), ID.into(), now),
+            mailbox: Mailbox::new(messages),
+            begun: now,
+            now,
+            sent: VecDeque::new(),
+            closed: false,
+            takes: usize::MAX,
+            stall: Stall::Deadline,
+            message: None,
+            received: Vec::new(),
+            requests: Vec::new(),
+            yields: 0,
+            longest_turn: (0, 0),
+            turn: (0, 0),
+            left: None,
+            shut: None,
+            over: None,
+        };
+        bench.run();
+        bench
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.now - self.begun
+    }
+
+    fn say(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.sent.extend(bytes.as_ref());
+        self.run();
+        self
+    }
+
+    fn close(&mut self) -> &mut Self {
+        self.closed = true;
+        self.run();
+        self
+    }
+
+    /// Lets time pass, and the deadlines in it.
+    fn pass(&mut self, time: Duration) -> &mut Self {
+        let until = self.now + time;
+        while let Some(at) = self.connection.deadline().filter(|at| *at <= until) {
+            self.now = at;
+            self.connection.handle_timeout(self.now);
+            self.run();
+        }
+        self.now = until;
+        self
+    }
+
+    /// Does what the connection wants until that would block.
+    fn run(&mut self) {
+        loop {
+            match self.connection.next(self.now) {
+                Action::Read(room) => {
+                    if !self.read(room) {
+                        return self.end_turn();
+                    }
+                }
+                Action::Write => {
+                    if !self.write() {
+                        return self.end_turn();
+                    }
+                }
+                Action::Ask(request) => self.ask(request),
+                Action::Feed => self.feed(),
+                Action::Pause => return self.end_turn(),
+                Action::Yield => {
+                    self.yields += 1;
+                    self.end_turn();
+                }
+                Action::Leave(end) => {
+                    assert_eq!(self.left, None, "left twice");
+                    self.left = Some((self.elapsed(), end, self.received.len()));
+                }
+                Action::ShutWrite => self.shut = Some(self.elapsed()),
+                Action::Close => {
+                    self.over = Some(self.elapsed());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn end_turn(&mut self) {
+        let commands = self.connection.session().tally().commands;
+        let done = (commands - self.turn.0, self.turn.1);
+        self.longest_turn.0 = self.longest_turn.0.max(done.0);
+        self.longest_turn.1 = self.longest_turn.1.max(done.1);
+        self.turn = (commands, 0);
+    }
+
+    fn read(&mut self, room: usize) -> bool {
+        assert!(room > 0);
+        let some: Vec<u8> = self.sent.drain(..room.min(self.sent.len())).collect();
+        match (some.is_empty(), self.closed) {
+            (false, _) => self.connection.handle_read(&some),
+            (true, true) => self.connection.handle_end_of_input(),
+            (true, false) => {
+                self.connection.handle_read_blocked();
+                return false;
+            }
+        }
+        true
+    }
+
+    fn write(&mut self) -> bool {
+        let output = self.connection.output();
+        let some = output[..output.len().min(self.takes)].to_vec();
+        if some.is_empty() {
+            self.connection.handle_write_blocked(self.now, self.stall);
+            return false;
+        }
+        if self.takes != usize::MAX {
+            self.takes -= some.len();
+        }
+        self.turn.1 += some.len();
+        self.received.extend_from_slice(&some);
+        self.connection.handle_written(some.len());
+        true
+    }
+
+    fn ask(&mut self, request: Request) {
+        assert_eq!(self.left, None, "{request:?} after the end");
+        if let Request::Fetch { number, .. } = request {
+            self.message = Some((number, 0));
+        }
+        self.connection.handle_reply(self.mailbox.answer(&request));
+        self.requests.push(request);
+    }
+
+    fn feed(&mut self) {
+        let (number, at) = self.message.expect("a message is being sent");
+        let rest = &self.mailbox.messages[number.index()][at..];
+        if rest.is_empty() {
+            return self.connection.handle_body_end();
+        }
+        let chunk = &rest[..rest.len().min(16 * 1024)];
+        if self.connection.handle_body(chunk) == Wanted::More {
+            self.message = Some((number, at + chunk.len()));
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.received).into_owned()
+    }
+
+    /// When and why it left.
+    #[track_caller]
+    fn end(&self) -> (u64, End) {
+        let (at, end, _) = self.left.expect("it has left");
+        (at.as_millis() as u64, end)
+    }
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// A step of a client, in the tables.
+#[derive(Clone, Copy, Debug)]
+enum Do {
+    Say(&'static str),
+    Wait(u64),
+    /// Takes so many bytes more of what is sent.
+    Take(usize),
+    /// The system bounds stalls.
+    System,
+    Close,
+    Break(ErrorKind),
+}
+
+impl Bench {
+    fn play(&mut self, steps: &[Do]) {
+        for step in steps {
+            match *step {
+                Do::Say(text) => {
+                    self.say(text);
+                }
+                Do::Wait(milliseconds) => {
+                    self.pass(Duration::from_millis(milliseconds));
+                }
+                Do::Take(n) => {
+                    self.takes = n;
+                    self.run();
+                }
+                Do::System => self.stall = Stall::System,
+                Do::Close => {
+                    self.close();
+                }
+                Do::Break(kind) => {
+                    self.connection.handle_broken(kind);
+                    self.run();
+                }
+            }
+        }
+    }
+}
+
+/// What is done, when it ends (in milliseconds, with the default limits), and why.
+#[test]
+fn every_end_in_virtual_time() {
+    use Do::*;
+    let quit = End::Session(EndReason::Quit);
+    let table: &[(&[Do], u64, End)] = &[
+        // The time to log in counts from the greeting on, whatever is said.
+        (&[Wait(200_000)], 120_000, End::LoginTimeout),
+        (
+            &[Wait(119_999), Say("NOOP\r\n"), Wait(9)],
+            120_000,
+            End::LoginTimeout,
+        ),
+        (
+            &[Wait(119_999), Say("USER mrose\r\n"), Wait(9)],
+            120_000,
+            End::LoginTimeout,
+        ),
+        (
+            &[Take(0), Say("CAPA\r\n"), Wait(200_000)],
+            120_000,
+            End::LoginTimeout,
+        ),
+        // After the login only commands count, whole ones.
+        (
+            &[Wait(100_000), Say(LOGIN), Wait(900_000)],
+            700_000,
+            End::Idle,
+        ),
+        (
+            &[Say(LOGIN), Wait(500_000), Say("NOOP\r\n"), Wait(700_000)],
+            1_100_000,
+            End::Idle,
+        ),
+        (
+            &[Say(LOGIN), Wait(500_000), Say("NO"), Wait(700_000)],
+            600_000,
+            End::Idle,
+        ),
+        (&[Say(LOGIN), Wait(600_000)], 600_000, End::Idle),
+        // A client that takes nothing is dropped as one that says nothing.
+        (
+            &[Say(LOGIN), Take(0), Say("STAT\r\n"), Wait(700_000)],
+            600_000,
+            End::WriteTimeout,
+        ),
+        (
+            &[
+                Say(LOGIN),
+                Take(0),
+                Say("CAPA\r\n"),
+                Wait(500_000),
+                Take(9),
+                Wait(700_000),
+            ],
+            1_100_000,
+            End::WriteTimeout,
+        ),
+        (
+            &[
+                Say(LOGIN),
+                System,
+                Take(0),
+                Say("STAT\r\n"),
+                Wait(900_000),
+                Break(ErrorKind::TimedOut),
+            ],
+            900_000,
+            End::WriteTimeout,
+        ),
+        // What waited for a slow client is no idleness of its own.
+        (
+            &[
+                Say(LOGIN),
+                Take(0),
+                Say("STAT\r\n"),
+                Wait(500_000),
+                Take(usize::MAX),
+                Wait(700_000),
+            ],
+            1_100_000,
+            End::Idle,
+        ),
+        // The client goes.
+        (&[Close], 0, End::PeerClosed),
+        (
+            &[Say("USER mrose\r\nPA"), Wait(10), Close],
+            10,
+            End::PeerClosed,
+        ),
+        (
+            &[Say(LOGIN), Say("DELE 1\r\n"), Wait(10), Close],
+            10,
+            End::PeerClosed,
+        ),
+        (
+            &[Say(LOGIN), Wait(7), Break(ErrorKind::ConnectionReset)],
+            7,
+            End::Broken(ErrorKind::ConnectionReset),
+        ),
+        (
+            &[Say(LOGIN), Break(ErrorKind::TimedOut)],
+            0,
+            End::WriteTimeout,
+        ),
+        // The session ends itself.
+        (&[Wait(30), Say("QUIT\r\n")], 30, quit),
+        (&[Say(LOGIN), Wait(30), Say("QUIT\r\nSTAT\r\n")], 30, quit),
+        (&[Say(LOGIN), Say("QUIT\r\n"), Close], 0, quit),
+        (
+            &[Say(LOGIN), Take(0), Say("QUIT\r\n"), Wait(700_000)],
+            0,
+            quit,
+        ),
+        // Failed logins are answered after 250, 500, 1000, 2000 ms, the fifth after 4000.
+        (
+            &[
+                Say("USER a\r\nPASS b\r\nUSER a\r\nPASS b\r\nUSER a\r\nPASS b\r\n"),
+                Say("USER a\r\nPASS b\r\nUSER a\r\nPASS b\r\nNOOP\r\n"),
+                Wait(60_000),
+            ],
+            7_750,
+            End::Session(EndReason::TooManyLogins),
+        ),
+        (
+            &[Wait(119_900), Say("USER a\r\nPASS b\r\n"), Wait(9_000)],
+            120_000,
+            End::LoginTimeout,
+        ),
+    ];
+    for (steps, at, end) in table {
+        let mut bench = Bench::new(&["a\n"], Limits::default());
+        bench.play(steps);
+        let (left, why, _) = bench.left.unwrap_or_else(|| panic!("{steps:?} has no end"));
+        assert_eq!((left.as_millis() as u64, why), (*at, *end), "{steps:?}");
+        let updates = bench
+            .requests
+            .iter()
+            .any(|r| matches!(r, Request::Update { .. }));
+        assert!(!updates || why == quit, "{steps:?} deletes");
+    }
+}
+
+#[test]
+fn without_time_outs_a_client_may_wait_for_ever() {
+    let limits = Limits {
+        idle: Duration::ZERO,
+        login_timeout: Duration::ZERO,
+        ..Limits::default()
+    };
+    let mut bench = Bench::new(&[], limits.clone());
+    bench
+        .pass(seconds(1_000_000))
+        .say(LOGIN)
+        .pass(seconds(1_000_000));
+    assert_eq!((bench.left, bench.connection.deadline()), (None, None));
+    // But ten minutes must do for a client to take something.
+    bench.takes = 0;
+    bench.say("STAT\r\n").pass(seconds(601));
+    assert_eq!(bench.end(), (2_000_600_000, End::WriteTimeout));
+    let mut bench = Bench::new(&[], limits);
+    bench.takes = 0;
+    bench.say("CAPA\r\n").pass(seconds(601));
+    assert_eq!(bench.end(), (600_000, End::WriteTimeout));
+}
+
+#[test]
+fn the_mailbox_is_free_before_the_farewell() {
+    let mut bench = Bench::new(&["a\n"], Limits::default());
+    bench
+        .say(LOGIN)
+        .say("DELE 1\r\nQUIT\r\nUSER mrose\r\nPASS tanstaaf\r\n");
+    let (_, end, received) = bench.left.unwrap();
+    assert_eq!(end, End::Session(EndReason::Quit));
+    assert!(!bench.text()[..received].contains("shutting down"));
+    assert!(bench.text().ends_with(GOODBYE), "{}", bench.text());
+    assert_eq!(bench.text().matches("congratulations").count(), 1);
+    assert_eq!(bench.requests.len(), 2, "{:?}", bench.requests);
+    assert!(bench.connection.is_over());
+}
+
+/// After the farewell: when the socket is half-closed and when it is closed.
+#[test]
+fn input_after_the_farewell_is_thrown_away_for_a_while() {
+    use Do::*;
+    let linger = LINGER.as_millis() as u64;
+    let table: &[(&[Do], u64)] = &[
+        (&[Say("QUIT\r\n"), Close], 0),
+        (&[Say("QUIT\r\nNOOP\r\n"), Wait(50), Close], 50),
+        (&[Say("QUIT\r\n"), Wait(linger + 9)], linger),
+        (
+            &[Say("QUIT\r\n"), Wait(1_000), Say("NOOP\r\n"), Wait(linger)],
+            linger,
+        ),
+        (
+            &[Say("QUIT\r\n"), Wait(5), Break(ErrorKind::ConnectionReset)],
+            5,
+        ),
+    ];
+    for (steps, closed) in table {
+        let mut bench = Bench::new(&[], Limits::default());
+        bench.play(steps);
+        assert_eq!(bench.shut, Some(Duration::ZERO), "{steps:?}");
+        assert_eq!(
+            bench.over,
+            Some(Duration::from_millis(*closed)),
+            "{steps:?}"
+        );
+        assert_eq!(bench.text(), format!("{GREETING}{GOODBYE}"), "{steps:?}");
+    }
+    let mut bench = Bench::new(&[], Limits::default());
+    bench.say("QUIT\r\n").say(vec![b'x'; LINGER_BYTES - 7]);
+    assert_eq!(bench.over, None);
+    bench.say("1234567");
+    assert_eq!(bench.over, Some(Duration::ZERO));
+}
+
+#[test]
+fn a_farewell_that_is_not_taken_is_given_up() {
+    let table = [(Stall::NoRoom, LINGER), (Stall::Deadline, seconds(600))];
+    for (stall, time) in table {
+        let mut bench = Bench::new(&[], Limits::default());
+        bench.takes = 0;
+        bench.stall = stall;
+        bench.say("QUIT\r\n");
+        assert_eq!(bench.end(), (0, End::Session(EndReason::Quit)));
+        bench.pass(time - Duration::from_millis(1));
+        assert_eq!(bench.over, None, "{stall:?}");
+        bench.pass(seconds(1));
+        assert_eq!((bench.over, bench.shut), (Some(time), None), "{stall:?}");
+    }
+}
+
+/// Clients that send ahead, logged in or not: their commands, and what they get, are
+/// done in turns.
+#[test]
+fn a_turn_is_bounded() {
+    let many: Vec<String> = (0..40_000).map(|n| format!("message {n}\n")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let large = "0123456789\n".repeat(200_000);
+    let unbounded = Limits {
+        errors: 0,
+        ..Limits::default()
+    };
+    let table: &[(&[&str], &str, String)] = &[
+        (&[], "", "CAPA\r\n".repeat(5_000)),
+        (&[], "", "NOOP\r\n".repeat(5_000)),
+        (&[], "", "x\n".repeat(5_000)),
+        (&["a\n"], LOGIN, "NOOP\r\nDELE 1\r\nRSET\r\n".repeat(2_000)),
+        (&["a\n"], LOGIN, "RETR 1\r\nSTAT\r\n".repeat(2_000)),
+        (&many, LOGIN, "LIST\r\nUIDL\r\n".repeat(2)),
+        (&[&large], LOGIN, "RETR 1\r\n".repeat(2)),
+    ];
+    for (messages, before, input) in table {
+        let mut bench = Bench::new(messages, unbounded.clone());
+        bench.say(before).say(input);
+        let lines = input.matches('\n').count() as u64;
+        let done = bench.connection.session().tally().commands;
+        assert_eq!(done, lines + before.matches('\n').count() as u64);
+        let (commands, octets) = bench.longest_turn;
+        assert!(
+            commands <= u64::from(COMMANDS_PER_TURN),
+            "{commands} commands"
+        );
+        // A write is not cut: what waits is at most the mark and a chunk.
+        assert!(octets <= OCTETS_PER_TURN + 128 * 1024, "{octets} octets");
+        assert!(bench.yields >= 5, "{} yields", bench.yields);
+        assert!(bench.connection.output().is_empty());
+    }
+}
+
+#[test]
+fn who_sends_command_by_command_never_yields() {
+    let mut bench = Bench::new(&["a\n"], Limits::default());
+    bench.say(LOGIN);
+    for _ in 0..10 * COMMANDS_PER_TURN {
+        bench.say("RETR 1\r\n");
+    }
+    assert_eq!(bench.yields, 0);
+}
+
+/// A client that always has something to say is never waited for.
+#[test]
+fn a_busy_stranger_has_no_more_time_to_log_in() {
+    let limits = Limits {
+        errors: 0,
+        ..Limits::default()
+    };
+    let mut bench = Bench::new(&[], limits);
+    bench.pass(seconds(119));
+    bench.sent.extend("CAPA\r\n".repeat(10_000).bytes());
+    while bench.left.is_none() {
+        bench.now += Duration::from_millis(10);
+        assert!(bench.elapsed() < seconds(121));
+        match bench.connection.next(bench.now) {
+            Action::Read(room) => assert!(bench.read(room)),
+            Action::Write => assert!(bench.write()),
+            Action::Leave(end) => bench.left = Some((bench.elapsed(), end, 0)),
+            Action::Yield => {}
+            action => panic!("{action:?}"),
+        }
+    }
+    assert_eq!(bench.end(), (120_000, End::LoginTimeout));
+}
+
+/// An answer that comes when the client has gone changes nothing.
+#[test]
+fn a_late_answer_is_ignored() {
+    let config = Config {
+        host: "h".into(),
+        server: "s".into(),
+        limits: Limits::default(),
+    };
+    let now = Instant::now();
+    let mut connection = Connection::new(Arc::new(config), ID.into(), now);
+    let greeting = connection.output().len();
+    assert_eq!(connection.next(now), Action::Write);
+    connection.handle_written(greeting);
+    assert!(matches!(connection.next(now), Action::Read(_)));
+    connection.handle_read(LOGIN.as_bytes());
+    let Action::Ask(request) = connection.next(now) else {
+        panic!("no login is asked");
+    };
+    connection.handle_broken(ErrorKind::ConnectionReset);
+    let end = End::Broken(ErrorKind::ConnectionReset);
+    assert_eq!(connection.next(now), Action::Leave(end));
+    connection.handle_reply(Mailbox::new(&["a\n"]).answer(&request));
+    assert_eq!(connection.next(now), Action::Close);
+    assert_eq!(connection.next(now), Action::Close);
+    connection.handle_broken(ErrorKind::BrokenPipe);
+    assert_eq!(connection.next(now), Action::Close);
+}
