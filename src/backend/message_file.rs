@@ -2,7 +2,7 @@
 //! that can be.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -12,8 +12,6 @@ use super::descriptors::out_of_the_way;
 use super::listing::{is_regular, Stamp};
 use super::octets::{count, to_announce, Known};
 use super::{Begin, Content};
-use crate::protocol::session::Session;
-use crate::protocol::Reply;
 
 const READING: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC)
@@ -106,31 +104,7 @@ pub fn read_cached(_file: &File, _buffer: &mut [u8]) -> io::Result<Option<usize>
     Ok(None)
 }
 
-/// As above, but waits.
-///
-/// # Errors
-/// What the system said.
-pub fn read_waiting(mut file: &File, wanted: usize) -> io::Result<Vec<u8>> {
-    let mut buffer = vec![0; wanted];
-    let n = file.read(&mut buffer)?;
-    buffer.truncate(n);
-    Ok(buffer)
-}
-
 impl Begin {
-    /// Hands its bytes, which are in `buffer`, to a session; returns what is left to send.
-    pub fn hand_to(self, session: &mut Session, buffer: &[u8]) -> Option<Content> {
-        session.handle_reply(Reply::Fetching {
-            octets: self.octets,
-        });
-        session.handle_body(&buffer[..self.length]);
-        let left = self.rest.filter(|_| !session.body_done());
-        if left.is_none() {
-            session.handle_body_end();
-        }
-        left
-    }
-
     /// Whether [`read_whole`](Self::read_whole) may be asked for a message of `size` bytes:
     /// what is not in memory cuts a read short at the border of a page or disk block,
     /// and that must not look like the end.

@@ -25,6 +25,7 @@ pub(crate) mod octets;
 mod octets_file;
 pub mod reason;
 pub mod script;
+pub mod source;
 mod tcl_list;
 
 use std::fs::File;

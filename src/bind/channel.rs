@@ -1,14 +1,14 @@
-//! The second driver: sessions on Tcl channels, for a `-socket` of the script's own
-//! (`tls::socket`, say). It runs on the interpreter's thread, from channel events. A
+//! The shell of sessions on Tcl channels, for a `-socket` of the script's own
+//! (`tls::socket`, say). It does what a connection's machine says
+//! ([`pop3_proto::connection`]) on the interpreter's thread, from channel events. A
 //! script callback is a plain call; what takes many of them goes on in steps
 //! ([`jobs`](super::jobs)), and what may wait for files is done by other threads.
 //!
 //! Here are a session's steps and its end; `accept` is its begin, `requests` what it
-//! asks, `body` the messages that it sends, `deadlines` its time.
+//! asks and awaits, `alarm` its timer.
 
 mod accept;
-mod body;
-mod deadlines;
+mod alarm;
 mod requests;
 
 use std::cell::{Cell, RefCell};
@@ -19,26 +19,26 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::body::Source;
-use self::deadlines::Alarm;
+use pop3_proto::connection::{Action, Connection as Machine, End, Stall};
+use pop3_proto::limits::LINGER_BYTES;
+
+use self::alarm::Alarm;
 use self::requests::Awaited;
 use super::callbacks;
 use super::server::ServerObject;
+use super::step::STEP_TIME;
 use crate::backend::access::text;
 use crate::backend::hold::{Ended, Hold};
 use crate::backend::script::ConnectionId;
+use crate::backend::source::Source;
 use crate::ffi::channel::{Channel, Read};
 use crate::ffi::interp::Preserved;
-use crate::net::{ConnectionState, End, Event, Permit};
-use crate::protocol::session::{Config, Session};
+use crate::net::{ConnectionState, Event, Permit};
 
 pub use accept::AcceptCommand;
 
 /// Bytes read from a channel or a message at a time.
 const CHUNK: usize = 16 * 1024;
-
-/// Steps of one session before other events of the interpreter have their turn.
-const STEPS_PER_EVENT: u32 = 32;
 
 /// A session on a Tcl channel.
 pub struct ChannelSession {
@@ -48,32 +48,36 @@ pub struct ChannelSession {
     server: Rc<ServerObject>,
     channel: Channel,
     peer: SocketAddr,
-    since: Instant,
-    config: Arc<Config>,
-    session: RefCell<Session>,
+    machine: RefCell<Machine>,
     /// The rest of the message that is being sent.
-    message: RefCell<Option<Source>>,
+    source: RefCell<Option<Box<Source>>>,
     /// What must come before anything else is done.
     awaited: RefCell<Option<Awaited>>,
     hold: Arc<Hold>,
     alarm: Alarm,
     /// Whether bytes may be written: not before a TLS channel has shaken hands.
     ready: Cell<bool>,
+    /// Whether it is a TLS channel, once it is ready.
+    encrypted: Cell<bool>,
     /// A step is under way further up on the stack: a callback has entered the event
     /// loop.
     busy: Cell<bool>,
-    /// The reply to a failed login waits.
-    delayed: Cell<bool>,
+    /// Since when it is put off because too many callbacks are under way.
+    postponed: Cell<Option<Instant>>,
     left: Cell<bool>,
-    _permit: Permit,
+    permit: RefCell<Option<Permit>>,
 }
 
-/// What the next step is.
+/// What follows a step.
 enum Step {
+    /// The next one.
     Again,
-    /// Until the channel or the timer has an event.
+    /// Other events of the interpreter, then the next one.
+    Yield,
+    /// An event of the channel, of the timer, or what is awaited.
     Wait,
-    Leave(End),
+    /// Nothing: the channel is closed.
+    Stop,
 }
 
 fn with(weak: &Weak<ChannelSession>, f: impl FnOnce(&Rc<ChannelSession>)) {
@@ -88,134 +92,172 @@ impl ChannelSession {
     /// What the connection is at.
     pub fn state(&self) -> ConnectionState {
         ConnectionState {
-            snapshot: self.session.borrow().snapshot(),
+            snapshot: self.machine.borrow().session().snapshot(),
             peer: self.peer,
         }
     }
 
     /// Does whatever can be done now, within bounds.
     pub fn advance(self: &Rc<Self>) {
-        if self.left.get() || self.delayed.get() || self.busy.get() {
+        if self.busy.get() {
             return;
         }
         let Some(_level) = self.server.world.depth.descend() else {
-            // Meanwhile it is not the client who keeps anybody waiting.
-            self.alarm.stop();
-            self.channel.watch(false, false);
-            self.server.world.wakes.postpone(self.server.id, &self.name);
-            return;
+            return self.postpone();
         };
+        if let Some(since) = self.postponed.take() {
+            // It was not the client that kept anybody waiting.
+            self.machine.borrow_mut().forgive(since.elapsed());
+        }
         self.busy.set(true);
         // A fault of ours must not leave the mailbox locked.
         let step = catch_unwind(AssertUnwindSafe(|| self.steps()));
-        let step = step.unwrap_or(Step::Leave(End::Dropped));
         self.busy.set(false);
         match step {
-            _ if self.left.get() => {}
-            Step::Leave(end) => {
-                self.leave(end);
+            Ok(Step::Again | Step::Yield) => {
+                // A channel is writable nearly always, and its event comes after those
+                // of others.
+                self.channel.watch(false, true);
+            }
+            Ok(Step::Wait) => self.wait(),
+            Ok(Step::Stop) => {}
+            Err(_) => {
+                self.leave(End::Dropped);
                 self.close();
             }
-            // The channel is writable at once: its event comes after others' events.
-            Step::Again => self.channel.watch(false, true),
-            Step::Wait => self.wait(),
         }
     }
 
+    fn postpone(&self) {
+        self.postponed
+            .set(self.postponed.get().or_else(|| Some(Instant::now())));
+        self.alarm.stop();
+        self.channel.watch(false, false);
+        self.server.world.wakes.postpone(self.server.id, &self.name);
+    }
+
+    /// Steps until one must wait, or for as long as others may be kept waiting.
     fn steps(self: &Rc<Self>) -> Step {
-        for _ in 1..STEPS_PER_EVENT {
+        let begun = Instant::now();
+        loop {
             match self.step() {
-                Step::Again => {}
+                Step::Again if begun.elapsed() < STEP_TIME => {}
                 step => return step,
             }
         }
-        self.step()
     }
 
     fn step(self: &Rc<Self>) -> Step {
+        if self.is_killed() {
+            return Step::Stop;
+        }
         if !self.channel.is_open() {
-            return Step::Leave(End::PeerClosed);
+            self.machine.borrow_mut().handle_end_of_input();
         }
-        if !self.ready.get() {
-            return self.shake_hands();
+        if !self.machine.borrow().is_abandoned() {
+            if !self.ready.get() {
+                return self.shake_hands();
+            }
+            if self.channel.waiting() > 0 {
+                return self.wait_for_taking();
+            }
+            if let Some(awaited) = self.awaited.take() {
+                return self.hear(awaited);
+            }
         }
-        if self.channel.waiting() > 0 {
-            return Step::Wait;
+        let action = self.machine.borrow_mut().next(Instant::now());
+        match action {
+            Action::Read(room) => return self.read(room),
+            Action::Write => self.write(),
+            Action::Ask(request) => return self.ask(request),
+            Action::Feed => return self.feed(),
+            Action::Pause => return Step::Wait,
+            Action::Yield => return Step::Yield,
+            Action::Leave(end) => self.leave(end),
+            Action::ShutWrite => self.shut_writing(),
+            Action::Close => {
+                self.close();
+                return Step::Stop;
+            }
         }
-        if let Some(awaited) = self.awaited.take() {
-            return self.hear(awaited);
-        }
-        let delay = self.session.borrow_mut().poll_delay();
-        if let Some(delay) = delay {
-            self.delay(delay);
-            return Step::Wait;
-        }
-        let request = self.session.borrow_mut().poll_request();
-        if let Some(request) = request {
-            return self.ask(request);
-        }
-        if self.message.borrow().is_some() && self.is_hungry() {
-            self.feed();
-            return Step::Again;
-        }
-        self.exchange()
+        Step::Again
     }
 
-    /// Writes what there is to write, else reads.
-    fn exchange(self: &Rc<Self>) -> Step {
-        let end = self.session.borrow().end_reason();
-        if let Some(reason) = end {
-            // Out of the list before the farewell: a client that comes back at once
-            // finds its mailbox free.
-            self.leave(End::Session(reason));
-        }
-        if let Some(written) = self.write() {
-            if end.is_some() {
-                // Tcl writes the rest of the farewell in the background.
-                self.close();
+    fn read(&self, room: usize) -> Step {
+        let mut buffer = [0; CHUNK];
+        let room = room.min(buffer.len());
+        let read = self.channel.read(&mut buffer[..room]);
+        let mut machine = self.machine.borrow_mut();
+        match read {
+            Read::Bytes(n) => machine.handle_read(&buffer[..n]),
+            Read::End => machine.handle_end_of_input(),
+            Read::Blocked => {
+                machine.handle_read_blocked();
                 return Step::Wait;
             }
-            return match written {
-                true => Step::Again,
-                false => Step::Leave(End::Broken(ErrorKind::BrokenPipe)),
-            };
         }
-        if end.is_some() {
-            self.close();
-            return Step::Wait;
-        }
-        let mut buffer = [0; CHUNK];
-        let room = self.session.borrow().input_room().min(buffer.len());
-        match self.channel.read(&mut buffer[..room]) {
-            Read::Bytes(n) => {
-                self.session.borrow_mut().handle_input(&buffer[..n]);
-                Step::Again
-            }
-            Read::Blocked => Step::Wait,
-            Read::End => Step::Leave(End::PeerClosed),
+        Step::Again
+    }
+
+    /// Hands all output to Tcl, which writes what the client takes.
+    fn write(&self) {
+        // A channel that a script implements may look at this connection.
+        let output = self.machine.borrow().output().to_vec();
+        let whole = self.channel.write(&output);
+        let mut machine = self.machine.borrow_mut();
+        match whole {
+            true => machine.handle_written(output.len()),
+            false => machine.handle_broken(ErrorKind::BrokenPipe),
         }
     }
 
-    /// Writes all output; whether the channel is whole still, or none if there was none.
-    fn write(&self) -> Option<bool> {
-        let output = self.session.borrow().output().to_vec();
-        if output.is_empty() {
-            return None;
+    /// The client must take what Tcl has still to write.
+    fn wait_for_taking(&self) -> Step {
+        let stall = match self.alarm.watches_stalls() {
+            true => Stall::Deadline,
+            false => Stall::System,
+        };
+        let mut machine = self.machine.borrow_mut();
+        machine.handle_write_blocked(Instant::now(), stall);
+        Step::Wait
+    }
+
+    /// The farewell is written. Where a half-close shows the client the end, what it
+    /// still sends is waited for. Elsewhere (TLS) only what has come is thrown away.
+    fn shut_writing(&self) {
+        if !self.encrypted.get() && self.channel.shut_writing() {
+            if self.server.world.may_linger() {
+                return;
+            }
+        } else {
+            self.throw_away();
         }
-        self.session.borrow_mut().consume_output(output.len());
-        Some(self.channel.write(&output))
+        self.machine.borrow_mut().handle_end_of_input();
+    }
+
+    fn throw_away(&self) {
+        let mut buffer = [0; CHUNK];
+        let mut left = LINGER_BYTES;
+        while let Read::Bytes(n) = self.channel.read(&mut buffer) {
+            left = left.saturating_sub(n);
+            if left == 0 {
+                return;
+            }
+        }
     }
 
     /// Ends the session for all others: unlocks, takes it out of the list, tells.
-    fn leave(&self, end: End) {
+    fn leave(self: &Rc<Self>, end: End) {
         if self.left.replace(true) {
             return;
         }
+        self.server.world.depart(self);
         // An `unlock` may enter the event loop, where the end of the stream would be an
         // event for ever.
         self.channel.watch(false, false);
         self.awaited.take();
         self.unlock();
+        self.permit.take();
         self.server.remove_channel(&self.name);
         if !matches!(end, End::Session(_)) {
             self.channel.break_off();
@@ -248,22 +290,28 @@ impl ChannelSession {
         self.close();
     }
 
+    fn is_killed(&self) -> bool {
+        self.left.get() && !self.channel.is_open()
+    }
+
     fn close(&self) {
         self.alarm.stop();
         self.channel.close();
+        self.server.world.has_departed(&self.name);
     }
 
     fn tell_end(&self, reason: End) {
-        let (user, tally) = {
-            let session = self.session.borrow();
-            (session.snapshot().name, session.tally())
+        let (user, tally, begun) = {
+            let machine = self.machine.borrow();
+            let session = machine.session();
+            (session.snapshot().name, session.tally(), machine.begun())
         };
         self.server.tell(&Event::Ended {
             connection: self.id,
             peer: self.peer,
             user: &text(&user),
             tally,
-            duration: self.since.elapsed(),
+            duration: begun.elapsed(),
             reason,
         });
     }

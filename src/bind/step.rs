@@ -3,8 +3,11 @@
 use std::iter;
 use std::time::{Duration, Instant};
 
+/// How long a step takes, whatever is done in it.
+pub const STEP_TIME: Duration = Duration::from_millis(1);
+
 /// So many callbacks or sessions, or as many as are done in this time.
-const STEP: (usize, Duration) = (16, Duration::from_millis(1));
+const STEP: (usize, Duration) = (16, STEP_TIME);
 
 /// Those of the next items that belong to one step, at least one. No others are taken.
 pub fn step<T>(items: impl Iterator<Item = T>) -> impl Iterator<Item = T> {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::callbacks::Progress;
+use super::channel::ChannelSession;
 use super::depth::Depth;
 use super::jobs::JobSource;
 use super::log::Notes;
@@ -21,6 +22,10 @@ use crate::ffi::thread;
 use crate::ffi::{Interp, Value};
 use crate::net;
 use crate::protocol::MsgNo;
+
+/// Sessions on Tcl channels that may wait for their clients to close: few, as Tcl 8.6
+/// cannot watch many channels.
+const LINGERING: usize = 64;
 
 thread_local! {
     /// The interpreters of this thread that have loaded the library.
@@ -48,6 +53,9 @@ pub struct World {
     counters: RefCell<HashMap<&'static str, u32>>,
     source: RefCell<Option<EventSource>>,
     ended: Cell<bool>,
+    /// Sessions on Tcl channels that have left their servers, with a farewell to write or
+    /// a client to wait for.
+    departing: RefCell<HashMap<String, Rc<ChannelSession>>>,
     /// The messages for which a storage's `get` is under way for a session.
     pub fetching: RefCell<Vec<MsgNo>>,
 }
@@ -77,6 +85,7 @@ impl World {
             counters: RefCell::default(),
             source: RefCell::default(),
             ended: Cell::new(false),
+            departing: RefCell::default(),
             fetching: RefCell::default(),
         });
         let source = EventSource::new(Box::new(JobSource::new(&world)));
@@ -120,6 +129,23 @@ impl World {
         self.servers.borrow().values().cloned().collect()
     }
 
+    /// Keeps a session that has left its server until its channel is closed.
+    pub fn depart(&self, session: &Rc<ChannelSession>) {
+        let name = session.name.clone();
+        self.departing.borrow_mut().insert(name, session.clone());
+    }
+
+    /// Whether a session may wait for its client to close.
+    pub fn may_linger(&self) -> bool {
+        self.departing.borrow().len() <= LINGERING
+    }
+
+    /// Lets a session go whose channel is closed.
+    pub fn has_departed(&self, name: &str) {
+        let session = self.departing.borrow_mut().remove(name);
+        drop(session);
+    }
+
     /// The interpreter or the process goes: end every session and give up the queue.
     fn end(&self) {
         if self.ended.replace(true) {
@@ -127,6 +153,10 @@ impl World {
         }
         for server in self.servers() {
             server.destroy_now();
+        }
+        let departing = self.departing.take();
+        for session in departing.values() {
+            session.kill();
         }
         self.depth.end();
         self.jobs.close();

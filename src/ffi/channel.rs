@@ -137,6 +137,27 @@ impl Channel {
         });
     }
 
+    /// Half-closes the socket beneath: its peer sees the end of the stream. False for
+    /// what is no socket. Not for a channel that encrypts, whose end is a message.
+    pub fn shut_writing(&self) -> bool {
+        let shut = self.with_descriptor(|socket| {
+            rustix::net::shutdown(socket, rustix::net::Shutdown::Write).is_ok()
+        });
+        shut == Some(true)
+    }
+
+    /// Whether the connection is broken: its peer has reset it, or closed both ways.
+    pub fn is_broken(&self) -> bool {
+        use rustix::event::{poll, PollFd, PollFlags, Timespec};
+        let broken = self.with_descriptor(|socket| {
+            let mut watched = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
+            let at_once = Timespec::default();
+            let gone = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+            poll(&mut watched, Some(&at_once)).is_ok() && watched[0].revents().intersects(gone)
+        });
+        broken == Some(true)
+    }
+
     /// Whether it is still open.
     pub fn is_open(&self) -> bool {
         self.shared.open.get()

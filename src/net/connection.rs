@@ -1,33 +1,31 @@
 //! One connection, as its driver and its server share it.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::time::Instant;
+use pop3_proto::connection::{Connection as Machine, End};
+use pop3_proto::session::Config;
 
 use super::admission::Permit;
-use super::observer::{End, Event, Level};
+use super::observer::{Event, Level};
 use super::runtime::Seat;
+use super::transport::Transport;
 use super::Server;
 use crate::backend::access::text;
 use crate::backend::hold::{Ended, Hold, Lock};
 use crate::backend::script::{Afterwards, ConnectionId, Work};
-use crate::protocol::session::{Config, Session};
 
-/// A connection: a session, its socket and its lock.
+/// A connection: its machine, its socket and its lock.
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) peer: SocketAddr,
-    pub(super) since: Instant,
     pub(super) server: Arc<Server>,
     pub(super) config: Arc<Config>,
-    pub(super) stream: TcpStream,
+    pub(super) transport: Transport,
     pub(super) hold: Arc<Hold>,
     /// Locked for single steps only, never while something is awaited.
-    session: Mutex<Session>,
+    machine: Mutex<Machine>,
     /// Its end has begun. Locked until its lock is released or the job for that is
     /// queued: `kill` must not look into the queue before.
     left: Mutex<bool>,
@@ -45,33 +43,32 @@ impl Connection {
         server: Arc<Server>,
         stream: std::net::TcpStream,
         peer: SocketAddr,
-        session: Session,
+        machine: Machine,
         config: Arc<Config>,
         (permit, seat): (Permit, Seat),
     ) -> io::Result<Arc<Self>> {
-        let stream = {
+        let transport = {
             let _loop = seat.enter();
-            TcpStream::from_std(stream)?
+            Transport::new(stream)?
         };
         Ok(Arc::new(Self {
             id: ConnectionId::new(),
             peer,
-            since: Instant::now(),
             server,
             config,
-            stream,
+            transport,
             hold: Hold::new(),
-            session: Mutex::new(session),
+            machine: Mutex::new(machine),
             left: Mutex::new(false),
             seat,
             permit: Mutex::new(Some(permit)),
         }))
     }
 
-    /// The session, for one step.
-    pub(super) fn session(&self) -> MutexGuard<'_, Session> {
+    /// The machine, for one step.
+    pub(super) fn machine(&self) -> MutexGuard<'_, Machine> {
         // Only its driver changes it, and a driver that panicked does not go on.
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn left(&self) -> MutexGuard<'_, bool> {
@@ -118,21 +115,6 @@ impl Connection {
         permit.is_some()
     }
 
-    /// Has the system break the connection when the client takes nothing for so long
-    /// (tcp(7), TCP_USER_TIMEOUT); whether it will. A slow reader may take less than what
-    /// the system tells us of, for hours.
-    #[cfg(target_os = "linux")]
-    pub(super) fn bound_stalls(&self, most: Duration) -> bool {
-        let most = u32::try_from(most.as_millis()).unwrap_or(u32::MAX);
-        rustix::net::sockopt::set_tcp_user_timeout(&self.stream, most).is_ok()
-    }
-
-    /// As above: unknown here.
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn bound_stalls(&self, _most: Duration) -> bool {
-        false
-    }
-
     /// Releases a lock; when the script must do that, `afterwards` goes with the job.
     fn release(&self, lock: Lock, afterwards: &mut Option<Afterwards>) {
         if let Err(lock) = self.server.access.settle(lock) {
@@ -149,7 +131,7 @@ impl Connection {
         if std::mem::replace(&mut *self.left(), true) {
             return None;
         }
-        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+        self.transport.shut_both();
         let owed = match self.hold.end() {
             Ended::Owed(lock) => self.server.access.settle(lock).err(),
             Ended::Nothing | Ended::UnderWay => None,
@@ -162,9 +144,10 @@ impl Connection {
         if !self.server.is_observed(Level::Notice) {
             return;
         }
-        let (user, tally) = {
-            let session = self.session();
-            (session.snapshot().name, session.tally())
+        let (user, tally, begun) = {
+            let machine = self.machine();
+            let session = machine.session();
+            (session.snapshot().name, session.tally(), machine.begun())
         };
         let user = text(&user);
         self.server.observe(|| Event::Ended {
@@ -172,24 +155,13 @@ impl Connection {
             peer: self.peer,
             user: &user,
             tally,
-            duration: self.since.elapsed(),
+            duration: begun.elapsed(),
             reason,
         });
-    }
-
-    /// Lets the client see the end of the stream while what it still sends can be
-    /// read.
-    pub(super) fn shut_writing(&self) {
-        let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
     }
 
     /// Whether it is in its server's list still.
     pub(super) fn is_listed(&self) -> bool {
         self.server.lists(self.id)
-    }
-
-    /// Bytes that have come and are not read.
-    pub(super) fn unread(&self) -> u64 {
-        rustix::io::ioctl_fionread(&self.stream).unwrap_or(0)
     }
 }

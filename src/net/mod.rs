@@ -19,10 +19,10 @@ mod patience;
 mod requests;
 mod runtime;
 mod server;
+mod transport;
 mod wait;
 
 pub use admission::Permit;
-pub use driver::longest_stall;
-pub use observer::{End, Event, Level, Observer, Refused};
+pub use observer::{Event, Level, Observer, Refused};
 pub use runtime::{blocking, init, shutdown, ThreadHooks};
 pub use server::{ConnectionState, Server};

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::backend::script::{ConnectionId, ServerId};
 use crate::backend::StoreError;
-use crate::protocol::session::{EndReason, Tally};
 use crate::protocol::{Refusal, Request};
+use pop3_proto::connection::End;
+use pop3_proto::session::Tally;
 
 /// How much it matters; Tcllib's `log` has levels of these names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,42 +136,6 @@ impl fmt::Display for Refused {
             Self::Dead => "server destroyed",
             Self::Descriptors => "too many channels for Tcl to watch",
         })
-    }
-}
-
-/// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The session came to its end: QUIT, or too many errors.
-    Session(EndReason),
-    /// The client closed the connection without QUIT.
-    PeerClosed,
-    /// The connection broke.
-    Broken(io::ErrorKind),
-    /// No command came for too long (RFC 1939 §3, autologout: nothing is deleted).
-    Idle,
-    /// Nobody logged in within the time for it.
-    LoginTimeout,
-    /// The client read nothing for too long.
-    WriteTimeout,
-    /// The server was destroyed.
-    Killed,
-    /// The process is ending, or the session's task failed.
-    Dropped,
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Session(reason) => reason.fmt(f),
-            Self::PeerClosed => f.write_str("closed by client"),
-            Self::Broken(kind) => write!(f, "connection broken: {kind}"),
-            Self::Idle => f.write_str("idle"),
-            Self::LoginTimeout => f.write_str("no login"),
-            Self::WriteTimeout => f.write_str("client does not read"),
-            Self::Killed => f.write_str("server destroyed"),
-            Self::Dropped => f.write_str("process ending"),
-        }
     }
 }
 

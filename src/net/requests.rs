@@ -4,19 +4,18 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::io::Interest;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot::Receiver;
 
 use super::connection::Connection;
 use super::driver::{with_scratch, Boxed, Driver};
-use super::observer::{End, Event, Level};
+use super::observer::{Event, Level};
 use super::runtime;
 use super::wait::{first, Either};
 use crate::backend::access::{text, Answer, Runner};
 use crate::backend::hold::Hold;
 use crate::backend::script::{Outcome, Work};
-use crate::backend::Content;
+use crate::backend::source::Source;
 use crate::protocol::{Extent, MsgNo, Request};
 
 /// What is read for TOP at first: most headers are shorter.
@@ -24,7 +23,7 @@ const BEGIN_OF_TOP: usize = 4 * 1024;
 
 impl Driver<'_> {
     /// Has a request answered: at once if that can be, else by another thread.
-    pub(super) async fn ask(&mut self, request: Request) -> Result<(), End> {
+    pub(super) async fn ask(&mut self, request: Request) {
         let Connection {
             id, server, hold, ..
         } = &*self.connection;
@@ -32,32 +31,26 @@ impl Driver<'_> {
             connection: *id,
             request: &request,
         });
-        let to_send = match request {
+        let source = match request {
             Request::Fetch { number, extent } => self.begin_at_once(number, extent),
             _ => {
                 let answer = server.access.at_once(hold, &request);
                 answer.map(|answer| self.settle(answer))
             }
         };
-        let to_send = match to_send {
-            Some(to_send) => to_send,
+        let source = match source {
+            Some(source) => source,
             None => {
                 let asked: Boxed<'_, _> = Box::pin(self.ask_elsewhere(request));
-                asked.await?
+                asked.await
             }
         };
-        match to_send {
-            Some(content) => {
-                let sent: Boxed<'_, _> = Box::pin(self.send(content));
-                sent.await
-            }
-            None => Ok(()),
-        }
+        self.source = source.map(Box::new);
     }
 
-    /// Hands the session a message, or its begin, if that can be had without waiting;
-    /// returns what is left to send.
-    fn begin_at_once(&self, number: MsgNo, extent: Extent) -> Option<Option<Content>> {
+    /// Hands over a message, or its begin, if that can be had without waiting; returns
+    /// what is left to send.
+    fn begin_at_once(&self, number: MsgNo, extent: Extent) -> Option<Option<Source>> {
         let Connection { server, hold, .. } = &*self.connection;
         with_scratch(|buffer| {
             let room = match extent {
@@ -65,13 +58,14 @@ impl Driver<'_> {
                 Extent::Top(_) => &mut buffer[..BEGIN_OF_TOP],
             };
             let begin = server.access.begin_at_once(hold, number, room)?;
-            Some(begin.hand_to(&mut self.connection.session(), room))
+            Some(begin.hand_to(&mut self.connection.machine(), room))
         })
     }
 
-    async fn ask_elsewhere(&self, request: Request) -> Result<Option<Content>, End> {
-        // Replies to earlier commands need not wait for this one.
-        self.write_now()?;
+    async fn ask_elsewhere(&self, request: Request) -> Option<Source> {
+        // Replies to earlier commands need not wait for this one. What the socket does
+        // not take, or says, is met again when they are written.
+        let _ = self.write_now();
         let user = self.user_to_tell(&request);
         let answer = self.perform(request).await?;
         if let Some(user) = user {
@@ -86,18 +80,18 @@ impl Driver<'_> {
                 refused,
             });
         }
-        Ok(self.settle(answer))
+        self.settle(answer)
     }
 
-    /// Hands the session its reply; returns what to send after it.
-    fn settle(&self, answer: Answer) -> Option<Content> {
+    /// Hands the machine its reply; returns what to send after it.
+    fn settle(&self, answer: Answer) -> Option<Source> {
         let connection = self.connection.id;
         if let Some(error) = &answer.trouble {
             let server = &self.connection.server;
             server.observe(|| Event::StoreFailed { connection, error });
         }
-        self.connection.session().handle_reply(answer.reply);
-        answer.message.map(|message| message.content)
+        self.connection.machine().handle_reply(answer.reply);
+        answer.message.map(|message| Source::new(message.content))
     }
 
     /// Whose login it is, if anybody wants to know.
@@ -110,20 +104,22 @@ impl Driver<'_> {
         }
     }
 
-    /// Asks the stores, and gives up when the connection breaks meanwhile; but
-    /// not at QUIT: RFC 1939 §6, once UPDATE is entered it is carried out.
-    async fn perform(&self, request: Request) -> Result<Answer, End> {
-        let carried_out = matches!(request, Request::Update { .. });
+    /// Asks the stores; none when the connection breaks meanwhile.
+    async fn perform(&self, request: Request) -> Option<Answer> {
+        let carried_out = request.is_carried_out();
         let runner = Elsewhere(&self.connection);
         let Connection { server, hold, .. } = &*self.connection;
         let answer = server.access.perform(hold, request, &runner);
         if carried_out {
-            return Ok(answer.await);
+            return Some(answer.await);
         }
-        // The end of input alone is no reason: what was asked may still be read.
-        match first(answer, self.connection.stream.ready(Interest::ERROR)).await {
-            Either::First(answer) => Ok(answer),
-            Either::Second(_) => Err(End::Broken(io::ErrorKind::ConnectionReset)),
+        match first(answer, self.connection.transport.broken()).await {
+            Either::First(answer) => Some(answer),
+            Either::Second(()) => {
+                let kind = io::ErrorKind::ConnectionReset;
+                self.connection.machine().handle_broken(kind);
+                None
+            }
         }
     }
 }

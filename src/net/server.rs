@@ -3,20 +3,21 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::admission::{Admission, Permit};
 use super::connection::Connection;
 use super::listener::{self, Listening};
-use super::observer::{End, Event, Observer, Refused};
+use super::observer::{Event, Observer, Refused};
 use super::runtime::Seat;
 use crate::backend::access::Access;
 use crate::backend::hold::{Lock, UNDER_WAY};
 use crate::backend::script::{ConnectionId, JobQueue, ServerId};
 use crate::protocol::reply;
-use crate::protocol::session::{Config, Session, Snapshot};
+use pop3_proto::connection::{Connection as Machine, End};
+use pop3_proto::session::{Config, Snapshot};
 
 /// One server: its listener and its connections.
 pub struct Server {
@@ -31,6 +32,22 @@ pub struct Server {
     connections: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
     listening: Mutex<Option<Listening>>,
     dead: AtomicBool,
+    departing: Arc<AtomicUsize>,
+}
+
+/// Connections of a server whose farewell is written and which wait for their clients
+/// to close: beyond that they are closed at once. They hold no place of
+/// [`Limits::connections`](pop3_proto::limits::Limits::connections), so that a client
+/// that comes back at once finds one.
+const DEPARTING: usize = 1024;
+
+/// The right to wait for a client to close; ends when dropped.
+pub(super) struct Departure(Arc<AtomicUsize>);
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A connection as `conn state` shows it.
@@ -63,6 +80,7 @@ impl Server {
             connections: Mutex::default(),
             listening: Mutex::default(),
             dead: AtomicBool::new(false),
+            departing: Arc::default(),
         })
     }
 
@@ -132,7 +150,7 @@ impl Server {
     /// What one connection is at.
     pub fn connection(&self, id: ConnectionId) -> Option<ConnectionState> {
         let connection = self.connection_map().get(&id)?.clone();
-        let snapshot = connection.session().snapshot();
+        let snapshot = connection.machine().session().snapshot();
         Some(ConnectionState {
             snapshot,
             peer: connection.peer,
@@ -160,6 +178,13 @@ impl Server {
             return Err(Refused::Dead);
         }
         self.admission.admit(peer, &config.limits)
+    }
+
+    /// Lets a connection wait for its client to close, if not too many do.
+    pub(super) fn depart(&self) -> Option<Departure> {
+        let departure = Departure(self.departing.clone());
+        let before = self.departing.fetch_add(1, Ordering::Relaxed);
+        (before < DEPARTING).then_some(departure)
     }
 
     /// A time stamp for a greeting, `<DIGITS_SERVER_PID@HOST>`: unique, and not to
@@ -214,8 +239,8 @@ impl Server {
                 return;
             }
         };
-        let session = Session::new(config.clone(), self.time_stamp());
-        let opened = Connection::open(self.clone(), stream, peer, session, config, (permit, seat));
+        let machine = Machine::new(config.clone(), self.time_stamp(), Instant::now());
+        let opened = Connection::open(self.clone(), stream, peer, machine, config, (permit, seat));
         match opened {
             Ok(connection) => self.start(connection),
             Err(error) => self.observe(|| Event::AcceptFailed { error: &error }),

@@ -5,7 +5,6 @@ use std::io;
 use std::pin::{pin, Pin};
 use std::task::{ready, Context, Poll};
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// One timer per connection. A later deadline is only noted; the runtime's timer
@@ -32,8 +31,8 @@ impl<'a> Timer<'a> {
     }
 
     /// Sets when waits end; none: never.
-    pub(super) fn set(&mut self, deadline: Option<Instant>) {
-        self.deadline = deadline;
+    pub(super) fn set(&mut self, deadline: Option<std::time::Instant>) {
+        self.deadline = deadline.map(Instant::from_std);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -57,22 +56,15 @@ impl<'a> Timer<'a> {
         poll_fn(|cx| self.poll(cx)).await;
     }
 
-    /// Waits until something has come, or the deadline.
-    pub(super) async fn readable(&mut self, stream: &TcpStream) -> Woken {
-        poll_fn(|cx| self.or_timeout(stream.poll_read_ready(cx), cx)).await
-    }
-
-    /// Waits until something can be written, or the deadline.
-    pub(super) async fn writable(&mut self, stream: &TcpStream) -> Woken {
-        poll_fn(|cx| self.or_timeout(stream.poll_write_ready(cx), cx)).await
+    /// Waits for the socket, or the deadline.
+    pub(super) async fn wait(
+        &mut self,
+        mut socket: impl FnMut(&mut Context<'_>) -> Poll<io::Result<()>>,
+    ) -> Woken {
+        poll_fn(|cx| self.or_timeout(socket(cx), cx)).await
     }
 
     fn or_timeout(&mut self, socket: Poll<io::Result<()>>, cx: &mut Context<'_>) -> Poll<Woken> {
-        // Asked also when the socket is ready: a client that keeps it so must not
-        // evade its time to log in.
-        if self.deadline.is_some_and(|at| at <= Instant::now()) {
-            return Poll::Ready(Woken::TimedOut);
-        }
         match socket {
             Poll::Ready(Ok(())) => Poll::Ready(Woken::Ready),
             Poll::Ready(Err(e)) => Poll::Ready(Woken::Broken(e)),

@@ -3,7 +3,7 @@
 use pop3d::protocol::session::EndReason;
 
 use crate::support::*;
-use pop3d::net::End;
+use pop3_proto::connection::End;
 
 const MAILS: [&str; 3] = ["a: b\n\n.x\ny\n", "c: d\r\n\r\nz", ""];
 

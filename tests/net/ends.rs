@@ -8,7 +8,7 @@ use socket2::SockRef;
 
 use crate::load::in_child;
 use crate::support::*;
-use pop3d::net::End;
+use pop3_proto::connection::End;
 
 /// A dialog, in the order of which clients drop out at every point.
 const STEPS: [&str; 9] = [

@@ -8,7 +8,7 @@ use pop3d::protocol::limits::Limits;
 use pop3d::protocol::session::EndReason;
 
 use crate::support::*;
-use pop3d::net::End;
+use pop3_proto::connection::End;
 
 const REFUSAL: &str = "-ERR [SYS/TEMP] too many connections, please try again later\r\n";
 

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use pop3_proto::connection::End;
 use pop3d::backend::access::{Access, Way};
 use pop3d::backend::script::{ConnectionId, JobQueue, ServerId};
 use pop3d::backend::{Account, Content, Maildrop, Message, Storage, StoreError, Users};
-use pop3d::net::{End, Event, Level, Observer, Server};
+use pop3d::net::{Event, Level, Observer, Server};
 use pop3d::protocol::limits::Limits;
 use pop3d::protocol::session::{Config, Tally};
 use pop3d::protocol::{MsgNo, Secret};

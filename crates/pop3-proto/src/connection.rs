@@ -19,7 +19,7 @@
 use std::fmt;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::limits::{LINGER, LINGER_BYTES, OCTETS_PER_TURN};
 use super::session::{Config, EndReason, Session};
@@ -116,6 +116,8 @@ pub enum Wanted {
 pub struct Connection {
     session: Session,
     begun: Instant,
+    /// From when on the time to log in counts.
+    login_since: Instant,
     stage: Stage,
     /// Octets that may be written in this turn.
     turn: usize,
@@ -154,6 +156,7 @@ impl Connection {
         Self {
             session: Session::new(config, id),
             begun: now,
+            login_since: now,
             stage: Stage::Talking,
             turn: OCTETS_PER_TURN,
             idle_since: None,
@@ -184,6 +187,26 @@ impl Connection {
     /// Whether its session has ended. What is written then is the last.
     pub fn is_over(&self) -> bool {
         !self.is_talking()
+    }
+
+    /// Whether nothing more is read or written: the connection broke, or a time-out
+    /// has passed. What is left are [`Action::Leave`] and [`Action::Close`].
+    pub fn is_abandoned(&self) -> bool {
+        match self.stage {
+            Stage::Ended(end) => !matches!(end, End::Session(_)),
+            stage => stage == Stage::Over,
+        }
+    }
+
+    /// Whether [`Action::Pause`] is under way.
+    pub fn is_pausing(&self) -> bool {
+        matches!(self.stage, Stage::Delayed(_))
+    }
+
+    /// Does not count so much time against the client: its shell could not go on.
+    pub fn forgive(&mut self, time: Duration) {
+        self.login_since += time;
+        self.idle_since = self.idle_since.map(|since| since + time);
     }
 
     /// What the shell does next.
@@ -279,7 +302,7 @@ impl Connection {
 
     fn login_deadline(&self) -> Option<Instant> {
         let timeout = self.session.limits().login_timeout;
-        (!timeout.is_zero() && !self.session.is_authenticated()).then(|| self.begun + timeout)
+        (!timeout.is_zero() && !self.session.is_authenticated()).then(|| self.login_since + timeout)
     }
 
     /// Asked before each action: a client that is never waited for must not evade

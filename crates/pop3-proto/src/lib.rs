@@ -147,6 +147,14 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether it is carried out even if the client goes meanwhile: RFC 1939 §6, once
+    /// UPDATE is entered.
+    pub fn is_carried_out(&self) -> bool {
+        matches!(self, Self::Update { .. })
+    }
+}
+
 /// The answer to a [`Request`].
 #[derive(Clone, Debug)]
 pub enum Reply {

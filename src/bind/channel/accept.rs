@@ -6,7 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
-use super::deadlines::Alarm;
+use pop3_proto::connection::{Connection as Machine, Stall};
+use pop3_proto::reply;
+
+use super::alarm::Alarm;
 use super::{with, ChannelSession, Step};
 use crate::backend::hold::Hold;
 use crate::backend::script::ConnectionId;
@@ -14,9 +17,7 @@ use crate::bind::server::ServerObject;
 use crate::ffi::channel::Channel;
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::{interp, Interp, Value};
-use crate::net::{End, Event, Refused};
-use crate::protocol::reply;
-use crate::protocol::session::Session;
+use crate::net::{Event, Refused};
 
 /// The command that a listening channel calls for each connection.
 pub struct AcceptCommand(pub Weak<ServerObject>);
@@ -58,7 +59,9 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
             if let Err(reason) = refusal {
                 server.tell(&Event::Refused { peer, reason });
                 // Before a TLS channel has shaken hands Tcl would try to write for ever.
-                if reason != Refused::Descriptors && shake_hands(interp, name) == Ok(true) {
+                if reason != Refused::Descriptors
+                    && shake_hands(interp, name).is_ok_and(|state| state != Handshake::UnderWay)
+                {
                     channel.write(reply::TOO_MANY_CONNECTIONS);
                 }
             }
@@ -66,7 +69,7 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
             return;
         }
     };
-    let session = Session::new(config.clone(), server.engine.time_stamp());
+    let machine = Machine::new(config.clone(), server.engine.time_stamp(), Instant::now());
     let alarm = Alarm::new(&channel, &config.limits);
     let connection = Rc::new(ChannelSession {
         name: name.to_owned(),
@@ -74,18 +77,17 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
         server: server.clone(),
         channel,
         peer,
-        since: Instant::now(),
-        config,
-        session: RefCell::new(session),
-        message: RefCell::new(None),
+        machine: RefCell::new(machine),
+        source: RefCell::new(None),
         awaited: RefCell::new(None),
         hold: Hold::new(),
         alarm,
         ready: Cell::new(false),
+        encrypted: Cell::new(false),
         busy: Cell::new(false),
-        delayed: Cell::new(false),
+        postponed: Cell::new(None),
         left: Cell::new(false),
-        _permit: permit,
+        permit: RefCell::new(Some(permit)),
     });
     server.add_channel(connection.clone());
     server.tell(&Event::Accepted {
@@ -103,28 +105,42 @@ impl ChannelSession {
     /// Lets the channel shake hands before anything is written to it.
     pub(super) fn shake_hands(&self) -> Step {
         match shake_hands(&self.server.identity.interp, &self.name) {
-            Ok(false) => Step::Wait,
-            Ok(true) => {
-                self.ready.set(true);
-                Step::Again
+            Ok(Handshake::UnderWay) => {
+                // The greeting waits for it.
+                let mut machine = self.machine.borrow_mut();
+                machine.handle_write_blocked(Instant::now(), Stall::Deadline);
+                return Step::Wait;
             }
-            Err(failed) => Step::Leave(End::Broken(failed)),
+            Ok(state) => {
+                self.ready.set(true);
+                self.encrypted.set(state == Handshake::Done);
+            }
+            Err(failed) => self.machine.borrow_mut().handle_broken(failed),
         }
+        Step::Again
     }
 }
 
-/// Lets a channel of the package tls shake hands first; whether that is done. With a
-/// greeting waiting in it Tcl would try to write it again and again while the peer says
-/// nothing.
-fn shake_hands(interp: &Interp, channel: &str) -> Result<bool, ErrorKind> {
+/// Where the handshake of a channel is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Handshake {
+    /// There is none: no channel of the package tls.
+    Plain,
+    UnderWay,
+    Done,
+}
+
+/// Lets a channel of the package tls shake hands first. With a greeting waiting in it Tcl
+/// would try to write it again and again while the peer says nothing.
+fn shake_hands(interp: &Interp, channel: &str) -> Result<Handshake, ErrorKind> {
     if !command::exists(interp, "::tls::handshake") {
-        return Ok(true);
+        return Ok(Handshake::Plain);
     }
     let words = ["::tls::handshake", channel].map(Value::text);
     match interp::call(interp, &words) {
-        Ok(done) => Ok(done.to_bool() != Some(false)),
-        // Other channels have none.
-        Err(raised) if raised.message().contains("not a TLS channel") => Ok(true),
+        Ok(done) if done.to_bool() == Some(false) => Ok(Handshake::UnderWay),
+        Ok(_) => Ok(Handshake::Done),
+        Err(raised) if raised.message().contains("not a TLS channel") => Ok(Handshake::Plain),
         Err(_) => Err(ErrorKind::InvalidData),
     }
 }

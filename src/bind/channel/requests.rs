@@ -2,11 +2,11 @@
 //! waits for.
 
 use std::future::Future;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{ready, Context, Poll};
+use std::task::{Context, Poll};
 
 use tokio::sync::oneshot::Receiver;
 
@@ -14,37 +14,34 @@ use super::{ChannelSession, Step, CHUNK};
 use crate::backend::access::{text, Answer, Runner};
 use crate::backend::hold::Hold;
 use crate::backend::script::{ConnectionId, Job, Outcome, Work};
+use crate::backend::source::{Fed, Source};
 use crate::backend::Content;
 use crate::bind::callbacks::{self, Progress};
 use crate::bind::server::ServerObject;
-use crate::net::{self, End, Event};
+use crate::net::{self, Event};
 use crate::protocol::Request;
 
 /// What a session waits for.
 pub(super) enum Awaited {
-    /// The stores' answer, and whose login it is.
-    Answer(Pin<Box<dyn Future<Output = Answer>>>, Option<String>),
+    /// The stores' answer.
+    Answer {
+        answer: Pin<Box<dyn Future<Output = Answer>>>,
+        /// Whose login it is.
+        user: Option<String>,
+        /// See [`Request::is_carried_out`].
+        carried_out: bool,
+    },
     /// The next bytes of a message.
-    Bytes(Receiver<io::Result<Vec<u8>>>),
-}
-
-/// That it has come.
-enum Arrived {
-    Answer(Answer, Option<String>),
-    Bytes(io::Result<Vec<u8>>),
+    Bytes(Receiver<(Box<Source>, io::Result<Vec<u8>>)>),
 }
 
 impl Awaited {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Arrived> {
-        Poll::Ready(match self {
-            Self::Answer(answer, user) => {
-                Arrived::Answer(ready!(answer.as_mut().poll(context)), user.take())
-            }
-            Self::Bytes(bytes) => {
-                let bytes = ready!(Pin::new(bytes).poll(context));
-                Arrived::Bytes(bytes.unwrap_or_else(|gone| Err(io::Error::other(gone))))
-            }
-        })
+    /// Whether it is given up when the client goes.
+    pub(super) fn may_be_given_up(&self) -> bool {
+        match self {
+            Self::Answer { carried_out, .. } => !carried_out,
+            Self::Bytes(_) => true,
+        }
     }
 }
 
@@ -61,29 +58,61 @@ impl ChannelSession {
             Request::Fetch { number, .. } => {
                 let mut buffer = [0; CHUNK];
                 let begin = access.begin_at_once(&self.hold, *number, &mut buffer);
-                begin.map(|begin| begin.hand_to(&mut self.session.borrow_mut(), &buffer))
+                begin.map(|begin| begin.hand_to(&mut self.machine.borrow_mut(), &buffer))
             }
             _ => {
                 let answer = access.at_once(&self.hold, &request);
                 answer.map(|answer| self.settle(answer))
             }
         };
-        if let Some(left) = at_once {
-            self.send(left);
+        if let Some(source) = at_once {
+            *self.source.borrow_mut() = source.map(Box::new);
             return Step::Again;
         }
         // Replies to earlier commands need not wait for this one.
-        if self.write() == Some(false) {
-            return Step::Leave(End::Broken(ErrorKind::BrokenPipe));
-        }
+        self.write();
         let user = match &request {
             Request::Login { user, .. } => Some(text(user).into_owned()),
             _ => None,
         };
+        let carried_out = request.is_carried_out();
         let (hold, server) = (self.hold.clone(), self.server.clone());
         let runner = Nearby { server, connection };
         let answer = async move { access.perform(&hold, request, &runner).await };
-        self.hear(Awaited::Answer(Box::pin(answer), user))
+        self.hear(Awaited::Answer {
+            answer: Box::pin(answer),
+            user,
+            carried_out,
+        })
+    }
+
+    /// Hands over the next bytes of the message, or has them read.
+    pub(super) fn feed(self: &Rc<Self>) -> Step {
+        let Some(mut source) = self.source.take() else {
+            self.machine.borrow_mut().handle_body_end();
+            return Step::Again;
+        };
+        let fed = source.feed(&mut self.machine.borrow_mut(), &mut [0; CHUNK]);
+        if let Fed::Waits = fed {
+            let read = net::blocking(move || {
+                let read = source.read(CHUNK);
+                (source, read)
+            });
+            return self.hear(Awaited::Bytes(read));
+        }
+        self.was_fed(source, fed);
+        Step::Again
+    }
+
+    fn was_fed(&self, source: Box<Source>, fed: Fed) {
+        match fed {
+            Fed::More => *self.source.borrow_mut() = Some(source),
+            Fed::Complete | Fed::Waits => {}
+            Fed::Failed(error) => self.server.tell(&Event::ReadFailed {
+                connection: self.id,
+                error: &error,
+            }),
+        }
     }
 
     /// Takes what is awaited, if it has come. Events of the channel wait meanwhile, since
@@ -92,43 +121,68 @@ impl ChannelSession {
         self.channel.watch(false, false);
         let server = &self.server;
         let waker = server.world.wakes.waker(server.id, &self.name);
-        let arrived = awaited.poll(&mut Context::from_waker(&waker));
-        if self.left.get() {
-            // A callback has ended the session.
-            return Step::Wait;
-        }
-        match arrived {
-            Poll::Pending => {
-                *self.awaited.borrow_mut() = Some(awaited);
-                return Step::Wait;
-            }
-            Poll::Ready(Arrived::Answer(answer, user)) => {
-                if let Some(user) = user {
-                    let (connection, peer) = (self.id, self.peer);
-                    let refused = answer.refusal();
-                    self.server.tell(&Event::Login {
-                        connection,
-                        peer,
-                        user: &user,
-                        refused,
-                    });
+        let mut context = Context::from_waker(&waker);
+        let has_come = match &mut awaited {
+            Awaited::Answer { answer, user, .. } => match answer.as_mut().poll(&mut context) {
+                Poll::Ready(answer) => {
+                    self.was_answered(answer, user.take());
+                    true
                 }
-                let left = self.settle(answer);
-                self.send(left);
-            }
-            Poll::Ready(Arrived::Bytes(bytes)) => self.was_read(bytes.as_deref()),
+                Poll::Pending => false,
+            },
+            Awaited::Bytes(bytes) => match Pin::new(bytes).poll(&mut context) {
+                Poll::Ready(read) => {
+                    self.was_read(read.ok());
+                    true
+                }
+                Poll::Pending => false,
+            },
+        };
+        if !has_come && !self.left.get() {
+            *self.awaited.borrow_mut() = Some(awaited);
+            return Step::Wait;
         }
         Step::Again
     }
 
-    /// Hands the session its reply; returns what to send after it.
-    fn settle(&self, answer: Answer) -> Option<Content> {
+    fn was_answered(&self, answer: Answer, user: Option<String>) {
+        if self.left.get() {
+            // A callback has ended the session.
+            return;
+        }
+        if let Some(user) = user {
+            self.server.tell(&Event::Login {
+                connection: self.id,
+                peer: self.peer,
+                user: &user,
+                refused: answer.refusal(),
+            });
+        }
+        let source = self.settle(answer);
+        *self.source.borrow_mut() = source.map(Box::new);
+    }
+
+    fn was_read(&self, read: Option<(Box<Source>, io::Result<Vec<u8>>)>) {
+        let (source, read) = match read {
+            Some((source, read)) => (source, read),
+            None => {
+                let gone = io::Error::other("no thread to read it");
+                let nothing = Source::new(Content::Data(Arc::default()));
+                (Box::new(nothing), Err(gone))
+            }
+        };
+        let fed = Source::hand_over(&mut self.machine.borrow_mut(), read);
+        self.was_fed(source, fed);
+    }
+
+    /// Hands the machine its reply; returns what to send after it.
+    fn settle(&self, answer: Answer) -> Option<Source> {
         let connection = self.id;
         if let Some(error) = &answer.trouble {
             self.server.tell(&Event::StoreFailed { connection, error });
         }
-        self.session.borrow_mut().handle_reply(answer.reply);
-        answer.message.map(|message| message.content)
+        self.machine.borrow_mut().handle_reply(answer.reply);
+        answer.message.map(|message| Source::new(message.content))
     }
 }
 

@@ -1,0 +1,106 @@
+//! The timer of a session on a Tcl channel.
+
+use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use pop3_proto::limits::Limits;
+
+use super::{with, ChannelSession};
+use crate::ffi::channel::Channel;
+use crate::ffi::notifier::Timer;
+
+/// How often a session that awaits an answer looks whether its client is there still:
+/// no channel event tells of a client that breaks the connection, unless it is read.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A timer that is set for a session's deadline, or earlier.
+#[derive(Default)]
+pub(super) struct Alarm {
+    deadline: Cell<Option<Instant>>,
+    timer: RefCell<Option<Timer>>,
+    /// When the timer fires.
+    armed: Cell<Option<Instant>>,
+    /// The system does not bound how long the client may take nothing.
+    watches_stalls: bool,
+}
+
+impl Alarm {
+    /// For a session on `channel`.
+    pub(super) fn new(channel: &Channel, limits: &Limits) -> Self {
+        Self {
+            watches_stalls: !channel.limit_writing(limits.longest_stall()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the machine's deadline must bound how long the client may take nothing.
+    pub(super) fn watches_stalls(&self) -> bool {
+        self.watches_stalls
+    }
+
+    /// Stops the timer; the next wait sets it again.
+    pub(super) fn stop(&self) {
+        self.armed.set(None);
+        self.timer.take();
+    }
+}
+
+impl ChannelSession {
+    /// Waits for the channel, for what is awaited, or for the deadline.
+    pub(super) fn wait(self: &Rc<Self>) {
+        let writing = self.channel.waiting() > 0;
+        let awaits = self.awaited.borrow().is_some();
+        let pauses = self.machine.borrow().is_pausing();
+        let reading = !writing && !awaits && !pauses;
+        self.channel.watch(reading, writing);
+        let deadline = match awaits && !writing {
+            true => Some(Instant::now() + LOOK),
+            false => self.machine.borrow().deadline(),
+        };
+        self.alarm.deadline.set(deadline);
+        let sooner = |armed: Instant| deadline.is_some_and(|at| at < armed);
+        if self.alarm.armed.get().is_none_or(sooner) {
+            self.arm();
+        }
+    }
+
+    /// Sets the timer for the deadline. Later deadlines do not touch it: it looks
+    /// again when it fires.
+    fn arm(self: &Rc<Self>) {
+        let at = self.alarm.deadline.get();
+        self.alarm.armed.set(at);
+        let timer = at.map(|at| {
+            // Rounded up, so that the time has passed when it fires.
+            let left = at.saturating_duration_since(Instant::now());
+            let milliseconds = left.as_millis().saturating_add(1);
+            let milliseconds = u32::try_from(milliseconds).unwrap_or(u32::MAX);
+            let weak = Rc::downgrade(self);
+            let fired = move || with(&weak, Self::timer_fired);
+            Timer::after(milliseconds, Box::new(fired))
+        });
+        *self.alarm.timer.borrow_mut() = timer;
+    }
+
+    fn timer_fired(self: &Rc<Self>) {
+        let now = Instant::now();
+        if self.alarm.deadline.get().is_none_or(|at| at > now) {
+            return self.arm();
+        }
+        self.alarm.stop();
+        if self.busy.get() {
+            // A callback is under way: what comes after it sets the timer again.
+            return;
+        }
+        match &*self.awaited.borrow() {
+            Some(awaited) if !awaited.may_be_given_up() || !self.channel.is_broken() => {}
+            Some(_) => {
+                let mut machine = self.machine.borrow_mut();
+                machine.handle_broken(ErrorKind::ConnectionReset);
+            }
+            None => self.machine.borrow_mut().handle_timeout(now),
+        }
+        self.advance();
+    }
+}
