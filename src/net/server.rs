@@ -15,7 +15,6 @@ use super::runtime::Seat;
 use crate::backend::access::Access;
 use crate::backend::hold::{Lock, UNDER_WAY};
 use crate::backend::script::{ConnectionId, JobQueue, ServerId};
-use crate::protocol::reply;
 use pop3_proto::connection::{Connection as Machine, End};
 use pop3_proto::session::{Config, Snapshot};
 
@@ -171,7 +170,7 @@ impl Server {
     ///
     /// # Errors
     /// Why it is to be turned away, with
-    /// [`TOO_MANY_CONNECTIONS`](crate::protocol::reply::TOO_MANY_CONNECTIONS).
+    /// [`TOO_MANY_CONNECTIONS`](crate::protocol::pop3_proto::TOO_MANY_CONNECTIONS).
     pub fn admit(&self, peer: IpAddr) -> Result<Permit, Refused> {
         let config = self.config().ok_or(Refused::Dead)?;
         if self.dead.load(Ordering::Acquire) {
@@ -297,6 +296,6 @@ fn turn_away(stream: &TcpStream) {
     use std::io::Write;
     // Fresh connections have room for one line; the stream does not block.
     let mut stream = stream;
-    let _ = stream.write(reply::TOO_MANY_CONNECTIONS);
+    let _ = stream.write(pop3_proto::TOO_MANY_CONNECTIONS);
     let _ = stream.shutdown(std::net::Shutdown::Write);
 }

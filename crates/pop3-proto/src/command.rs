@@ -4,7 +4,7 @@ use super::maildrop::NoSuchMessage;
 use super::{MsgNo, Secret};
 
 /// A command of a client, with every argument checked as far as it can be
-/// without a maildrop.
+/// without a maildrop, by the states that it belongs to (RFC 1939 §3).
 ///
 /// A bad argument is kept as such, not as a parse error: whether it matters
 /// depends on the state (before login even `RETR x` is "not authenticated").
@@ -13,6 +13,19 @@ use super::{MsgNo, Secret};
 pub enum Command {
     /// `CAPA` (RFC 2449 §5).
     Capa,
+    /// `QUIT`.
+    Quit,
+    /// A command of AUTHORIZATION.
+    Login(Login),
+    /// A command of TRANSACTION.
+    Mail(Mail),
+    /// Anything else.
+    Unknown(Verb),
+}
+
+/// The commands of AUTHORIZATION.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
     /// `USER name`; the name may be missing, then it is empty.
     User(Box<[u8]>),
     /// `PASS password`: all that follows the first blank (RFC 1939 §7: "a server
@@ -25,6 +38,11 @@ pub enum Command {
         /// What should be 32 hexadecimal digits.
         digest: Secret,
     },
+}
+
+/// The commands of TRANSACTION.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mail {
     /// `STAT`.
     Stat,
     /// `LIST [number]`.
@@ -41,10 +59,80 @@ pub enum Command {
     Noop,
     /// `RSET`.
     Rset,
-    /// `QUIT`.
-    Quit,
-    /// Anything else.
-    Unknown(Verb),
+}
+
+/// What there is to know of a command before it is executed.
+struct Entry {
+    verb: &'static str,
+    /// The capability that announces it (RFC 2449 §6), if it is optional.
+    capability: Option<&'static str>,
+    /// Reads its arguments.
+    read: fn(Words<'_>) -> Command,
+}
+
+/// Every command. A new one has its row here, its variant above, and its arm in
+/// `session/execute.rs`, which the compiler asks for.
+const COMMANDS: [Entry; 13] = [
+    optional("TOP", "TOP", |mut words| {
+        Command::Mail(Mail::Top(TopArguments {
+            number: words.number(),
+            lines: words.lines(),
+        }))
+    }),
+    optional("UIDL", "UIDL", |mut words| {
+        Command::Mail(Mail::Uidl(words.number()))
+    }),
+    optional("USER", "USER", |mut words| {
+        Command::Login(Login::User(words.next().into()))
+    }),
+    required("PASS", |words| {
+        Command::Login(Login::Pass(Secret::new(words.rest())))
+    }),
+    required("APOP", |mut words| {
+        Command::Login(Login::Apop {
+            name: words.next().into(),
+            digest: Secret::new(words.next()),
+        })
+    }),
+    required("STAT", |_| Command::Mail(Mail::Stat)),
+    required("LIST", |mut words| {
+        Command::Mail(Mail::List(words.number()))
+    }),
+    required("RETR", |mut words| {
+        Command::Mail(Mail::Retr(words.needed_number()))
+    }),
+    required("DELE", |mut words| {
+        Command::Mail(Mail::Dele(words.needed_number()))
+    }),
+    required("NOOP", |_| Command::Mail(Mail::Noop)),
+    required("RSET", |_| Command::Mail(Mail::Rset)),
+    required("CAPA", |_| Command::Capa),
+    required("QUIT", |_| Command::Quit),
+];
+
+const fn required(verb: &'static str, read: fn(Words<'_>) -> Command) -> Entry {
+    Entry {
+        verb,
+        capability: None,
+        read,
+    }
+}
+
+const fn optional(
+    verb: &'static str,
+    capability: &'static str,
+    read: fn(Words<'_>) -> Command,
+) -> Entry {
+    Entry {
+        verb,
+        capability: Some(capability),
+        read,
+    }
+}
+
+/// The capabilities that commands bring, in the order in which CAPA names them.
+pub(crate) fn capabilities() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().filter_map(|entry| entry.capability)
 }
 
 /// A message number, or a word that is none and therefore names no message.
@@ -97,35 +185,10 @@ impl Command {
     /// command is [`Command::Unknown`].
     pub fn parse(line: &[u8]) -> Self {
         let (verb, rest) = split_word(line);
-        let mut words = Words(rest);
-        // No verb is longer than four letters (RFC 1939 §3).
-        let mut name = [0; 4];
-        if verb.len() > name.len() {
-            return Self::Unknown(Verb::new(verb));
-        }
-        name[..verb.len()].copy_from_slice(verb);
-        name.make_ascii_uppercase();
-        match &name[..verb.len()] {
-            b"CAPA" => Self::Capa,
-            b"USER" => Self::User(words.next().into()),
-            b"PASS" => Self::Pass(Secret::new(rest.get(1..).unwrap_or_default())),
-            b"APOP" => Self::Apop {
-                name: words.next().into(),
-                digest: Secret::new(words.next()),
-            },
-            b"STAT" => Self::Stat,
-            b"LIST" => Self::List(words.number()),
-            b"UIDL" => Self::Uidl(words.number()),
-            b"RETR" => Self::Retr(words.number().unwrap_or(Err(NoSuchMessage))),
-            b"TOP" => Self::Top(TopArguments {
-                number: words.number(),
-                lines: words.lines(),
-            }),
-            b"DELE" => Self::Dele(words.number().unwrap_or(Err(NoSuchMessage))),
-            b"NOOP" => Self::Noop,
-            b"RSET" => Self::Rset,
-            b"QUIT" => Self::Quit,
-            _ => Self::Unknown(Verb::new(verb)),
+        let known = |entry: &&Entry| verb.eq_ignore_ascii_case(entry.verb.as_bytes());
+        match COMMANDS.iter().find(known) {
+            Some(entry) => (entry.read)(Words(rest)),
+            None => Self::Unknown(Verb::new(verb)),
         }
     }
 }
@@ -139,6 +202,16 @@ impl<'a> Words<'a> {
         let (word, rest) = split_word(self.0);
         self.0 = rest;
         word
+    }
+
+    /// All that follows the blank after the verb.
+    fn rest(&self) -> &'a [u8] {
+        self.0.get(1..).unwrap_or_default()
+    }
+
+    /// The next word as a message number that must be there.
+    fn needed_number(&mut self) -> Number {
+        self.number().unwrap_or(Err(NoSuchMessage))
     }
 
     /// The next word as a message number; none if there is no word.
@@ -191,22 +264,22 @@ mod tests {
     }
 
     fn user(name: &[u8]) -> Command {
-        Command::User(name.into())
+        Command::Login(Login::User(name.into()))
     }
 
     fn pass(password: &[u8]) -> Command {
-        Command::Pass(Secret::new(password))
+        Command::Login(Login::Pass(Secret::new(password)))
     }
 
     fn apop(name: &[u8], digest: &[u8]) -> Command {
-        Command::Apop {
+        Command::Login(Login::Apop {
             name: name.into(),
             digest: Secret::new(digest),
-        }
+        })
     }
 
     fn top(number: Option<Number>, lines: Result<u32, BadLines>) -> Command {
-        Command::Top(TopArguments { number, lines })
+        Command::Mail(Mail::Top(TopArguments { number, lines }))
     }
 
     fn unknown(verb: &str) -> Command {
@@ -226,17 +299,17 @@ mod tests {
         check(&[
             (b"CAPA", Command::Capa),
             (b"capa", Command::Capa),
-            (b"sTaT", Command::Stat),
-            (b"  STAT  ", Command::Stat),
-            (b"\tNOOP\t", Command::Noop),
-            (b"RSET now please", Command::Rset),
+            (b"sTaT", Command::Mail(Mail::Stat)),
+            (b"  STAT  ", Command::Mail(Mail::Stat)),
+            (b"\tNOOP\t", Command::Mail(Mail::Noop)),
+            (b"RSET now please", Command::Mail(Mail::Rset)),
             (b"quit", Command::Quit),
-            (b"LIST", Command::List(None)),
-            (b"LIST ", Command::List(None)),
-            (b"LIST 1 2", Command::List(Some(no(1)))),
-            (b"LIST\t \t3", Command::List(Some(no(3)))),
-            (b"UIDL", Command::Uidl(None)),
-            (b"uidl 7", Command::Uidl(Some(no(7)))),
+            (b"LIST", Command::Mail(Mail::List(None))),
+            (b"LIST ", Command::Mail(Mail::List(None))),
+            (b"LIST 1 2", Command::Mail(Mail::List(Some(no(1))))),
+            (b"LIST\t \t3", Command::Mail(Mail::List(Some(no(3))))),
+            (b"UIDL", Command::Mail(Mail::Uidl(None))),
+            (b"uidl 7", Command::Mail(Mail::Uidl(Some(no(7))))),
         ]);
     }
 
@@ -244,21 +317,24 @@ mod tests {
     fn numbers_are_decimal_digits_only() {
         let bad = Err(NoSuchMessage);
         check(&[
-            (b"RETR 1", Command::Retr(no(1))),
-            (b"RETR 010", Command::Retr(no(10))),
-            (b"RETR 4294967295", Command::Retr(no(u32::MAX))),
-            (b"RETR 99999999999999999999", Command::Retr(no(u32::MAX))),
-            (b"RETR", Command::Retr(bad)),
-            (b"RETR 0", Command::Retr(bad)),
-            (b"RETR 00", Command::Retr(bad)),
-            (b"RETR -1", Command::Retr(bad)),
-            (b"DELE 1.0", Command::Dele(bad)),
-            (b"DELE +1", Command::Dele(bad)),
-            (b"DELE 0x1", Command::Dele(bad)),
-            (b"DELE 1\0", Command::Dele(bad)),
-            (b"DELE {1}", Command::Dele(bad)),
-            (b"DELE \xb2", Command::Dele(bad)),
-            (b"LIST x", Command::List(Some(bad))),
+            (b"RETR 1", Command::Mail(Mail::Retr(no(1)))),
+            (b"RETR 010", Command::Mail(Mail::Retr(no(10)))),
+            (b"RETR 4294967295", Command::Mail(Mail::Retr(no(u32::MAX)))),
+            (
+                b"RETR 99999999999999999999",
+                Command::Mail(Mail::Retr(no(u32::MAX))),
+            ),
+            (b"RETR", Command::Mail(Mail::Retr(bad))),
+            (b"RETR 0", Command::Mail(Mail::Retr(bad))),
+            (b"RETR 00", Command::Mail(Mail::Retr(bad))),
+            (b"RETR -1", Command::Mail(Mail::Retr(bad))),
+            (b"DELE 1.0", Command::Mail(Mail::Dele(bad))),
+            (b"DELE +1", Command::Mail(Mail::Dele(bad))),
+            (b"DELE 0x1", Command::Mail(Mail::Dele(bad))),
+            (b"DELE 1\0", Command::Mail(Mail::Dele(bad))),
+            (b"DELE {1}", Command::Mail(Mail::Dele(bad))),
+            (b"DELE \xb2", Command::Mail(Mail::Dele(bad))),
+            (b"LIST x", Command::Mail(Mail::List(Some(bad)))),
         ]);
     }
 

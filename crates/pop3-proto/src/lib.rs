@@ -1,8 +1,6 @@
-//! POP3 itself (RFC 1939, 2449): no tokio, no Tcl, no sockets, no files, no clock,
-//! no randomness.
-//!
-//! [`Session`](session::Session) takes bytes and [`Reply`]s and gives [`Request`]s and bytes. A
-//! driver (the tokio one in `net`, the Tcl channel one in `bind`) does the I/O.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 mod auth;
 pub mod body;
@@ -13,13 +11,14 @@ pub mod line;
 pub mod listing;
 pub mod maildrop;
 pub mod output;
-pub mod reply;
+mod reply;
 pub mod session;
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+pub use reply::TOO_MANY_CONNECTIONS;
 use subtle::ConstantTimeEq;
 
 /// A message number as clients write it: 1 for the first message (RFC 1939 §5).

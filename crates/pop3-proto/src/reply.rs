@@ -3,7 +3,7 @@
 //! Texts and spelling are those of Tcllib's pop3d, which scripts and tests look
 //! for; response codes (RFC 2449 §8, RFC 3206) stand in front of them.
 
-use super::{Extent, Failure, MsgNo};
+use super::{command, Extent, Failure, MsgNo};
 
 /// For a connection that a server refuses to take, instead of the greeting.
 pub const TOO_MANY_CONNECTIONS: &[u8] =
@@ -165,7 +165,10 @@ impl Line<'_> {
 /// The capabilities (RFC 2449 §6) and the end of their list. Tcllib names the
 /// implementation only after login (§6.9 allows both).
 pub fn capabilities(out: &mut Vec<u8>, server: &str, authenticated: bool) {
-    text(out, "TOP\r\nUIDL\r\nUSER\r\nPIPELINING\r\nRESP-CODES\r\n");
+    for capability in command::capabilities() {
+        texts(out, &[capability, "\r\n"]);
+    }
+    text(out, "PIPELINING\r\nRESP-CODES\r\n");
     if authenticated {
         texts(out, &["IMPLEMENTATION ", server, "\r\n"]);
     }

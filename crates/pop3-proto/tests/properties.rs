@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dialog::{extract, unstuff, Mailbox, Play, ID};
 use pop3_proto::body::{Body, OctetCounter};
-use pop3_proto::command::Command;
+use pop3_proto::command::{Command, Mail};
 use pop3_proto::limits::Limits;
 use pop3_proto::line::{Line, LineReader};
 use pop3_proto::session::{Config, Session};
@@ -187,10 +187,10 @@ fn is_long(line: &[u8]) -> bool {
     matches!(
         Command::parse(line),
         Command::Capa
-            | Command::List(None)
-            | Command::Uidl(None)
-            | Command::Retr(_)
-            | Command::Top(_)
+            | Command::Mail(Mail::List(None))
+            | Command::Mail(Mail::Uidl(None))
+            | Command::Mail(Mail::Retr(_))
+            | Command::Mail(Mail::Top(_))
     )
 }
 

@@ -7,7 +7,6 @@ use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 use pop3_proto::connection::{Connection as Machine, Stall};
-use pop3_proto::reply;
 
 use super::alarm::Alarm;
 use super::{with, ChannelSession, Step};
@@ -62,7 +61,7 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
                 if reason != Refused::Descriptors
                     && shake_hands(interp, name).is_ok_and(|state| state != Handshake::UnderWay)
                 {
-                    channel.write(reply::TOO_MANY_CONNECTIONS);
+                    channel.write(pop3_proto::TOO_MANY_CONNECTIONS);
                 }
             }
             channel.close();

@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::{EndReason, Opened, Phase, Question, Session, Step, Work};
-use crate::command::{BadLines, Command, Number, TopArguments};
+use crate::command::{BadLines, Command, Login, Mail, Number, TopArguments};
 use crate::maildrop::NoSuchMessage;
 use crate::reply::{self, Line};
 use crate::{Extent, MsgNo, Proof, Request, Secret};
@@ -18,10 +18,8 @@ impl Session {
             Command::Unknown(verb) => self.respond(Line::Unknown {
                 verb: verb.as_str(),
             }),
-            Command::User(_) | Command::Pass(_) | Command::Apop { .. } => {
-                self.authorization(command);
-            }
-            _ => self.transaction(command),
+            Command::Login(command) => self.authorization(command),
+            Command::Mail(command) => self.transaction(command),
         }
     }
 
@@ -34,26 +32,25 @@ impl Session {
     }
 
     /// The commands that belong to AUTHORIZATION.
-    fn authorization(&mut self, command: Command) {
+    fn authorization(&mut self, command: Login) {
         let Phase::Authorization { name: user, step } = &mut self.phase else {
             return self.respond(Line::AlreadyAuthenticated);
         };
         match command {
-            Command::User(name) => {
+            Login::User(name) => {
                 *user = name;
                 *step = Step::Named;
                 self.respond(Line::SendPassword);
             }
             // RFC 1939 §7: PASS is for after a successful USER. In Tcllib's words,
             // which do not tell a guesser what was wrong.
-            Command::Pass(_) if *step != Step::Named => self.respond(Line::LoginFailed),
-            Command::Pass(password) => self.log_in(Proof::Password(password)),
-            Command::Apop { .. } if *step == Step::Named => self.respond(Line::UserChosen),
-            Command::Apop { name, digest } => {
+            Login::Pass(_) if *step != Step::Named => self.respond(Line::LoginFailed),
+            Login::Pass(password) => self.log_in(Proof::Password(password)),
+            Login::Apop { .. } if *step == Step::Named => self.respond(Line::UserChosen),
+            Login::Apop { name, digest } => {
                 *user = name;
                 self.log_in_by_digest(digest);
             }
-            _ => {}
         }
     }
 
@@ -103,7 +100,7 @@ impl Session {
     }
 
     /// The commands that belong to TRANSACTION.
-    fn transaction(&mut self, command: Command) {
+    fn transaction(&mut self, command: Mail) {
         let Phase::Transaction(opened) = &mut self.phase else {
             return self.respond(Line::NotAuthenticated);
         };
@@ -133,28 +130,27 @@ impl From<NoSuchMessage> for Next {
 }
 
 impl Opened {
-    fn transaction(&mut self, command: Command) -> Next {
+    fn transaction(&mut self, command: Mail) -> Next {
         let next = match command {
-            Command::Stat => Ok(self.stat()),
-            Command::List(None) => Ok(Next::Ask(Question::Sizes, Request::Sizes)),
-            Command::List(Some(number)) => self.live(number).map(|number| {
+            Mail::Stat => Ok(self.stat()),
+            Mail::List(None) => Ok(Next::Ask(Question::Sizes, Request::Sizes)),
+            Mail::List(Some(number)) => self.live(number).map(|number| {
                 let request = Request::SizesOf(vec![number]);
                 Next::Ask(Question::Size(number), request)
             }),
-            Command::Uidl(None) => Ok(Next::Ask(Question::Uids, Request::Uids)),
-            Command::Uidl(Some(number)) => self
+            Mail::Uidl(None) => Ok(Next::Ask(Question::Uids, Request::Uids)),
+            Mail::Uidl(Some(number)) => self
                 .live(number)
                 .map(|number| Next::Ask(Question::Uid(number), Request::Uid(number))),
-            Command::Retr(number) => self.live(number).map(|number| fetch(number, Extent::Whole)),
-            Command::Top(arguments) => self.top(arguments),
-            Command::Dele(number) => self.dele(number),
-            Command::Rset => {
+            Mail::Retr(number) => self.live(number).map(|number| fetch(number, Extent::Whole)),
+            Mail::Top(arguments) => self.top(arguments),
+            Mail::Dele(number) => self.dele(number),
+            Mail::Rset => {
                 self.maildrop.unmark_all();
                 let count = self.maildrop.count();
                 Ok(Next::Reply(Line::Waiting { count }))
             }
-            // The others are dealt with before they come here.
-            _ => Ok(Next::Reply(Line::Nothing)),
+            Mail::Noop => Ok(Next::Reply(Line::Nothing)),
         };
         next.unwrap_or_else(Next::from)
     }
