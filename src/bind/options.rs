@@ -1,5 +1,6 @@
 //! The options of a server.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::ffi::command::Error;
@@ -45,56 +46,97 @@ impl Default for Options {
     }
 }
 
-/// The names of the options that Tcllib's server does not have.
-const OURS: [&str; 14] = [
-    "-connections",
-    "-direct",
-    "-errors",
-    "-failedlogins",
-    "-finalize",
-    "-idle",
-    "-linelength",
-    "-log",
-    "-logindelay",
-    "-logindelaymax",
-    "-logintimeout",
-    "-outputmark",
-    "-peraddress",
-    "-pipelined",
-];
+/// One option of ours: all that there is to know of it.
+struct Row {
+    name: &'static str,
+    field: Field,
+}
+
+/// Where an option's value is, and what it may be.
+enum Field {
+    Boolean(fn(&mut Options) -> &mut bool),
+    /// A number of things; 0: no bound.
+    Count(fn(&mut Options) -> &mut u32),
+    /// Bytes.
+    Size(fn(&mut Options) -> &mut usize, RangeInclusive<usize>),
+    /// Milliseconds; 0 for none, else at least so many.
+    Time(fn(&mut Options) -> &mut Duration, Duration),
+    /// A command prefix.
+    Prefix(fn(&mut Options) -> &mut Value),
+}
 
 /// RFC 1939 §3: an autologout timer is at least ten minutes.
 const SHORTEST_IDLE: Duration = Duration::from_secs(600);
 
+/// The options that Tcllib's server does not have.
+const OURS: [Row; 14] = [
+    Row {
+        name: "-connections",
+        field: Field::Count(|all| &mut all.limits.connections),
+    },
+    Row {
+        name: "-direct",
+        field: Field::Boolean(|all| &mut all.direct),
+    },
+    Row {
+        name: "-errors",
+        field: Field::Count(|all| &mut all.limits.errors),
+    },
+    Row {
+        name: "-failedlogins",
+        field: Field::Count(|all| &mut all.limits.failed_logins),
+    },
+    Row {
+        name: "-finalize",
+        field: Field::Boolean(|all| &mut all.finalize),
+    },
+    Row {
+        name: "-idle",
+        field: Field::Time(|all| &mut all.limits.idle, SHORTEST_IDLE),
+    },
+    Row {
+        name: "-linelength",
+        field: Field::Size(|all| &mut all.limits.line, 255..=1 << 20),
+    },
+    Row {
+        name: "-log",
+        field: Field::Prefix(|all| &mut all.log),
+    },
+    Row {
+        name: "-logindelay",
+        field: Field::Time(|all| &mut all.limits.login_delay, Duration::ZERO),
+    },
+    Row {
+        name: "-logindelaymax",
+        field: Field::Time(|all| &mut all.limits.login_delay_max, Duration::ZERO),
+    },
+    Row {
+        name: "-logintimeout",
+        field: Field::Time(|all| &mut all.limits.login_timeout, Duration::ZERO),
+    },
+    Row {
+        name: "-outputmark",
+        field: Field::Size(|all| &mut all.limits.output_mark, 1024..=1 << 26),
+    },
+    Row {
+        name: "-peraddress",
+        field: Field::Count(|all| &mut all.limits.per_address),
+    },
+    Row {
+        name: "-pipelined",
+        field: Field::Size(|all| &mut all.limits.pipelined, 1024..=1 << 20),
+    },
+];
+
 impl Options {
     /// All options of ours with their values.
-    pub fn ours(&self) -> Value {
-        let pair = |name: &'static str| self.get(name).map(|value| (name, value));
-        Value::dict(OURS.into_iter().filter_map(pair))
+    pub fn ours(&mut self) -> Value {
+        Value::dict(OURS.iter().map(|row| (row.name, row.field.get(self))))
     }
 
     /// The value of an option of ours; none if there is none of that name.
-    pub fn get(&self, name: &str) -> Option<Value> {
-        let limits = &self.limits;
-        let size = |n: usize| Value::int(i64::try_from(n).unwrap_or(i64::MAX));
-        let milliseconds = |time: Duration| size(time.as_millis() as usize);
-        Some(match name {
-            "-connections" => Value::int(limits.connections.into()),
-            "-direct" => Value::int(self.direct.into()),
-            "-errors" => Value::int(limits.errors.into()),
-            "-failedlogins" => Value::int(limits.failed_logins.into()),
-            "-finalize" => Value::int(self.finalize.into()),
-            "-idle" => milliseconds(limits.idle),
-            "-linelength" => size(limits.line),
-            "-log" => self.log.clone(),
-            "-logindelay" => milliseconds(limits.login_delay),
-            "-logindelaymax" => milliseconds(limits.login_delay_max),
-            "-logintimeout" => milliseconds(limits.login_timeout),
-            "-outputmark" => size(limits.output_mark),
-            "-peraddress" => Value::int(limits.per_address.into()),
-            "-pipelined" => size(limits.pipelined),
-            _ => return None,
-        })
+    pub fn get(&mut self, name: &str) -> Option<Value> {
+        Row::named(name).map(|row| row.field.get(self))
     }
 
     /// Sets an option of ours; false if there is none of that name.
@@ -102,37 +144,46 @@ impl Options {
     /// # Errors
     /// When the value does not fit.
     pub fn set(&mut self, name: &str, value: &Value) -> Result<bool, Error> {
-        let limits = &mut self.limits;
-        match name {
-            "-connections" => limits.connections = count(name, value)?,
-            "-direct" => self.direct = boolean(name, value)?,
-            "-errors" => limits.errors = count(name, value)?,
-            "-failedlogins" => limits.failed_logins = count(name, value)?,
-            "-finalize" => self.finalize = boolean(name, value)?,
-            "-idle" => {
-                let idle = milliseconds(name, value)?;
-                if !idle.is_zero() && idle < SHORTEST_IDLE {
-                    let expected = "0 or at least 600000 (RFC 1939: ten minutes)";
-                    return Err(bad_value(name, value, expected));
-                }
-                limits.idle = idle;
-            }
-            "-linelength" => limits.line = size(name, value, 255..=1 << 20)?,
-            "-log" => {
-                if value.to_list().is_none() {
-                    return Err(bad_value(name, value, "a command prefix, which is a list"));
-                }
-                self.log = value.clone();
-            }
-            "-logindelay" => limits.login_delay = milliseconds(name, value)?,
-            "-logindelaymax" => limits.login_delay_max = milliseconds(name, value)?,
-            "-logintimeout" => limits.login_timeout = milliseconds(name, value)?,
-            "-outputmark" => limits.output_mark = size(name, value, 1024..=1 << 26)?,
-            "-peraddress" => limits.per_address = count(name, value)?,
-            "-pipelined" => limits.pipelined = size(name, value, 1024..=1 << 20)?,
-            _ => return Ok(false),
-        }
+        let Some(row) = Row::named(name) else {
+            return Ok(false);
+        };
+        let fits = row.field.set(self, value);
+        fits.map_err(|expected| bad_value(name, value, &expected))?;
         Ok(true)
+    }
+}
+
+impl Row {
+    fn named(name: &str) -> Option<&'static Self> {
+        OURS.iter().find(|row| row.name == name)
+    }
+}
+
+impl Field {
+    fn get(&self, all: &mut Options) -> Value {
+        let int = |n: u128| Value::int(i64::try_from(n).unwrap_or(i64::MAX));
+        match self {
+            Self::Boolean(field) => Value::int((*field(all)).into()),
+            Self::Count(field) => Value::int((*field(all)).into()),
+            Self::Size(field, _) => int(*field(all) as u128),
+            Self::Time(field, _) => int(field(all).as_millis()),
+            Self::Prefix(field) => field(all).clone(),
+        }
+    }
+
+    /// Sets it, or says what is expected.
+    fn set(&self, all: &mut Options, value: &Value) -> Result<(), String> {
+        match self {
+            Self::Boolean(field) => *field(all) = value.to_bool().ok_or("a boolean")?,
+            Self::Count(field) => *field(all) = count(value)?,
+            Self::Size(field, range) => *field(all) = size(value, range)?,
+            Self::Time(field, least) => *field(all) = time(value, *least)?,
+            Self::Prefix(field) => {
+                value.to_list().ok_or("a command prefix, which is a list")?;
+                *field(all) = value.clone();
+            }
+        }
+        Ok(())
     }
 }
 
@@ -142,32 +193,48 @@ fn bad_value(name: &str, value: &Value, expected: &str) -> Error {
     Error::new(message, &["OPTION", name, &value])
 }
 
-fn boolean(name: &str, value: &Value) -> Result<bool, Error> {
-    let expected = || bad_value(name, value, "a boolean");
-    value.to_bool().ok_or_else(expected)
-}
-
-fn count(name: &str, value: &Value) -> Result<u32, Error> {
+fn count(value: &Value) -> Result<u32, String> {
     let number = value.to_int().and_then(|n| u32::try_from(n).ok());
-    number.ok_or_else(|| bad_value(name, value, "a number, 0 for no bound"))
+    number.ok_or_else(|| "a number, 0 for no bound".into())
 }
 
-fn milliseconds(name: &str, value: &Value) -> Result<Duration, Error> {
-    // A year is enough for any time-out, and no sum with it overflows.
-    let fits = |n: &i64| (0..=31_536_000_000).contains(n);
-    let number = value.to_int().filter(fits);
-    let number = number.ok_or_else(|| bad_value(name, value, "milliseconds, 0 for none"))?;
-    Ok(Duration::from_millis(number.unsigned_abs()))
+fn time(value: &Value, least: Duration) -> Result<Duration, String> {
+    /// A year is enough for any time-out, and no sum with it overflows.
+    const MOST: u64 = 31_536_000_000;
+    let number = value.to_int().and_then(|n| u64::try_from(n).ok());
+    let time = number
+        .filter(|n| *n <= MOST)
+        .map(Duration::from_millis)
+        .ok_or("milliseconds, 0 for none")?;
+    if !time.is_zero() && time < least {
+        let least = least.as_millis();
+        return Err(format!("0 or at least {least} (RFC 1939: ten minutes)"));
+    }
+    Ok(time)
 }
 
-fn size(name: &str, value: &Value, range: std::ops::RangeInclusive<usize>) -> Result<usize, Error> {
+fn size(value: &Value, range: &RangeInclusive<usize>) -> Result<usize, String> {
     let number = value.to_int().and_then(|n| usize::try_from(n).ok());
-    number.filter(|n| range.contains(n)).ok_or_else(|| {
-        let expected = format!(
-            "a number of bytes from {} to {}",
-            range.start(),
-            range.end()
-        );
-        bad_value(name, value, &expected)
-    })
+    let (least, most) = (range.start(), range.end());
+    number
+        .filter(|n| range.contains(n))
+        .ok_or_else(|| format!("a number of bytes from {least} to {most}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_has_a_row_for_each_option() {
+        let readme = include_str!("../../README.md");
+        for row in &OURS {
+            let begin = format!("| `{}` | ", row.name);
+            let described = readme.lines().any(|line| line.starts_with(&begin));
+            assert!(described, "README.md lacks {}", row.name);
+        }
+        let rows = readme.lines().filter(|line| line.starts_with("| `-"));
+        assert_eq!(rows.count(), OURS.len());
+        assert!(OURS.is_sorted_by_key(|row| row.name));
+    }
 }

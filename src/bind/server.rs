@@ -373,7 +373,7 @@ impl ServerObject {
             ("cget", [name]) => self.cget(&name.to_text()),
             ("cget", _) => Err(self.identity.usage("cget option")),
             ("configure", args) => self.configure(args),
-            ("options", []) => Ok(self.options.borrow().ours()),
+            ("options", []) => Ok(self.options.borrow_mut().ours()),
             ("options", _) => Err(self.identity.usage("options")),
             ("conn", args) => self.conn(args),
             (method, _) => Err(self.identity.bad_method(method)),

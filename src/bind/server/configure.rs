@@ -9,7 +9,7 @@ use crate::ffi::Value;
 
 impl ServerObject {
     pub(super) fn cget(&self, name: &str) -> Result<Value, Error> {
-        let options = self.options.borrow();
+        let mut options = self.options.borrow_mut();
         Ok(match name {
             "-state" => Value::text(self.state.get().name()),
             "-port" => self.true_port.borrow().clone(),
