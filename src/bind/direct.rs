@@ -12,7 +12,6 @@ use super::world::World;
 use crate::backend::access::{Access, Way};
 use crate::backend::{Storage, Users};
 use crate::ffi::command::{self, Command};
-use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
 
 /// What a server uses directly, and how it learns that it may no longer.
@@ -73,7 +72,7 @@ impl Direct {
         };
         let (interp, text) = (&world.interp, name.to_text());
         let found = command::find(interp, &text).and_then(|found| store(&found));
-        let Some(found) = found.filter(|_| !is_traced(interp, &name)) else {
+        let Some(found) = found else {
             return (Way::Script, None);
         };
         let used = Arc::downgrade(&found);
@@ -120,7 +119,7 @@ pub fn is_store(interp: &Interp, prefix: &Value) -> bool {
     }
 }
 
-/// Whether the command of this name is the store that is used, and nobody traces it.
+/// Whether the command of this name is the store that is used.
 fn is_still<T: ?Sized>(
     interp: &Interp,
     name: &Value,
@@ -128,11 +127,5 @@ fn is_still<T: ?Sized>(
     store: fn(&Rc<dyn Command>) -> Option<Arc<T>>,
 ) -> bool {
     let found = command::find(interp, &name.to_text()).and_then(|found| store(&found));
-    found.is_some_and(|found| Arc::ptr_eq(&found, used)) && !is_traced(interp, name)
-}
-
-fn is_traced(interp: &Interp, name: &Value) -> bool {
-    let words = ["::trace", "info", "execution"].map(Value::text);
-    let words = [&words[..], std::slice::from_ref(name)].concat();
-    !interp::call(interp, &words).is_ok_and(|traces| traces.is_empty())
+    found.is_some_and(|found| Arc::ptr_eq(&found, used))
 }

@@ -16,12 +16,12 @@ struct Watched {
     name: String,
     /// The store behind it.
     store: *const (),
-    /// Whether the name is still that store's, and nobody traces the command.
+    /// Whether the name is still that store's.
     is_still: Box<dyn Fn(&Interp) -> bool>,
     /// Who is to be told when it is not.
     users: RefCell<Vec<User>>,
     last_user: Cell<u64>,
-    /// Somebody has renamed, deleted, replaced or traced it.
+    /// Somebody has renamed, deleted or replaced it.
     over: Cell<bool>,
     watch: OnceCell<Watch>,
 }
@@ -37,8 +37,8 @@ pub struct Use {
 
 impl WatchedCommands {
     /// Watches the command `name` of the store at `store`; none if there is no such
-    /// command. `changed` runs, once, when the name is no longer that store's or the
-    /// command has a trace, which `is_still` tells before each wait for events.
+    /// command. `changed` runs, once, when the name is no longer that store's: Tcl tells of
+    /// renaming and deleting, and `is_still` is asked before each wait for events.
     pub fn watch(
         &self,
         interp: &Interp,
@@ -63,11 +63,9 @@ impl WatchedCommands {
         Some(Use { watched, user })
     }
 
-    /// Looks whether the commands are what they were. Renaming and deleting is told by Tcl;
-    /// of execution traces, and of another command of the name since `interp hide`, nothing
-    /// else tells.
+    /// Looks whether the commands are what they were: nothing tells of another command
+    /// of the name since `interp hide`.
     pub fn check(&self, interp: &Interp) {
-        // Nothing is borrowed meanwhile: `trace` may be a script's.
         for watched in self.live() {
             if !watched.over.get() && !(watched.is_still)(interp) {
                 watched.tell();

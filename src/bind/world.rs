@@ -68,10 +68,7 @@ impl World {
             return;
         }
         notifier::at_exit(exit);
-        net::init(net::ThreadHooks {
-            begin: thread::block_signals,
-            be_batch: thread::be_batch,
-        });
+        net::init(thread::block_signals);
         let alert = Alert::current();
         let world = Rc::new(World {
             interp: interp.clone(),

@@ -15,7 +15,6 @@ mod connection;
 mod driver;
 mod listener;
 mod observer;
-mod patience;
 mod requests;
 mod runtime;
 mod server;
@@ -24,5 +23,5 @@ mod wait;
 
 pub use admission::Permit;
 pub use observer::{Event, Level, Observer, Refused};
-pub use runtime::{blocking, init, shutdown, ThreadHooks};
+pub use runtime::{blocking, init, shutdown};
 pub use server::{ConnectionState, Server};

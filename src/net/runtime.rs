@@ -4,11 +4,10 @@
 //! A connection stays with the loop that it was given when it was accepted. So no
 //! thread is ever woken to take work from another, which costs more than a command.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,14 +16,7 @@ use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
-use super::patience::Patience;
-
-static HOOKS: OnceCell<ThreadHooks> = OnceCell::new();
-
-thread_local! {
-    /// Of a loop's thread, if it has any.
-    static PATIENCE: RefCell<Option<Patience>> = const { RefCell::new(None) };
-}
+static HOOK: OnceCell<fn()> = OnceCell::new();
 
 static LOOPS: Mutex<State> = Mutex::new(State::NotYet);
 
@@ -32,17 +24,6 @@ enum State {
     NotYet,
     Runs(Loops, Vec<Thread>),
     Over,
-}
-
-/// What threads of the loops do that takes the C library; `ffi` has the functions.
-#[derive(Clone, Copy, Debug)]
-pub struct ThreadHooks {
-    /// What each does first: blocks all signals, so that they go on to the threads that
-    /// the process had before.
-    pub begin: fn(),
-    /// Makes the calling thread a batch thread (sched(7)) or again a usual one; returns
-    /// whether that was done.
-    pub be_batch: fn(bool) -> bool,
 }
 
 /// All loops.
@@ -80,24 +61,21 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 /// a hung network file system does not eat the process's threads.
 const BLOCKING_THREADS: (usize, usize) = (64, 16);
 
-/// A loop may have this part more connections than the one that has least, at most so many,
-/// and one more: idle ones are no reason for busy ones to meet on one loop.
-const UNEVEN: usize = 8;
-
-/// A loop with so many connections lets the other threads of its core run before it
-/// sleeps, while it is patient: often they bring it something to do (a client on this
-/// machine, an interpreter), which it then finds without having slept. With few
-/// connections it would only be late.
-const MANY: usize = 16;
-
 /// Descriptors that a process may have at most, where the hard limit is higher.
 /// Ten thousand connections and files fit; who has a limit of a thousand million
 /// does not want it spread to the programs it starts.
 const DESCRIPTORS: u64 = 65_536;
 
-/// Sets what threads of the loops do that takes the C library; the first call counts.
-pub fn init(hooks: ThreadHooks) {
-    let _ = HOOKS.set(hooks);
+/// Sets what each thread of the loops does first: `ffi` blocks all signals there, so that
+/// they go on to the threads that the process had before. The first call counts.
+pub fn init(begin: fn()) {
+    let _ = HOOK.set(begin);
+}
+
+fn begin() {
+    if let Some(hook) = HOOK.get() {
+        hook();
+    }
 }
 
 /// The loops, started by the first call.
@@ -209,33 +187,10 @@ fn start() -> io::Result<(Loops, Vec<Thread>)> {
 }
 
 fn start_one(blocking_threads: usize) -> io::Result<(Loop, Thread)> {
-    let load = Arc::new(AtomicUsize::new(0));
-    let connections = load.clone();
-    let begin = || {
-        if let Some(hooks) = HOOKS.get() {
-            (hooks.begin)();
-        }
-    };
-    let watched = Arc::new(AtomicBool::new(false));
-    let is_watched = watched.clone();
-    let begin_files = move || {
-        begin();
-        // It has inherited what its loop is, but nobody watches what it waits for.
-        if let Some(hooks) = HOOKS.get().filter(|_| is_watched.load(Ordering::Relaxed)) {
-            (hooks.be_batch)(false);
-        }
-    };
     let runtime = Builder::new_current_thread()
         .max_blocking_threads(blocking_threads)
         .thread_name("pop3d-files")
-        .on_thread_start(begin_files)
-        .on_thread_park(move || {
-            let patient = PATIENCE
-                .with_borrow_mut(|patience| patience.as_mut().is_some_and(Patience::before_sleep));
-            if patient && connections.load(Ordering::Relaxed) >= MANY {
-                thread::yield_now();
-            }
-        })
+        .on_thread_start(begin)
         .enable_all()
         .build()?;
     let handle = runtime.handle().clone();
@@ -243,20 +198,14 @@ fn start_one(blocking_threads: usize) -> io::Result<(Loop, Thread)> {
     let (confirm, stopped) = mpsc::sync_channel(1);
     let run = move || {
         begin();
-        // Without it all goes on as well, but beside a client on the same core.
-        let patience = HOOKS.get().map(|hooks| Patience::begin(hooks.be_batch));
-        let patience = patience.and_then(Result::ok);
-        watched.store(patience.is_some(), Ordering::Relaxed);
-        PATIENCE.set(patience);
         run(runtime, stopping);
         let _ = confirm.send(());
     };
     thread::Builder::new().name("pop3d".into()).spawn(run)?;
-    let calls = Arc::default();
     let one = Loop {
         handle,
-        load,
-        calls,
+        load: Arc::default(),
+        calls: Arc::default(),
     };
     Ok((one, Thread { stop, stopped }))
 }
@@ -284,20 +233,12 @@ impl Loop {
 }
 
 impl Seat {
-    /// A place for a connection that the loop at index `here` has accepted: there, as
-    /// telling another one costs a system call, unless another one has nothing to do, or
-    /// much less.
+    /// A place on the loop with the fewest connections; of equal ones, on the one at index
+    /// `here`, which has accepted it: telling another one costs a system call.
     pub(super) fn take(loops: &[Arc<Loop>], here: usize) -> Self {
-        let mut chosen = &loops[here];
-        if let Some(least) = loops.iter().min_by_key(|other| other.load()) {
-            let bound = match least.load() {
-                0 => 0,
-                load => load + 1 + (load / UNEVEN).min(UNEVEN),
-            };
-            if chosen.load() > bound {
-                chosen = least;
-            }
-        }
+        let busy = |at: &usize| (loops[*at].load(), *at != here);
+        let chosen = (0..loops.len()).min_by_key(busy).unwrap_or(here);
+        let chosen = &loops[chosen];
         Self {
             on: chosen.clone(),
             _counted: Counted::on(&chosen.load),
@@ -362,29 +303,18 @@ mod tests {
     }
 
     #[test]
-    fn connections_stay_where_they_come_unless_that_is_uneven() {
+    fn connections_go_where_fewest_are() {
         // Loads, where it was accepted, where it goes.
         let table: &[(&[usize], usize, usize)] = &[
             (&[0], 0, 0),
-            (&[0, 0], 1, 1),
-            (&[1, 0], 1, 1),
-            (&[0, 1], 1, 0),
             (&[4, 4], 1, 1),
-            (&[3, 4], 1, 1),
-            (&[3, 5], 1, 0),
-            (&[8, 10], 1, 1),
-            (&[8, 11], 1, 0),
-            (&[800, 809], 1, 1),
-            (&[800, 810], 1, 0),
+            (&[0, 1], 1, 0),
             (&[9, 5, 7], 0, 1),
         ];
         for &(loads, here, want) in table {
             let loops = loops(loads);
             let seat = Seat::take(&loops, here);
-            let taken: Vec<usize> = loops.iter().map(|one| one.load()).collect();
-            let mut wanted = loads.to_vec();
-            wanted[want] += 1;
-            assert_eq!(taken, wanted, "{loads:?} accepted at {here}");
+            assert_eq!(loops[want].load(), loads[want] + 1, "{loads:?} at {here}");
             drop(seat);
             assert_eq!(loops[want].load(), loads[want]);
         }
@@ -407,14 +337,5 @@ mod tests {
         assert_eq!(calls(), [3, 2, 2]);
         drop((hangs, others));
         assert_eq!(calls(), [0, 0, 0]);
-    }
-
-    #[test]
-    fn a_burst_at_one_door_is_spread() {
-        let loops = loops(&[0, 0, 0, 0]);
-        let seats: Vec<Seat> = (0..1000).map(|_| Seat::take(&loops, 2)).collect();
-        let all: Vec<usize> = loops.iter().map(|one| one.load()).collect();
-        assert!(all.iter().all(|n| (230..=280).contains(n)), "{all:?}");
-        drop(seats);
     }
 }
