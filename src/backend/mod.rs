@@ -25,6 +25,7 @@ pub(crate) mod octets;
 mod octets_file;
 pub mod reason;
 pub mod script;
+pub(crate) mod stamp;
 mod tcl_list;
 
 use std::fs::File;
@@ -32,7 +33,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::protocol::{Failure, MsgNo, Secret};
-use reason::Reason;
+use reason::{is_permanent, Reason};
 
 /// One user's entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +179,14 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// One message could not be read or deleted; the others may be.
+    #[error("{what}: {}", Reason(source))]
+    Message {
+        /// What was tried, with the number and the mailbox.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl StoreError {
@@ -185,9 +194,14 @@ impl StoreError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Missing(_) => Failure::Permanent,
-            Self::InUse(_) | Self::NotLocked(_) | Self::NoMessage(_) | Self::Io { .. } => {
-                Failure::Temporary
+            Self::Io { source, .. } | Self::Message { source, .. } if is_permanent(source) => {
+                Failure::Permanent
             }
+            Self::InUse(_)
+            | Self::NotLocked(_)
+            | Self::NoMessage(_)
+            | Self::Io { .. }
+            | Self::Message { .. } => Failure::Temporary,
         }
     }
 }

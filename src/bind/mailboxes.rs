@@ -8,7 +8,7 @@ use super::object::{self, Identity, Kind};
 use super::world::World;
 use crate::backend::access::text;
 use crate::backend::mailbox_error::MailboxError;
-use crate::backend::mailboxes::{Mailboxes, Octets};
+use crate::backend::mailboxes::{Links, Mailboxes, Octets};
 use crate::backend::{directory, maildir};
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
@@ -36,24 +36,30 @@ const MAILDIR: Kind = Kind {
 /// Makes the commands of `pop3d::dbox`.
 pub fn register_dbox(world: &Rc<World>) {
     object::register(world, &DBOX, |world, identity| {
-        construct(world, identity, directory::dbox())
+        construct(world, identity, directory::dbox(), &["-octets", "-links"])
     });
 }
 
 /// Makes the commands of `pop3d::maildir`.
 pub fn register_maildir(world: &Rc<World>) {
     object::register(world, &MAILDIR, |world, identity| {
-        construct(world, identity, maildir::maildir())
+        construct(world, identity, maildir::maildir(), &["-octets"])
     });
 }
 
-fn construct(world: &Rc<World>, identity: Identity, mailboxes: Mailboxes) -> Rc<dyn Command> {
+fn construct(
+    world: &Rc<World>,
+    identity: Identity,
+    mailboxes: Mailboxes,
+    options: &'static [&'static str],
+) -> Rc<dyn Command> {
     let world = world.clone();
     let mailboxes = Arc::new(mailboxes);
     let object = Rc::new(MailboxesObject {
         world,
         identity,
         mailboxes,
+        options,
     });
     object.identity.create(object.clone());
     object.identity.set("dir", &Value::text(""));
@@ -66,6 +72,8 @@ pub struct MailboxesObject {
     identity: Identity,
     /// The mailboxes; sessions of the direct way use them too.
     pub mailboxes: Arc<Mailboxes>,
+    /// The names of its options.
+    options: &'static [&'static str],
 }
 
 impl Command for MailboxesObject {
@@ -169,33 +177,55 @@ impl MailboxesObject {
     }
 
     fn options(&self, method: &str, args: &[Value]) -> Result<Value, Error> {
-        let octets = || match self.mailboxes.octets() {
-            Octets::File => Value::text("file"),
-            Octets::Wire => Value::text("wire"),
+        let known = |name: &Value| self.options.iter().find(|option| name.is(option));
+        let unknown = |name: &Value| {
+            let (name, options) = (name.to_text(), self.options.join(" or "));
+            let message = format!("unknown option \"{name}\": expected {options}");
+            Error::new(message, &["OPTION", &name])
         };
         match (method, args) {
-            ("configure", []) => Ok(Value::dict([("-octets", octets())])),
-            (_, [name]) if name.is("-octets") => Ok(octets()),
-            ("configure", [name, value]) if name.is("-octets") => {
-                self.mailboxes.set_octets(match &*value.to_text() {
-                    "file" => Octets::File,
-                    "wire" => Octets::Wire,
-                    other => {
-                        let message =
-                            format!("bad value \"{other}\" for -octets: expected file or wire");
-                        return Err(Error::new(message, &["OPTION", "-octets", other]));
-                    }
-                });
+            ("configure", []) => {
+                let pairs = self
+                    .options
+                    .iter()
+                    .map(|option| (*option, self.get_option(option)));
+                Ok(Value::dict(pairs))
+            }
+            (_, [name, ..]) if known(name).is_none() => Err(unknown(name)),
+            (_, [name]) => Ok(self.get_option(&name.to_text())),
+            ("configure", [name, value]) => {
+                self.set_option(&name.to_text(), &value.to_text())?;
                 Ok(Value::text(""))
             }
-            (_, [name, ..]) if !name.is("-octets") => {
-                let name = name.to_text();
-                let message = format!("unknown option \"{name}\": expected -octets");
-                Err(Error::new(message, &["OPTION", &name]))
-            }
-            ("cget", _) => Err(self.identity.usage("cget -octets")),
-            _ => Err(self.identity.usage("configure ?-octets? ?file|wire?")),
+            ("cget", _) => Err(self.identity.usage("cget option")),
+            _ => Err(self.identity.usage("configure ?option? ?value?")),
         }
+    }
+
+    fn get_option(&self, option: &str) -> Value {
+        Value::text(match option {
+            "-links" => match self.mailboxes.links() {
+                Links::Follow => "follow",
+                Links::Refuse => "refuse",
+            },
+            _ => match self.mailboxes.octets() {
+                Octets::File => "file",
+                Octets::Wire => "wire",
+            },
+        })
+    }
+
+    fn set_option(&self, option: &str, value: &str) -> Result<(), Error> {
+        let expected = match (option, value) {
+            ("-links", "follow") => return Ok(self.mailboxes.set_links(Links::Follow)),
+            ("-links", "refuse") => return Ok(self.mailboxes.set_links(Links::Refuse)),
+            ("-octets", "file") => return Ok(self.mailboxes.set_octets(Octets::File)),
+            ("-octets", "wire") => return Ok(self.mailboxes.set_octets(Octets::Wire)),
+            ("-links", _) => "follow or refuse",
+            _ => "file or wire",
+        };
+        let message = format!("bad value \"{value}\" for {option}: expected {expected}");
+        Err(Error::new(message, &["OPTION", option, value]))
     }
 }
 
@@ -213,10 +243,10 @@ fn bad_id(id: &Value) -> Error {
 
 impl From<MailboxError> for Error {
     fn from(error: MailboxError) -> Self {
-        let code: &[&str] = match error {
+        let code: &[&str] = match error.is_permanent() {
             // Somebody must mend something: sessions tell their clients so.
-            MailboxError::Unusable { .. } | MailboxError::NoBase => &["MAILBOX", "UNUSABLE"],
-            _ => &["MAILBOX"],
+            true => &["MAILBOX", "UNUSABLE"],
+            false => &["MAILBOX"],
         };
         Error::new(error.to_string(), code)
     }

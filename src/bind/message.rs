@@ -5,8 +5,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::OFlags;
-
 use super::token::{self, Source};
 use crate::backend::message_file::open_message;
 use crate::backend::octets::{count, Counter};
@@ -76,7 +74,7 @@ fn from_bytes(bytes: Vec<u8>) -> Message {
 /// announced is then the least that can come.
 fn from_file(path: PathBuf) -> Result<Message, Error> {
     let open = || {
-        let (file, stamp) = open_message(&path, OFlags::empty())?;
+        let (file, stamp) = open_message(&path)?;
         let octets = Counter::new().check(&file, stamp.size, 0)?;
         let content = Content::File(file, stamp.size);
         Ok(Message { octets, content })
