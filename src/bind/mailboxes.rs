@@ -1,5 +1,6 @@
 //! `pop3d::dbox` and `pop3d::maildir`: mailboxes as Tcl objects.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use super::world::World;
 use crate::backend::access::text;
 use crate::backend::mailbox_error::MailboxError;
 use crate::backend::mailboxes::{Links, Mailboxes, Octets};
-use crate::backend::{directory, maildir};
+use crate::backend::{directory, maildir, Message};
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
@@ -156,16 +157,23 @@ impl MailboxesObject {
     /// A mime token, of Tcllib's mime if it is there. For a session, whose `-storage`
     /// calls us, a message that mime refuses is given as a file: what arrives in a mailbox
     /// need not be well made, and its owner must be able to fetch and delete it.
+    ///
+    /// The session gets the message as the store opens it, without what may have taken its
+    /// path, and with its octets.
     fn get(&self, mailbox: &str, id: i64) -> Result<Value, Error> {
-        let path = self.mailboxes.path_of(mailbox, id)?;
+        let found = self.mailboxes.path_of(mailbox, id)?;
         // A path is bytes; Tcl's file commands map characters below 256 and UTF-8
         // alike through the system encoding.
-        let path = text(path.as_os_str().as_encoded_bytes());
-        let path = Value::text(&path);
+        let path = Value::text(&text(found.as_os_str().as_encoded_bytes()));
+        let is_fetched = self.is_fetched(id);
+        if is_fetched {
+            let message = self.mailboxes.get(mailbox, id)?;
+            self.opened(id, found, message);
+        }
         let words = ["::mime::initialize", "-file"].map(Value::text);
         let words = [&words[..], slice::from_ref(&path)].concat();
         match interp::call(&self.identity.interp, &words) {
-            Err(_) if self.is_fetched(id) => Ok(Value::list(&[Value::text("file"), path])),
+            Err(_) if is_fetched => Ok(Value::list(&[Value::text("file"), path])),
             token => Ok(token?),
         }
     }
@@ -173,7 +181,16 @@ impl MailboxesObject {
     /// Whether a session waits for a message of this number.
     fn is_fetched(&self, id: i64) -> bool {
         let fetching = self.world.fetching.borrow();
-        fetching.iter().any(|number| i64::from(number.get()) == id)
+        fetching.iter().any(|one| i64::from(one.number.get()) == id)
+    }
+
+    /// Gives the session that waits for a message of this number the open message.
+    fn opened(&self, id: i64, path: PathBuf, message: Message) {
+        let mut fetching = self.world.fetching.borrow_mut();
+        let mut waiting = fetching.iter_mut().rev();
+        if let Some(one) = waiting.find(|one| i64::from(one.number.get()) == id) {
+            one.opened = Some((path, message));
+        }
     }
 
     fn options(&self, method: &str, args: &[Value]) -> Result<Value, Error> {

@@ -9,6 +9,7 @@ use super::callbacks::Progress;
 use super::depth::Depth;
 use super::jobs::JobSource;
 use super::log::Notes;
+use super::message::Fetching;
 use super::server::ServerObject;
 use super::wakes::Wakes;
 use super::watched::WatchedCommands;
@@ -20,7 +21,6 @@ use crate::ffi::notifier::{self, Alert, EventSource};
 use crate::ffi::thread;
 use crate::ffi::{Interp, Value};
 use crate::net;
-use crate::protocol::MsgNo;
 
 thread_local! {
     /// The interpreters of this thread that have loaded the library.
@@ -49,7 +49,7 @@ pub struct World {
     source: RefCell<Option<EventSource>>,
     ended: Cell<bool>,
     /// The messages for which a storage's `get` is under way for a session.
-    pub fetching: RefCell<Vec<MsgNo>>,
+    pub fetching: RefCell<Vec<Fetching>>,
 }
 
 impl World {
