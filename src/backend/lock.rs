@@ -412,9 +412,9 @@ mod tests {
     fn the_directory_alone_is_a_lock() {
         let dir = tempfile::tempdir().unwrap();
         let (path, file) = (dir.path(), dir.path().join(LOCK_FILE));
-        let ways: [fn(&Path) -> io::Result<Option<DirLock>>; 2] =
-            [DirLock::acquire, DirLock::acquire_as_it_is];
-        for way in ways {
+        type Way = fn(&Path) -> io::Result<Option<DirLock>>;
+        let (make, as_it_is): (Way, Way) = (DirLock::acquire, DirLock::acquire_as_it_is);
+        for way in [make, as_it_is] {
             let alone = DirLock::acquire_as_it_is(path).unwrap().unwrap();
             assert!(!alone.has_file() && !file.exists());
             assert!(way(path).unwrap().is_none());

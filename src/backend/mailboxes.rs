@@ -13,84 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustix::fs::{access, Access, AtFlags};
+use rustix::fs::{access, Access};
 
+pub use super::layout::{Layout, Links, Octets, Rules};
 use super::listing::MailboxDir;
 use super::lock::DirLock;
 use super::locked::{Locked, Messages, Registry};
 use super::mailbox_error::{Fault, MailboxError};
 use super::mailbox_files::{lock_within, path_within, remove_mailbox, rename_new, there};
 use super::{Maildrop, Storage, StoreError, Wanted};
-
-/// How the messages lie in a mailbox.
-pub trait Layout: Send + Sync {
-    /// Makes an empty mailbox, with the directories above it.
-    ///
-    /// # Errors
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) and whatever the system says.
-    fn create(&self, dir: &Path) -> io::Result<()>;
-    /// Why the directory `dir` is no such mailbox; `None` if it is one.
-    ///
-    /// # Errors
-    /// When the system cannot say.
-    fn fault(&self, dir: &Path) -> io::Result<Option<Fault>>;
-    /// Lists the messages of `dir`, whose lock the caller holds. They are not counted any
-    /// more when that is not wanted; such a listing is not kept.
-    ///
-    /// # Errors
-    /// When the directory cannot be read, or the system does not say what one of its
-    /// files is: a message must not be left out.
-    fn read(
-        &self,
-        dir: MailboxDir<'_>,
-        rules: Rules,
-        wanted: Wanted<'_>,
-    ) -> io::Result<Arc<dyn Messages>>;
-    /// The messages of `dir`, as [`read`](Self::read) gives them, if they are known, have
-    /// not changed, and this can be told within microseconds.
-    fn known(&self, dir: MailboxDir<'_>, rules: Rules) -> Option<Arc<dyn Messages>>;
-    /// The mailbox `dir` is about to go: forgets what is known of it.
-    fn forget(&self, dir: &Path);
-}
-
-/// What counts as the size of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Octets {
-    /// The size of its file, as Tcllib has it: never more than what is sent.
-    File,
-    /// What is sent: every line end two octets, the last line's included, but
-    /// without the dots that are stuffed (RFC 1939 §11).
-    Wire,
-}
-
-/// What becomes of symbolic links among the messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Links {
-    /// A link to a regular file is a message, as Tcllib has it. Whoever can write into
-    /// the mailbox can then read all files that the server can read.
-    Follow,
-    /// No link is a message.
-    Refuse,
-}
-
-impl Links {
-    /// For statat(2).
-    pub fn stat_flags(self) -> AtFlags {
-        match self {
-            Self::Follow => AtFlags::empty(),
-            Self::Refuse => AtFlags::SYMLINK_NOFOLLOW,
-        }
-    }
-}
-
-/// By what rules a mailbox is listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// What counts as the size of a message.
-    pub octets: Octets,
-    /// What becomes of links.
-    pub links: Links,
-}
 
 /// Mailboxes below a base directory.
 pub struct Mailboxes {
@@ -341,35 +272,44 @@ impl Mailboxes {
                 fault: Fault::Missing,
             });
         };
+        let busy = || MailboxError::Locked(mailbox.into());
         if self.registry.has(&dir) {
-            return Err(MailboxError::Locked(mailbox.into()));
+            return Err(busy());
         }
-        let explain = |what, error: io::Error| match self.check(mailbox) {
-            Err(explained @ MailboxError::Unusable { .. }) => explained,
-            // Removed and made again at this very moment: somebody was at it.
-            _ if error.kind() == io::ErrorKind::NotFound => MailboxError::Locked(mailbox.into()),
-            _ => failed(what, mailbox, error),
-        };
-        let rights = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-        let usable = access(&dir, rights).map_err(io::Error::from);
-        // Few questions to a mailbox that was good before; all of them, in the order
-        // of their error texts, to any other.
-        let lock = match usable.and_then(|()| DirLock::acquire_again(&dir)) {
-            Err(_) => {
-                self.check(mailbox)?;
-                DirLock::acquire(&dir)
-            }
-            lock => lock,
-        };
-        let lock = lock.map_err(|error| explain("couldn't lock", error))?;
-        let lock = lock.ok_or_else(|| MailboxError::Locked(mailbox.into()))?;
+        let lock = self.lock_dir(mailbox, &dir)?.ok_or_else(busy)?;
         let here = MailboxDir {
             path: &dir,
             fd: lock.dir(),
         };
         let messages = self.layout.read(here, self.rules(), wanted);
-        let messages = messages.map_err(|error| explain("couldn't list", error))?;
+        let messages = messages.map_err(|error| self.explain("couldn't list", mailbox, error))?;
         Ok(self.locked(mailbox, dir, lock, messages))
+    }
+
+    /// Locks the directory of a mailbox; none while somebody has it.
+    fn lock_dir(&self, mailbox: &str, dir: &Path) -> Result<Option<DirLock>, MailboxError> {
+        let rights = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+        let usable = access(dir, rights).map_err(io::Error::from);
+        // Few questions to a mailbox that was good before; all of them, in the order
+        // of their error texts, to any other.
+        let lock = match usable.and_then(|()| DirLock::acquire_again(dir)) {
+            Err(_) => {
+                self.check(mailbox)?;
+                DirLock::acquire(dir)
+            }
+            lock => lock,
+        };
+        lock.map_err(|error| self.explain("couldn't lock", mailbox, error))
+    }
+
+    /// What an error means for who wants the mailbox.
+    fn explain(&self, what: &str, mailbox: &str, error: io::Error) -> MailboxError {
+        match self.check(mailbox) {
+            Err(explained @ MailboxError::Unusable { .. }) => explained,
+            // Removed and made again at this very moment: somebody was at it.
+            _ if error.kind() == io::ErrorKind::NotFound => MailboxError::Locked(mailbox.into()),
+            _ => failed(what, mailbox, error),
+        }
     }
 
     /// Locks a mailbox that was good before and has not changed; none if that cannot be

@@ -14,6 +14,7 @@ mod answer;
 mod by_name;
 pub mod descriptors;
 pub mod hold;
+mod layout;
 mod listing;
 mod lock;
 mod locked;

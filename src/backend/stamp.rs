@@ -243,8 +243,8 @@ mod tests {
             (Errno::NAMETOOLONG, Err(Failure::Temporary)),
             (Errno::ACCESS, Err(Failure::Permanent)),
         ];
-        let stores: [(fn() -> Mailboxes, &str); 3] =
-            [(dbox, ""), (maildir, "new"), (maildir, "cur")];
+        type Store = (fn() -> Mailboxes, &'static str);
+        let stores: [Store; 3] = [(dbox, ""), (maildir, "new"), (maildir, "cur")];
         for (make, place) in stores {
             for octets in [Octets::File, Octets::Wire] {
                 let (_base, boxes) = filled(make(), place);

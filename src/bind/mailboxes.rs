@@ -233,16 +233,23 @@ impl MailboxesObject {
     }
 
     fn set_option(&self, option: &str, value: &str) -> Result<(), Error> {
-        let expected = match (option, value) {
-            ("-links", "follow") => return Ok(self.mailboxes.set_links(Links::Follow)),
-            ("-links", "refuse") => return Ok(self.mailboxes.set_links(Links::Refuse)),
-            ("-octets", "file") => return Ok(self.mailboxes.set_octets(Octets::File)),
-            ("-octets", "wire") => return Ok(self.mailboxes.set_octets(Octets::Wire)),
-            ("-links", _) => "follow or refuse",
-            _ => "file or wire",
+        let bad = |expected: &str| {
+            let message = format!("bad value \"{value}\" for {option}: expected {expected}");
+            Error::new(message, &["OPTION", option, value])
         };
-        let message = format!("bad value \"{value}\" for {option}: expected {expected}");
-        Err(Error::new(message, &["OPTION", option, value]))
+        match option {
+            "-links" => self.mailboxes.set_links(match value {
+                "follow" => Links::Follow,
+                "refuse" => Links::Refuse,
+                _ => return Err(bad("follow or refuse")),
+            }),
+            _ => self.mailboxes.set_octets(match value {
+                "file" => Octets::File,
+                "wire" => Octets::Wire,
+                _ => return Err(bad("file or wire")),
+            }),
+        }
+        Ok(())
     }
 }
 
