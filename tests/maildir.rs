@@ -438,6 +438,75 @@ fn a_maildir_that_is_half_there() {
     assert!(matches!(error, MailboxError::Unusable { .. }));
 }
 
+/// A link in the place of `new` or `cur` leads to mail of somebody else: it is not
+/// followed, whether it was there before or is put there during a session.
+#[test]
+fn a_link_in_the_place_of_a_directory() {
+    for place in ["new", "cur"] {
+        let (dir, m, boxes) = empty();
+        boxes.add("victim").unwrap();
+        let theirs = dir.path().join("victim").join(place);
+        for name in ["1.a.h", "2.b.h,S=2,W=3"] {
+            write(m.join(place).join(name), "mine\n");
+            write(theirs.join(name), "theirs\n");
+        }
+        let session = boxes.lock("m").unwrap();
+        let away = m.join("away");
+        let swap = || {
+            fs::rename(m.join(place), &away).unwrap();
+            symlink(&theirs, m.join(place)).unwrap();
+        };
+        swap();
+        let mut buffer = [0; 1000];
+        for number in [no(1), no(2)] {
+            assert!(session.begin_cached(number, &mut buffer).is_none());
+            let failed = session.get(number).unwrap_err();
+            assert!(matches!(failed, StoreError::Message { .. }), "{failed}");
+            assert!(boxes.path_of("m", number.get().into()).is_err());
+        }
+        assert!(session.delete(&[no(1), no(2)]).is_err());
+        session.unlock();
+        let want = "\"m\" is not a Maildir, its new or cur is a link";
+        let refused = || match boxes.lock("m").map(drop) {
+            Err(StoreError::Missing(text)) => text,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(), want);
+        assert!(boxes.lock_at_once("m").is_none());
+        assert!(!boxes.exists("m").unwrap());
+        assert_eq!(boxes.list().unwrap(), ["victim"]);
+        assert_eq!(fs::read_dir(&theirs).unwrap().count(), 2);
+        // Back in its place it is a mailbox again; also for who never saw it whole.
+        fs::remove_file(m.join(place)).unwrap();
+        fs::rename(&away, m.join(place)).unwrap();
+        assert_eq!(boxes.lock("m").unwrap().count(), 2);
+        swap();
+        let fresh = maildir();
+        fresh.set_base("base", dir.path()).unwrap();
+        assert!(fresh.lock("m").is_err());
+    }
+}
+
+/// A message that becomes a link during a session is not followed either.
+#[test]
+fn a_link_in_the_place_of_a_message() {
+    let (dir, m, boxes) = empty();
+    write(dir.path().join("secret"), "secret\n");
+    for name in ["1.a.h", "2.b.h,S=7,W=8"] {
+        write(m.join("cur").join(name), "mine..\n");
+    }
+    let session = boxes.lock("m").unwrap();
+    for name in ["1.a.h", "2.b.h,S=7,W=8"] {
+        fs::remove_file(m.join("cur").join(name)).unwrap();
+        symlink("../../secret", m.join("cur").join(name)).unwrap();
+    }
+    let mut buffer = [0; 1000];
+    for number in [no(1), no(2)] {
+        assert!(session.begin_cached(number, &mut buffer).is_none());
+        assert!(session.get(number).is_err());
+    }
+}
+
 /// What is locked without a hop to another thread is known and unchanged: a mailbox that
 /// has grown is read where reading may take long.
 #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use pop3d::backend::directory::dbox;
 use pop3d::backend::mailbox_error::MailboxError;
-use pop3d::backend::mailboxes::Mailboxes;
+use pop3d::backend::mailboxes::{Links, Mailboxes, Octets};
 use pop3d::backend::maildir::maildir;
 use pop3d::backend::{Content, Message, Storage, StoreError};
 use pop3d::protocol::{Failure, MsgNo};
@@ -133,7 +133,8 @@ fn no_name_leads_out() {
     let absolute = dir.path().join("m");
     let absolute = absolute.to_str().unwrap();
     for name in [
-        "", "/", ".", "..", "../m", "x/..", "x/../..", "./x", "a\0b", absolute,
+        "", "/", ".", "./", "./.", "/.", "..", "../m", "./../m", "x/..", "x/./..", "x/../..",
+        "a\0b", absolute,
     ] {
         assert_eq!(
             text(inner.add(name)),
@@ -157,6 +158,35 @@ fn no_name_leads_out() {
         "cannot move \"m\", destination \"../m\" is not a name within the base directory"
     );
     assert!(boxes.exists("m").unwrap());
+}
+
+/// A name with dots that stay inside means the mailbox that it means without them: it has
+/// one lock, and one listing.
+#[test]
+fn dots_in_names_mean_nothing() {
+    let (dir, boxes) = filled();
+    let names = ["m", "./m", "m/.", "./m/.", "././/m//./", "m/"];
+    for name in names {
+        assert!(boxes.exists(name).unwrap(), "{name}");
+        assert!(boxes.lock_kept(name).unwrap(), "{name}");
+        for other in names {
+            assert!(!boxes.lock_kept(other).unwrap(), "{name}, then {other}");
+            assert!(boxes.is_locked(other).unwrap(), "{name}, then {other}");
+            assert_eq!(boxes.stat(other).unwrap(), 2, "{name}, then {other}");
+        }
+        boxes.unlock(name).unwrap();
+        assert!(!boxes.is_locked("m").unwrap());
+    }
+    boxes.rename("./m", "sub/./n").unwrap_err();
+    boxes.add("sub").unwrap();
+    boxes.rename("./m", "sub/./n").unwrap();
+    assert!(dir.path().join("sub/n/a").exists());
+    assert_eq!(
+        text(boxes.add("sub/./n")),
+        "cannot add \"sub/./n\", mailbox already in existence"
+    );
+    boxes.remove("./sub/n/.").unwrap();
+    assert!(!boxes.exists("sub/n").unwrap());
 }
 
 #[test]
@@ -254,10 +284,13 @@ fn only_plain_files_are_messages() {
     // What was a message and is a pipe now holds nobody up.
     let session = boxes.lock("m").unwrap();
     fs::rename(m.join("pipe"), m.join("a")).unwrap();
-    assert!(matches!(session.get(no(1)), Err(StoreError::Io { .. })));
+    assert!(matches!(
+        session.get(no(1)),
+        Err(StoreError::Message { .. })
+    ));
     assert!(matches!(
         session.delete(&[no(1)]),
-        Err(StoreError::Io { .. })
+        Err(StoreError::Message { .. })
     ));
     session.delete(&[no(3)]).unwrap();
     assert!(m.join("b").exists());
@@ -353,6 +386,164 @@ fn unique_ids() {
     let later = uids("n");
     assert_ne!(later[0], first[0]);
     assert_eq!(later[1], first[1]);
+}
+
+/// What a restore from a backup, a copy with its times, `chmod` or a move of the mailbox
+/// leaves keeps its id; what may be another message has another one (RFC 1939 §7).
+#[test]
+fn unique_ids_survive_a_restore() {
+    let (dir, boxes) = filled();
+    let m = dir.path().join("m");
+    let second = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let set_time = |time: SystemTime| {
+        let file = fs::File::options().append(true).open(m.join("a")).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    let uid = || boxes.lock("m").unwrap().uid(no(1)).unwrap();
+    set_time(second + Duration::from_nanos(123_456_789));
+    let before = uid();
+    let same: [(&str, &dyn Fn()); 4] = [
+        ("whole seconds, as tar keeps", &|| set_time(second)),
+        ("microseconds", &|| {
+            set_time(second + Duration::from_micros(9))
+        }),
+        ("another inode", &|| {
+            fs::rename(m.join("a"), dir.path().join("a")).unwrap();
+            write(m.join("a"), "A:\n");
+            set_time(second);
+        }),
+        ("chmod", &|| {
+            fs::set_permissions(m.join("a"), fs::Permissions::from_mode(0o600)).unwrap();
+        }),
+    ];
+    for (what, act) in same {
+        act();
+        assert_eq!(uid(), before, "{what}");
+    }
+    // The id of 1.10.0, of a file without nanoseconds.
+    assert_eq!(&*before, "2356dc0cf6d155585afbe8a06552cfaa");
+    let other: [(&str, &dyn Fn()); 3] = [
+        ("touch", &|| set_time(second + Duration::from_secs(1))),
+        ("another size", &|| {
+            write(m.join("a"), "A: \n");
+            set_time(second);
+        }),
+        ("another name", &|| {
+            fs::rename(m.join("a"), m.join("A")).unwrap();
+            set_time_of(&m.join("A"), second);
+        }),
+    ];
+    for (what, act) in other {
+        act();
+        assert_ne!(uid(), before, "{what}");
+    }
+}
+
+fn set_time_of(path: &Path, time: SystemTime) {
+    let file = fs::File::options().append(true).open(path).unwrap();
+    file.set_modified(time).unwrap();
+}
+
+/// A link that is a message leads to whatever the server can read; whoever does not trust
+/// the owners of mailboxes refuses links.
+#[test]
+fn links_are_followed_or_refused() {
+    let (dir, boxes) = filled();
+    let m = dir.path().join("m");
+    write(dir.path().join("secret"), "secret\n");
+    symlink("../secret", m.join("link")).unwrap();
+    symlink("loop", m.join("loop")).unwrap();
+    let listed = || {
+        let session = boxes.lock("m").unwrap();
+        let numbers = 1..=session.count();
+        let all: Vec<_> = numbers.map(|n| read(session.get(no(n)).unwrap())).collect();
+        all.concat()
+    };
+    assert_eq!(boxes.links(), Links::Follow);
+    assert_eq!(listed(), "A:\nB: 1\nsecret\n");
+    boxes.set_links(Links::Refuse);
+    assert_eq!(listed(), "A:\nB: 1\n");
+    // What becomes a link after the lock is neither read nor deleted as a message.
+    for octets in [Octets::File, Octets::Wire] {
+        boxes.set_octets(octets);
+        write(m.join("b"), "B: 1\n");
+        let session = boxes.lock("m").unwrap();
+        fs::remove_file(m.join("b")).unwrap();
+        symlink("../secret", m.join("b")).unwrap();
+        assert!(session.get(no(2)).is_err());
+        assert!(session.begin_cached(no(2), &mut [0; 100]).is_none());
+        assert!(boxes.path_of("m", 2).is_err());
+        assert!(session.delete(&[no(2)]).is_err());
+        session.unlock();
+        fs::remove_file(m.join("b")).unwrap();
+    }
+    boxes.set_links(Links::Follow);
+    boxes.set_octets(Octets::File);
+    assert_eq!(listed(), "A:\nsecret\n");
+}
+
+/// What the system does not say of a link is not taken for "no message": this one's
+/// name is too long for it.
+#[test]
+fn a_message_that_cannot_be_looked_at_fails_the_login() {
+    let (dir, boxes) = filled();
+    symlink("x".repeat(300), dir.path().join("m/c")).unwrap();
+    let failed = boxes.lock("m").map(drop).unwrap_err();
+    assert_eq!(
+        failed.to_string(),
+        "couldn't list \"m\": c: file name too long"
+    );
+    assert_eq!(failed.failure(), Failure::Temporary);
+    assert!(!boxes.is_locked("m").unwrap());
+    boxes.set_links(Links::Refuse);
+    assert_eq!(boxes.lock("m").unwrap().count(), 2);
+}
+
+/// What trying again does not mend is permanent (RFC 3206 §4).
+#[test]
+fn kinds_of_failures() {
+    let (dir, boxes) = filled();
+    let lock = dir.path().join("m/.pop3d.lock");
+    type Row<'a> = (&'a dyn Fn(), &'a str);
+    let table: [Row<'_>; 2] = [
+        (
+            &|| symlink("/dev/null", &lock).unwrap(),
+            "couldn't lock \"m\": .pop3d.lock is a link",
+        ),
+        (
+            &|| {
+                fs::remove_file(&lock).unwrap();
+                fs::create_dir(&lock).unwrap();
+            },
+            "couldn't lock \"m\": .pop3d.lock is a directory",
+        ),
+    ];
+    for (make, want) in table {
+        make();
+        let failed = boxes.lock("m").map(drop).unwrap_err();
+        assert_eq!(failed.to_string(), want);
+        assert_eq!(failed.failure(), Failure::Permanent);
+    }
+    let kinds = [
+        (std::io::ErrorKind::PermissionDenied, Failure::Permanent),
+        (std::io::ErrorKind::ReadOnlyFilesystem, Failure::Permanent),
+        (std::io::ErrorKind::NotFound, Failure::Temporary),
+        (std::io::ErrorKind::StorageFull, Failure::Temporary),
+        (std::io::ErrorKind::Other, Failure::Temporary),
+    ];
+    for (kind, want) in kinds {
+        let what = String::from("x");
+        let source = || std::io::Error::from(kind);
+        let message = StoreError::Message {
+            what: what.clone(),
+            source: source(),
+        };
+        let all = StoreError::Io {
+            what,
+            source: source(),
+        };
+        assert_eq!((message.failure(), all.failure()), (want, want), "{kind}");
+    }
 }
 
 #[test]

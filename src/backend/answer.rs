@@ -59,9 +59,10 @@ impl From<Message> for Answer {
 /// A store failed within a session.
 impl From<StoreError> for Answer {
     fn from(error: StoreError) -> Self {
+        let failed = Self::failed(error.failure());
         Self {
             trouble: Some(error),
-            ..Self::failed(Failure::Temporary)
+            ..failed
         }
     }
 }

@@ -153,7 +153,9 @@ fn of_store(error: StoreError) -> MailboxError {
         StoreError::InUse(mailbox) => MailboxError::Locked(mailbox.into()),
         StoreError::NotLocked(mailbox) => MailboxError::NotLocked(mailbox.into()),
         StoreError::NoMessage(number) => MailboxError::OutOfRange(number.into()),
-        StoreError::Io { what, source } => MailboxError::Io { what, source },
+        StoreError::Io { what, source } | StoreError::Message { what, source } => {
+            MailboxError::Io { what, source }
+        }
         StoreError::Missing(text) => MailboxError::Io {
             what: text,
             source: io::ErrorKind::NotFound.into(),

@@ -1,7 +1,8 @@
 //! The layout of `pop3d::dbox`: a mailbox is a directory, a message a file in it.
 //!
-//! Messages are the regular files, and the symbolic links to such, whose names do
-//! not begin with a dot, in the order of their names. Their sizes are taken when
+//! Messages are the regular files, and the symbolic links to such unless
+//! [`Links::Refuse`] is chosen, whose names do not begin with a dot, in the order of
+//! their names. Their sizes are taken when
 //! the mailbox is locked and then stay: STAT and LIST agree throughout a session
 //! (RFC 1939 §5), whatever happens to the files. Only what RETR announces is that
 //! of the file it opens.
@@ -9,25 +10,31 @@
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::listing::{is_regular, now, open_dir, read_dir, Cache, DirStamp, Names, Stamp};
+use super::listing::{read_dir, Cache, MailboxDir, Names};
 use super::locked::Messages;
-use super::mailboxes::{Layout, Mailboxes, Octets};
-use super::message_file::{open_message, open_message_at, open_message_cached};
+use super::mailbox_error::Fault;
+use super::mailboxes::{Layout, Links, Mailboxes, Octets, Rules};
+use super::message_file::{open_message_at, open_message_cached};
 use super::octets::{Counter, Known};
 use super::octets_file::Uncounted;
+use super::stamp::{now, DirStamp, Stamp};
 use super::Wanted;
 
 /// Mailboxes as `pop3d::dbox` objects have them.
 pub fn dbox() -> Mailboxes {
-    Mailboxes::new(Files::default(), Octets::File)
+    let rules = Rules {
+        octets: Octets::File,
+        links: Links::Follow,
+    };
+    Mailboxes::new(Files::default(), rules)
 }
 
 /// Files that are asked for their stamps without a hop to another thread; a hop costs
@@ -48,40 +55,40 @@ impl Layout for Files {
         fs::create_dir(dir)
     }
 
-    fn is_mailbox(&self, _dir: &Path) -> bool {
-        true
+    fn fault(&self, _dir: &Path) -> io::Result<Option<Fault>> {
+        Ok(None)
     }
 
     fn read(
         &self,
-        dir: &Path,
-        octets: Octets,
+        dir: MailboxDir<'_>,
+        rules: Rules,
         wanted: Wanted<'_>,
     ) -> io::Result<Arc<dyn Messages>> {
-        let (moment, stamp) = (now(), DirStamp::of(dir)?);
-        let known = self.cache.get(dir).filter(|known| known.counted == octets);
-        let fd = open_dir(dir)?;
+        let (moment, stamp) = (now(), DirStamp::of(dir.fd)?);
+        let known = self.cache.get(dir.path);
+        let known = known.filter(|known| known.rules == rules);
         if let Some(known) = &known {
-            if known.stamp == stamp && known.still_holds(&fd) {
+            if known.stamp == stamp && known.still_holds(dir.fd)? {
                 return Ok(known.clone());
             }
         }
-        let mut list = FileList::read(&fd, stamp, moment)?;
-        let whole = octets == Octets::File || list.measure(dir, known.as_deref(), wanted);
+        let mut list = FileList::read(dir.fd, rules, stamp, moment)?;
+        let whole = rules.octets == Octets::File || list.measure(dir.fd, known.as_deref(), wanted);
         let list = Arc::new(list);
         if whole {
-            self.cache.put(dir, list.clone(), list.weight());
+            self.cache.put(dir.path, list.clone(), list.weight());
         }
         Ok(list)
     }
 
-    fn known(&self, dir: &Path, octets: Octets) -> Option<Arc<dyn Messages>> {
-        let known = self.cache.get(dir)?;
-        if known.names.len() > WARM || known.counted != octets {
+    fn known(&self, dir: MailboxDir<'_>, rules: Rules) -> Option<Arc<dyn Messages>> {
+        let known = self.cache.get(dir.path)?;
+        if known.names.len() > WARM || known.rules != rules {
             return None;
         }
-        let same = DirStamp::of(dir).ok()? == known.stamp;
-        (same && known.still_holds(&open_dir(dir).ok()?)).then_some(known as Arc<dyn Messages>)
+        let same = DirStamp::of(dir.fd).ok()? == known.stamp;
+        (same && known.still_holds(dir.fd).ok()?).then_some(known as Arc<dyn Messages>)
     }
 
     fn forget(&self, dir: &Path) {
@@ -98,21 +105,22 @@ struct FileList {
     settled: bool,
     names: Names,
     stamps: Box<[Stamp]>,
-    counted: Octets,
+    /// By which rules it was made.
+    rules: Rules,
     sizes: Arc<[u64]>,
     octets: u64,
     uids: OnceLock<Arc<[Box<str>]>>,
 }
 
 impl FileList {
-    fn read(dir: &OwnedFd, stamp: DirStamp, moment: i64) -> io::Result<Self> {
+    fn read(dir: BorrowedFd<'_>, rules: Rules, stamp: DirStamp, moment: i64) -> io::Result<Self> {
         let mut found = Names::default();
         read_dir(dir, |name, _| found.push(name))?;
         let found = found.sorted();
         let mut stamps = Vec::with_capacity(found.len());
         let mut messages = Vec::with_capacity(found.len());
         for index in 0..found.len() {
-            if let Some(stamp) = stamp_of(dir, &found, index) {
+            if let Some(stamp) = Stamp::at(dir, found.file(index), rules.links)? {
                 stamps.push(stamp);
                 messages.push(index);
             }
@@ -130,7 +138,7 @@ impl FileList {
                 false => found.select(messages.into_iter()),
             },
             stamps: stamps.into(),
-            counted: Octets::File,
+            rules,
             octets: sizes.iter().sum(),
             sizes,
             uids: OnceLock::new(),
@@ -140,19 +148,27 @@ impl FileList {
     /// Whether the directory, whose stamp is the same, holds the same messages. The
     /// stamp tells of files that come and go, but not of changes within one: those
     /// are asked for every time.
-    fn still_holds(&self, dir: &OwnedFd) -> bool {
-        let mut stamps = self.stamps.iter().enumerate();
-        let mut same = |(index, stamp): (usize, &Stamp)| {
-            stamp_of(dir, &self.names, index).as_ref() == Some(stamp)
-                && (self.counted == Octets::File || stamp.is_settled(self.moment))
-        };
-        self.settled && stamps.all(&mut same)
+    ///
+    /// # Errors
+    /// When the system cannot say.
+    fn still_holds(&self, dir: BorrowedFd<'_>) -> io::Result<bool> {
+        if !self.settled {
+            return Ok(false);
+        }
+        for (index, stamp) in self.stamps.iter().enumerate() {
+            let now = Stamp::at(dir, self.names.file(index), self.rules.links)?;
+            let counted = self.rules.octets == Octets::File || stamp.is_settled(self.moment);
+            if now.as_ref() != Some(stamp) || !counted {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Takes exact octets for sizes: those that an earlier listing knows, those in
     /// the file beside the messages, and the rest by reading. False if one could not be
     /// read.
-    fn measure(&mut self, dir: &Path, known: Option<&Self>, wanted: Wanted<'_>) -> bool {
+    fn measure(&mut self, dir: BorrowedFd<'_>, known: Option<&Self>, wanted: Wanted<'_>) -> bool {
         let known_octets = |index: usize| {
             let (known, stamp) = (known?, &self.stamps[index]);
             let there = known.names.find(self.names.get(index), |name| name)?;
@@ -160,7 +176,7 @@ impl FileList {
             same.then(|| known.sizes[there])
         };
         let mut octets: Vec<Option<u64>> = (0..self.names.len()).map(known_octets).collect();
-        let names = &self.names;
+        let (names, links) = (&self.names, self.rules.links);
         let mut uncounted = Uncounted {
             dir,
             names: &|index| names.get(index),
@@ -172,12 +188,11 @@ impl FileList {
             if !wanted() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            let (file, stamp) = open_message(&dir.join(names.file(index)), OFlags::empty())?;
+            let (file, stamp) = open_message_at(dir, names.file(index).as_ref(), links)?;
             Ok((counter.count(&file, stamp.size)?, stamp))
         });
         self.octets = octets.iter().fold(0, |all, &one| all.saturating_add(one));
         self.sizes = octets.into();
-        self.counted = Octets::Wire;
         whole
     }
 
@@ -186,12 +201,6 @@ impl FileList {
         const EACH: usize = size_of::<Stamp>() + size_of::<u64>() + size_of::<Box<str>>() + 48;
         size_of::<Self>() + self.names.weight() + EACH * self.stamps.len()
     }
-}
-
-/// The stamp of a message; `None` when it is none, or none any more.
-fn stamp_of(dir: &OwnedFd, names: &Names, index: usize) -> Option<Stamp> {
-    let stat = rustix::fs::statat(dir, names.file(index), AtFlags::empty()).ok()?;
-    is_regular(&stat).then(|| Stamp::new(&stat))
 }
 
 impl Messages for FileList {
@@ -222,12 +231,20 @@ impl Messages for FileList {
         self.uids.get_or_init(make).clone()
     }
 
-    fn path(&self, dir: &Path, index: usize) -> io::Result<PathBuf> {
-        Ok(dir.join(self.names.file(index)))
+    fn path(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<PathBuf> {
+        let name = self.names.file(index);
+        match self.rules.links {
+            // Whoever opens it says what is wrong with it.
+            Links::Follow => Ok(name.into()),
+            Links::Refuse => match Stamp::at(dir, name, self.rules.links)? {
+                Some(_) => Ok(name.into()),
+                None => Err(Errno::NOENT.into()),
+            },
+        }
     }
 
     fn octets_known(&self, index: usize, stamp: &Stamp) -> Known {
-        match self.counted {
+        match self.rules.octets {
             // Of the file as it is now: it may have shrunk.
             Octets::File => Known::Size,
             Octets::Wire if *stamp == self.stamps[index] && stamp.is_settled(self.moment) => {
@@ -238,11 +255,11 @@ impl Messages for FileList {
     }
 
     fn open(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<(File, Stamp)> {
-        open_message_at(dir, self.names.file(index).as_ref(), OFlags::empty())
+        open_message_at(dir, self.names.file(index).as_ref(), self.rules.links)
     }
 
     fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File> {
-        open_message_cached(dir, self.names.file(index).as_ref(), OFlags::empty())
+        open_message_cached(dir, self.names.file(index).as_ref(), self.rules.links)
     }
 
     fn size_told(&self, _index: usize) -> Option<u64> {
@@ -251,13 +268,14 @@ impl Messages for FileList {
 
     fn delete(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<()> {
         let name = self.names.file(index);
-        match rustix::fs::statat(dir, name, AtFlags::empty()) {
+        match rustix::fs::statat(dir, name, self.rules.links.stat_flags()) {
             Err(Errno::NOENT) => {}
             // The client has seen another message under this name than is there now.
             Ok(stat) if !Stamp::new(&stat).is_same_message(&self.stamps[index]) => {
                 return Err(io::Error::other("changed since the mailbox was locked"));
             }
-            _ => {}
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
         }
         match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
             Err(Errno::NOENT) => Ok(()),
@@ -266,17 +284,22 @@ impl Messages for FileList {
     }
 }
 
-/// The unique id of a message: 32 hexadecimal digits of its name, size and time of
-/// change, so that a name used again has a new one (RFC 1939 §7).
+/// The unique id of a message: 32 hexadecimal digits of its name, its size and the second
+/// of its last change, so that a name used again has a new one (RFC 1939 §7).
 ///
-/// All of these stay when the mailbox moves, and when it is restored from a backup
-/// or copied to another machine with its times: clients must not fetch everything
-/// anew then. So neither the inode's number nor the time of its change is in it.
+/// All of these stay when the mailbox moves, and when it is restored from a backup or
+/// copied to another machine with its times: clients must not fetch everything anew then.
+/// So neither the inode nor the time of its change is in it, nor the part of the time
+/// below a second, which `tar` and older file systems and protocols drop.
+///
+/// The content is not in it: a first UIDL would read the whole mailbox.
 fn digest(name: &[u8], stamp: &Stamp) -> Box<str> {
+    /// Nanoseconds of versions up to 1.10.0: the ids of files that had none stay.
+    const NANOS: u32 = 0;
     let mut hash = Sha256::new();
     hash.update(stamp.size.to_le_bytes());
     hash.update(stamp.seconds.to_le_bytes());
-    hash.update(stamp.nanos.to_le_bytes());
+    hash.update(NANOS.to_le_bytes());
     hash.update(name);
     hex(&hash.finalize()[..16])
 }

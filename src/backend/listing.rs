@@ -1,5 +1,5 @@
-//! What the stores share in listing a directory: names in one block of memory,
-//! stamps by which changes are noticed, and a bounded cache.
+//! What the stores share in listing a directory: names in one block of memory, and a
+//! bounded cache.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -9,14 +9,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, CWD};
-
-/// How long a thing must have been left alone before its time stamp tells that
-/// nothing changed: two changes within one tick of the file system's clock have the
-/// same stamp. Ticks are 10 ms where Linux stamps, 2 s on the coarsest systems.
-const SETTLED_SECONDS: i64 = 2;
+use rustix::fs::{FileType, Mode, OFlags, RawDir, SeekFrom, CWD};
 
 /// Room for directory entries, filled by one system call.
 const ENTRIES: usize = 64 * 1024;
@@ -24,6 +18,21 @@ const ENTRIES: usize = 64 * 1024;
 /// Memory for cached listings; about 600,000 messages. What is not in it is read
 /// from the disk again.
 const CACHE_BYTES: usize = 128 << 20;
+
+/// How directories are opened.
+const READING_DIR: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+
+/// A mailbox's directory.
+#[derive(Clone, Copy, Debug)]
+pub struct MailboxDir<'a> {
+    /// By what the mailbox is known. Nothing is opened by it: something else may have
+    /// taken this path.
+    pub path: &'a Path,
+    /// The directory that is locked, open to read it and to reach its files.
+    pub fd: BorrowedFd<'a>,
+}
 
 /// Locks a mutex; a panic elsewhere leaves the data of this module whole.
 pub fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -115,140 +124,22 @@ impl Names {
     }
 }
 
-/// What tells one state of a file from another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stamp {
-    /// Size in bytes.
-    pub size: u64,
-    /// Time of the last change of the content, seconds. Anybody can set it back.
-    pub seconds: i64,
-    /// The rest of that time in nanoseconds.
-    pub nanos: u32,
-    /// Time of the last change of anything in the inode, seconds: never set back, and
-    /// another one when an inode is used again.
-    pub changed: i64,
-    /// The rest of that time in nanoseconds.
-    pub changed_nanos: u32,
-    /// Number of the inode.
-    pub inode: u64,
-}
-
-impl Stamp {
-    /// The stamp of a file.
-    pub fn new(stat: &Stat) -> Self {
-        Self {
-            size: stat.st_size as u64,
-            seconds: stat.st_mtime,
-            nanos: stat.st_mtime_nsec as u32,
-            changed: stat.st_ctime,
-            changed_nanos: stat.st_ctime_nsec as u32,
-            inode: stat.st_ino,
-        }
-    }
-
-    /// All that is known of a file whose name tells its size.
-    pub fn told(size: u64) -> Self {
-        Self {
-            size,
-            ..Self::default()
-        }
-    }
-
-    /// Whether it is only [`told`](Self::told).
-    pub fn is_told(&self) -> bool {
-        *self == Self::told(self.size)
-    }
-
-    /// Whether a later change is sure to give another stamp, for a stamp taken at
-    /// or after `now` (seconds since 1970).
-    pub fn is_settled(&self, now: i64) -> bool {
-        self.changed + SETTLED_SECONDS < now
-    }
-
-    /// Whether it is `other`, as far as it is known.
-    pub fn may_be(&self, other: &Self) -> bool {
-        match self.is_told() {
-            true => self.size == other.size,
-            false => self == other,
-        }
-    }
-
-    /// Whether it is the same message for its owner: new access rights, links and names
-    /// do not matter.
-    pub fn is_same_message(&self, other: &Self) -> bool {
-        let message = |stamp: &Self| (stamp.size, stamp.seconds, stamp.nanos, stamp.inode);
-        message(self) == message(other)
-    }
-}
-
-/// Whether `stat` is that of a regular file: the only ones that are messages, as a
-/// pipe or device would hold up its reader.
-pub fn is_regular(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-}
-
-/// What tells one state of a directory from another: changes with every name that
-/// comes or goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DirStamp {
-    device: u64,
-    inode: u64,
-    seconds: i64,
-    nanos: u32,
-}
-
-impl DirStamp {
-    /// The stamp of `dir` now. It is the inode's change time, which unlike the
-    /// modification time cannot be set back.
-    ///
-    /// # Errors
-    /// When there is no such directory.
-    pub fn of(dir: &Path) -> io::Result<Self> {
-        Self::at(CWD, dir)
-    }
-
-    /// As [`of`](Self::of), of a directory that is named from `from` on.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn at(from: BorrowedFd<'_>, dir: &Path) -> io::Result<Self> {
-        let stat = rustix::fs::statat(from, dir, AtFlags::empty())?;
-        Ok(Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            seconds: stat.st_ctime,
-            nanos: stat.st_ctime_nsec as u32,
-        })
-    }
-
-    /// Whether a later change is sure to give another stamp, for a stamp taken at
-    /// or after `now` (seconds since 1970).
-    pub fn is_settled(&self, now: i64) -> bool {
-        self.seconds + SETTLED_SECONDS < now
-    }
-}
-
-/// Seconds since 1970.
-pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs() as i64)
-}
-
 /// Opens a directory to read it and to reach its files.
 ///
 /// # Errors
 /// When there is no such directory.
 pub fn open_dir(dir: &Path) -> io::Result<OwnedFd> {
-    open_dir_at(CWD, dir)
+    Ok(rustix::fs::openat(CWD, dir, READING_DIR, Mode::empty())?)
 }
 
-/// As [`open_dir`], of a directory that is named from `from` on.
+/// Opens the directory `name` in the open directory `from`. A link of that name is not
+/// followed: an owner of the mailbox could lead the server to other users' mail by one.
 ///
 /// # Errors
-/// As there.
-pub fn open_dir_at(from: BorrowedFd<'_>, dir: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(from, dir, flags, Mode::empty())?)
+/// When there is no such directory, or a link in its place.
+pub fn open_dir_in(from: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    let flags = READING_DIR | OFlags::NOFOLLOW;
+    Ok(rustix::fs::openat(from, name, flags, Mode::empty())?)
 }
 
 /// Calls `each` for every entry of a directory that may be a message: no dot file
@@ -256,7 +147,9 @@ pub fn open_dir_at(from: BorrowedFd<'_>, dir: &Path) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub fn read_dir(dir: &OwnedFd, mut each: impl FnMut(&[u8], FileType)) -> io::Result<()> {
+pub fn read_dir(dir: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io::Result<()> {
+    // It may have been read before by this descriptor.
+    rustix::fs::seek(dir, SeekFrom::Start(0))?;
     let mut room: Vec<u8> = Vec::with_capacity(ENTRIES);
     let mut entries = RawDir::new(dir, room.spare_capacity_mut());
     while let Some(entry) = entries.next() {
@@ -407,13 +300,5 @@ mod tests {
         cache.put(&path(5), Arc::new(5), 1000);
         assert_eq!(there(&cache), [5]);
         assert_eq!(locked(&cache.inner).weight, 1000);
-    }
-
-    #[test]
-    fn a_young_stamp_is_not_trusted() {
-        let dir = tempfile::tempdir().unwrap();
-        let stamp = DirStamp::of(dir.path()).unwrap();
-        assert!(!stamp.is_settled(now()));
-        assert!(stamp.is_settled(stamp.seconds + 3));
     }
 }

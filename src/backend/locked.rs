@@ -5,21 +5,21 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
-use super::descriptors::out_of_the_way;
-use super::listing::{locked, open_dir, Stamp};
+use super::listing::locked;
 use super::lock::DirLock;
-use super::message_file::{open_mailbox_cached, regular};
+use super::message_file::regular;
 use super::octets::{Counter, Known};
+use super::stamp::Stamp;
 use super::{Begin, Content, Maildrop, Message, StoreError};
 use crate::protocol::MsgNo;
 
 /// The messages of one mailbox as they were when it was locked. Shared by the
 /// sessions that find the mailbox unchanged.
 ///
-/// An index is below [`count`](Self::count). `dir` is the mailbox, which may have
-/// moved since.
+/// An index is below [`count`](Self::count). `dir` is the open directory of the mailbox,
+/// from which everything is reached; it may have moved since.
 pub trait Messages: Send + Sync {
     /// Number of messages.
     fn count(&self) -> usize;
@@ -31,25 +31,24 @@ pub trait Messages: Send + Sync {
     fn uid(&self, index: usize) -> Box<str>;
     /// Unique id of every message.
     fn uids(&self) -> Arc<[Box<str>]>;
-    /// Where the message is now.
+    /// Where in the mailbox the message is now.
     ///
     /// # Errors
     /// When it has gone.
-    fn path(&self, dir: &Path, index: usize) -> io::Result<PathBuf>;
+    fn path(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<PathBuf>;
     /// What is known of the octets of a message whose file has this stamp.
     fn octets_known(&self, index: usize, stamp: &Stamp) -> Known;
-    /// Opens a message, from its mailbox on.
+    /// Opens a message.
     ///
     /// # Errors
     /// When it has gone or cannot be read.
     fn open(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<(File, Stamp)>;
-    /// Opens what has a message's name, from its mailbox on, if that needs no waiting for
-    /// a disk; none also on failure.
+    /// Opens what has a message's name, if that needs no waiting for a disk; none also on
+    /// failure.
     fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File>;
     /// The size of a message's file, if its name tells it.
     fn size_told(&self, index: usize) -> Option<u64>;
-    /// Deletes a message from the open directory `dir`, which is there; one that has gone
-    /// from it already is deleted.
+    /// Deletes a message; one that has gone already is deleted.
     ///
     /// # Errors
     /// When it cannot be deleted, or another message has its place.
@@ -64,8 +63,8 @@ pub struct Locked {
     messages: Arc<dyn Messages>,
     /// Whether the files are on a disk of this machine.
     local: bool,
-    /// The directory, open from the first message on that is read.
-    at: OnceLock<OwnedFd>,
+    /// The directory that is locked. Its path may become another one's.
+    at: Arc<OwnedFd>,
     /// Present until the lock ends.
     lock: Mutex<Option<DirLock>>,
     registry: Arc<Registry>,
@@ -86,9 +85,9 @@ impl Locked {
             name: name.into(),
             dir: dir.into(),
             messages,
+            at: lock.share_dir(),
             lock: Mutex::new(Some(lock)),
             local,
-            at: OnceLock::new(),
             registry: registry.clone(),
         })
     }
@@ -115,44 +114,23 @@ impl Locked {
     /// As for [`get`](Maildrop::get).
     pub fn path(&self, number: MsgNo) -> Result<PathBuf, StoreError> {
         let (messages, index) = self.message(number)?;
-        let same = open_dir(&self.dir).and_then(|dir| self.same(dir));
-        let path = same.and_then(|_| messages.path(&self.dir, index));
-        path.map_err(|source| self.failed("read", number, source))
+        let path = self.is_in_place();
+        let path = path.and_then(|()| messages.path(self.at.as_fd(), index));
+        let path = path.map_err(|source| self.failed("read", number, source))?;
+        Ok(self.dir.join(path))
     }
 
-    /// The directory to read from.
-    fn at(&self) -> io::Result<&OwnedFd> {
-        match self.at.get() {
-            Some(dir) => Ok(dir),
-            None => {
-                let dir = self.same(out_of_the_way(open_dir(&self.dir)?)?)?;
-                Ok(self.at.get_or_init(|| dir))
-            }
-        }
-    }
-
-    /// The same, if opening it needs no waiting; else the next message asks again.
-    fn at_cached(&self) -> Option<&OwnedFd> {
-        match self.at.get() {
-            Some(dir) => Some(dir),
-            None => {
-                let dir = self.same(open_mailbox_cached(&self.dir)?).ok()?;
-                Some(self.at.get_or_init(|| dir))
-            }
-        }
-    }
-
-    /// The directory, if it is the one that is locked, and not another in its place.
-    fn same(&self, dir: OwnedFd) -> io::Result<OwnedFd> {
+    /// An error unless the mailbox's path is still the directory that is locked.
+    fn is_in_place(&self) -> io::Result<()> {
         match &*locked(&self.lock) {
-            Some(lock) if lock.locks(dir.as_fd())? => Ok(dir),
+            Some(lock) if lock.is_at(&self.dir)? => Ok(()),
             _ => Err(io::Error::other("it is not the mailbox that was locked")),
         }
     }
 
     fn failed(&self, what: &str, number: MsgNo, source: io::Error) -> StoreError {
         let what = format!("couldn't {what} message {number} of \"{}\"", self.name);
-        StoreError::Io { what, source }
+        StoreError::Message { what, source }
     }
 }
 
@@ -189,7 +167,7 @@ impl Maildrop for Locked {
 
     fn begin_cached(&self, number: MsgNo, buffer: &mut [u8]) -> Option<Begin> {
         let (messages, index) = self.message(number).ok()?;
-        let file = messages.open_cached(self.at_cached()?.as_fd(), index)?;
+        let file = messages.open_cached(self.at.as_fd(), index)?;
         match messages.size_told(index) {
             Some(size) if Begin::is_read_whole(size, buffer) => {
                 Begin::read_whole(&file, size, buffer)
@@ -205,7 +183,7 @@ impl Maildrop for Locked {
     fn get(&self, number: MsgNo) -> Result<Message, StoreError> {
         let (messages, index) = self.message(number)?;
         let open = || {
-            let (file, stamp) = messages.open(self.at()?.as_fd(), index)?;
+            let (file, stamp) = messages.open(self.at.as_fd(), index)?;
             let octets = match messages.octets_known(index, &stamp) {
                 Known::Size => stamp.size,
                 Known::Counted(octets) => octets,
@@ -226,11 +204,12 @@ impl Maildrop for Locked {
         let Some(&first) = numbers.first() else {
             return Ok(());
         };
-        let dir = open_dir(&self.dir).and_then(|dir| self.same(dir));
-        let dir = dir.map_err(|source| self.failed("delete", first, source))?;
+        // A session deletes nothing from a mailbox that was taken away from its users.
+        let there = self.is_in_place();
+        there.map_err(|source| self.failed("delete", first, source))?;
         let mut result = Ok(());
         for &number in numbers {
-            let done = self.messages.delete(dir.as_fd(), number.index());
+            let done = self.messages.delete(self.at.as_fd(), number.index());
             let done = done.map_err(|source| self.failed("delete", number, source));
             result = result.and(done);
         }

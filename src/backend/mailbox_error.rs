@@ -4,7 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use super::reason::Reason;
+use rustix::fs::{access, Access};
+use rustix::io::Errno;
+
+use super::reason::{is_permanent, Reason};
 use super::StoreError;
 
 /// Why an operation on mailboxes was refused.
@@ -90,6 +93,17 @@ pub enum MailboxError {
     },
 }
 
+impl MailboxError {
+    /// Whether somebody must mend something before trying again is of use.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Unusable { .. } | Self::NoBase => true,
+            Self::Io { source, .. } => is_permanent(source),
+            _ => false,
+        }
+    }
+}
+
 /// Why a directory cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -101,20 +115,50 @@ pub enum Fault {
     NotReadable,
     /// Without write access.
     NotWritable,
+    /// Without the right to enter it, or a directory on the way to it.
+    NotAccessible,
     /// It is a directory, but not of this kind of mailbox.
     NotMailbox,
+    /// `new` or `cur` of a Maildir is a link, which is not followed.
+    LinkedPlace,
 }
 
 impl Fault {
     /// What is wrong with `dir`, checked as Tcl's `file` command does.
-    pub fn of(dir: &Path) -> Option<Self> {
-        use rustix::fs::{access, Access};
+    ///
+    /// # Errors
+    /// When the system cannot say: then a mailbox is not known to be missing.
+    pub fn of(dir: &Path) -> io::Result<Option<Self>> {
         match std::fs::metadata(dir) {
-            Err(_) => Some(Self::Missing),
-            Ok(found) if !found.is_dir() => Some(Self::NotDirectory),
-            Ok(_) if access(dir, Access::READ_OK).is_err() => Some(Self::NotReadable),
-            Ok(_) if access(dir, Access::WRITE_OK).is_err() => Some(Self::NotWritable),
-            Ok(_) => None,
+            Err(error) => return Self::of_error(error).map(Some),
+            Ok(found) if !found.is_dir() => return Ok(Some(Self::NotDirectory)),
+            Ok(_) => {}
+        }
+        for (right, fault) in [
+            (Access::READ_OK, Self::NotReadable),
+            (Access::WRITE_OK, Self::NotWritable),
+            (Access::EXEC_OK, Self::NotAccessible),
+        ] {
+            match access(dir, right) {
+                Ok(()) => {}
+                Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => return Ok(Some(fault)),
+                Err(error) => return Self::of_error(error.into()).map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The fault of what cannot be looked at.
+    ///
+    /// # Errors
+    /// The error itself, when it tells nothing of what is there.
+    pub fn of_error(error: io::Error) -> io::Result<Self> {
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => {
+                Ok(Self::Missing)
+            }
+            Some(Errno::ACCESS | Errno::PERM) => Ok(Self::NotAccessible),
+            _ => Err(error),
         }
     }
 }
@@ -126,7 +170,9 @@ impl fmt::Display for Fault {
             Self::NotDirectory => "not a directory",
             Self::NotReadable => "not readable",
             Self::NotWritable => "not writable",
+            Self::NotAccessible => "not accessible",
             Self::NotMailbox => "not a Maildir",
+            Self::LinkedPlace => "not a Maildir, its new or cur is a link",
         })
     }
 }

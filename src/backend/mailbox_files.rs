@@ -8,9 +8,11 @@ use rustix::fs::{renameat_with, RenameFlags, CWD};
 use rustix::io::Errno;
 
 use super::lock::{DirLock, LOCK_FILE};
+use super::reason::is_permanent;
 
 /// The directory below `base` that `mailbox` names. Names are made of one or more
-/// file names with slashes between them; none of them is `.` or `..`.
+/// file names with slashes between them; none of them is `..`. A `.` among them means
+/// nothing, so that each mailbox has one path, and by it one lock.
 pub fn path_within(base: &Path, mailbox: &str) -> Option<PathBuf> {
     if mailbox.starts_with('/') || mailbox.contains('\0') {
         return None;
@@ -18,9 +20,11 @@ pub fn path_within(base: &Path, mailbox: &str) -> Option<PathBuf> {
     let mut path = PathBuf::with_capacity(base.as_os_str().len() + 1 + mailbox.len());
     path.push(base);
     let mut named = false;
-    for part in mailbox.split('/').filter(|part| !part.is_empty()) {
-        if part == "." || part == ".." {
-            return None;
+    for part in mailbox.split('/') {
+        match part {
+            "" | "." => continue,
+            ".." => return None,
+            _ => {}
         }
         path.push(part);
         named = true;
@@ -28,33 +32,42 @@ pub fn path_within(base: &Path, mailbox: &str) -> Option<PathBuf> {
     named.then_some(path)
 }
 
-/// Adds the locks of the mailboxes inside `dir` to `locks`; an error while somebody has
-/// one. Only what was locked before has a lock file: none is made here.
+/// Adds the locks of the mailboxes inside `dir` to `locks`; false while somebody has
+/// one. No lock file is made here, and only locks that have one are kept: it stands for a
+/// mailbox that somebody may want.
 ///
 /// # Errors
-/// Without the cause, which is no matter: the mailbox stays.
-pub fn lock_within(dir: &Path, locks: &mut Vec<DirLock>) -> Result<(), ()> {
-    // Where no lock can be taken nobody has one, unless it is for want of descriptors.
-    let ignore = |error: io::Error| match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::MFILE | Errno::NFILE) => Err(()),
-        _ => Ok(()),
+/// When the system cannot say what is inside, or whether it is locked.
+pub fn lock_within(dir: &Path, locks: &mut Vec<DirLock>) -> io::Result<bool> {
+    let Some(entries) = there(fs::read_dir(dir))? else {
+        return Ok(true);
     };
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) => return ignore(error),
-    };
-    for entry in entries.flatten() {
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+    for entry in entries {
+        let entry = entry?;
+        if !there(entry.file_type())?.is_some_and(|kind| kind.is_dir()) {
             continue;
         }
-        match DirLock::acquire_again(&entry.path()) {
-            Ok(Some(lock)) => locks.push(lock),
-            Ok(None) => return Err(()),
-            Err(error) => ignore(error)?,
+        match there(DirLock::acquire_as_it_is(&entry.path()))? {
+            Some(Some(lock)) => locks.extend(Some(lock).filter(DirLock::has_file)),
+            Some(None) => return Ok(false),
+            None => {}
         }
-        lock_within(&entry.path(), locks)?;
+        if !lock_within(&entry.path(), locks)? {
+            return Ok(false);
+        }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// `None` for what has gone, and for what nobody can use, so that nobody has it locked.
+///
+/// # Errors
+/// All others.
+pub fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound || is_permanent(&error) => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// Removes a mailbox whose lock is held. The lock file goes last: as long as there

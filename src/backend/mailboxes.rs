@@ -3,7 +3,9 @@
 //!
 //! A mailbox is a directory inside the base directory, and its name the way from
 //! there. No name leads out, but a symbolic link in the base directory is followed:
-//! only who may write there can make one. `remove` of a link removes the link.
+//! only who may write there can make one. `remove` of a link removes the link. From the
+//! lock on all files are reached from the directory that was locked, whatever has its
+//! path.
 
 use std::fs;
 use std::io;
@@ -13,44 +15,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::fs::{access, Access};
 
+pub use super::layout::{Layout, Links, Octets, Rules};
+use super::listing::MailboxDir;
 use super::lock::DirLock;
 use super::locked::{Locked, Messages, Registry};
 use super::mailbox_error::{Fault, MailboxError};
-use super::mailbox_files::{lock_within, path_within, remove_mailbox, rename_new};
+use super::mailbox_files::{lock_within, path_within, remove_mailbox, rename_new, there};
 use super::{Maildrop, Storage, StoreError, Wanted};
-
-/// How the messages lie in a mailbox.
-pub trait Layout: Send + Sync {
-    /// Makes an empty mailbox, with the directories above it.
-    ///
-    /// # Errors
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) and whatever the system says.
-    fn create(&self, dir: &Path) -> io::Result<()>;
-    /// Whether the directory `dir` is such a mailbox.
-    fn is_mailbox(&self, dir: &Path) -> bool;
-    /// Lists the messages of `dir`, whose lock the caller holds. They are not counted any
-    /// more when that is not wanted; such a listing is not kept.
-    ///
-    /// # Errors
-    /// When the directory cannot be read.
-    fn read(&self, dir: &Path, octets: Octets, wanted: Wanted<'_>)
-        -> io::Result<Arc<dyn Messages>>;
-    /// The messages of `dir`, as [`read`](Self::read) gives them, if they are known, have
-    /// not changed, and this can be told within microseconds.
-    fn known(&self, dir: &Path, octets: Octets) -> Option<Arc<dyn Messages>>;
-    /// The mailbox `dir` is about to go: forgets what is known of it.
-    fn forget(&self, dir: &Path);
-}
-
-/// What counts as the size of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Octets {
-    /// The size of its file, as Tcllib has it: never more than what is sent.
-    File,
-    /// What is sent: every line end two octets, the last line's included, but
-    /// without the dots that are stuffed (RFC 1939 §11).
-    Wire,
-}
 
 /// Mailboxes below a base directory.
 pub struct Mailboxes {
@@ -58,33 +29,47 @@ pub struct Mailboxes {
     base: RwLock<Option<Arc<Path>>>,
     /// Whether the base directory is on a disk of this machine.
     local: AtomicBool,
-    wire: AtomicBool,
+    rules: RwLock<Rules>,
     pub(super) registry: Arc<Registry>,
 }
 
 impl Mailboxes {
     /// Mailboxes of this layout, of no use before [`set_base`](Self::set_base).
-    pub fn new(layout: impl Layout + 'static, octets: Octets) -> Self {
+    pub fn new(layout: impl Layout + 'static, rules: Rules) -> Self {
         Self {
             layout: Box::new(layout),
             base: RwLock::default(),
             local: AtomicBool::new(false),
-            wire: AtomicBool::new(octets == Octets::Wire),
+            rules: RwLock::new(rules),
             registry: Arc::default(),
         }
     }
 
     /// What counts as the size of a message, from the next lock on.
     pub fn set_octets(&self, octets: Octets) {
-        self.wire.store(octets == Octets::Wire, Ordering::Relaxed);
+        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        rules.octets = octets;
     }
 
     /// What counts as the size of a message.
     pub fn octets(&self) -> Octets {
-        match self.wire.load(Ordering::Relaxed) {
-            true => Octets::Wire,
-            false => Octets::File,
-        }
+        self.rules().octets
+    }
+
+    /// What becomes of links among the messages, from the next lock on. (Maildirs have
+    /// none, whatever is chosen.)
+    pub fn set_links(&self, links: Links) {
+        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        rules.links = links;
+    }
+
+    /// What becomes of links among the messages.
+    pub fn links(&self) -> Links {
+        self.rules().links
+    }
+
+    fn rules(&self) -> Rules {
+        *self.rules.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes `path` the base directory, which a script calls `shown`. A relative
@@ -101,7 +86,8 @@ impl Mailboxes {
             fault,
         };
         let path = std::path::absolute(path).map_err(|_| fault(Fault::Missing))?;
-        if let Some(found) = Fault::of(&path) {
+        let found = Fault::of(&path).map_err(|error| failed("couldn't read", shown, error))?;
+        if let Some(found) = found {
             return Err(fault(found));
         }
         self.local.store(is_local(&path), Ordering::Relaxed);
@@ -141,11 +127,14 @@ impl Mailboxes {
     pub fn remove(&self, mailbox: &str) -> Result<(), MailboxError> {
         let missing = || MailboxError::RemoveMissing(mailbox.into());
         let dir = self.find(mailbox)?.ok_or_else(missing)?;
-        let found = fs::metadata(&dir).map_err(|_| missing())?;
-        let busy = || MailboxError::RemoveLocked(mailbox.into());
-        let locks = self.seize(&dir, found.is_dir()).map_err(|_| busy())?;
+        let looked = |error| failed("couldn't read", mailbox, error);
+        let found = look(fs::metadata(&dir)).map_err(looked)?;
+        let is_dir = found.ok_or_else(missing)?.is_dir();
+        let is_link = fs::symlink_metadata(&dir).map_err(looked)?.is_symlink();
+        let locks = self.seize(mailbox, &dir, is_dir)?;
+        let locks = locks.ok_or_else(|| MailboxError::RemoveLocked(mailbox.into()))?;
         self.layout.forget(&dir);
-        let removed = match dir.is_symlink() || !found.is_dir() {
+        let removed = match is_link || !is_dir {
             true => fs::remove_file(&dir),
             false => remove_mailbox(&dir),
         };
@@ -160,16 +149,18 @@ impl Mailboxes {
     pub fn rename(&self, old: &str, new: &str) -> Result<(), MailboxError> {
         let missing = || MailboxError::MoveMissing(old.into());
         let from = self.find(old)?.ok_or_else(missing)?;
-        let found = fs::metadata(&from).map_err(|_| missing())?;
+        let looked = |error| failed("couldn't read", old, error);
+        let found = look(fs::metadata(&from)).map_err(looked)?;
+        let is_dir = found.ok_or_else(missing)?.is_dir();
         let names = |error: fn(Box<str>, Box<str>) -> MailboxError| error(old.into(), new.into());
         let exists = || names(|old, new| MailboxError::MoveExisting { old, new });
         let to = self.find(new)?;
         let to = to.ok_or_else(|| names(|old, new| MailboxError::MoveOutside { old, new }))?;
-        if to.exists() {
+        if look(to.symlink_metadata()).map_err(looked)?.is_some() {
             return Err(exists());
         }
-        let busy = || MailboxError::MoveLocked(old.into());
-        let locks = self.seize(&from, found.is_dir()).map_err(|_| busy())?;
+        let locks = self.seize(old, &from, is_dir)?;
+        let locks = locks.ok_or_else(|| MailboxError::MoveLocked(old.into()))?;
         self.layout.forget(&from);
         let renamed = rename_new(&from, &to);
         drop(locks);
@@ -183,7 +174,8 @@ impl Mailboxes {
     /// sorted.
     ///
     /// # Errors
-    /// When there is no base directory, or it cannot be read.
+    /// When there is no base directory, or it cannot be read, or the system does not say
+    /// what is in it.
     pub fn list(&self) -> Result<Vec<String>, MailboxError> {
         let base = self.base()?;
         let unreadable = |error| failed("couldn't read directory", &base.to_string_lossy(), error);
@@ -194,9 +186,12 @@ impl Mailboxes {
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
-            let path = entry.path();
-            if !name.starts_with('.') && Fault::of(&path).is_none() && self.layout.is_mailbox(&path)
-            {
+            if name.starts_with('.') {
+                continue;
+            }
+            let fault = self.fault(&entry.path());
+            let fault = fault.map_err(|error| failed("couldn't read", &name, error))?;
+            if fault.is_none() {
                 names.push(name);
             }
         }
@@ -204,22 +199,34 @@ impl Mailboxes {
         Ok(names)
     }
 
-    /// Whether there is a mailbox of that name.
+    /// Whether there is a mailbox of that name, though maybe none that can be used.
     ///
     /// # Errors
-    /// When there is no base directory.
+    /// When there is no base directory, or the system does not say.
     pub fn exists(&self, mailbox: &str) -> Result<bool, MailboxError> {
-        let dir = self.find(mailbox)?;
-        Ok(dir.is_some_and(|dir| dir.exists() && self.layout.is_mailbox(&dir)))
+        let Some(dir) = self.find(mailbox)? else {
+            return Ok(false);
+        };
+        let exists = || {
+            let there = look(fs::metadata(&dir))?.is_some();
+            let missing = |fault| matches!(fault, Fault::NotMailbox | Fault::LinkedPlace);
+            Ok(there && !self.layout.fault(&dir)?.is_some_and(missing))
+        };
+        exists().map_err(|error| failed("couldn't read", mailbox, error))
     }
 
     /// Whether somebody, maybe in another process, has the mailbox locked.
     ///
     /// # Errors
-    /// When there is no base directory.
+    /// When there is no base directory, or the system does not say.
     pub fn is_locked(&self, mailbox: &str) -> Result<bool, MailboxError> {
-        let dir = self.find(mailbox)?;
-        Ok(dir.is_some_and(|dir| self.registry.has(&dir) || DirLock::is_held(&dir)))
+        let Some(dir) = self.find(mailbox)? else {
+            return Ok(false);
+        };
+        if self.registry.has(&dir) {
+            return Ok(true);
+        }
+        DirLock::is_held(&dir).map_err(|error| failed("couldn't lock", mailbox, error))
     }
 
     /// Where `mailbox` is, or would be; `None` when its name leads out of the base
@@ -238,13 +245,19 @@ impl Mailboxes {
         let dir = self
             .find(mailbox)?
             .ok_or_else(|| unusable(Fault::Missing))?;
-        if let Some(fault) = Fault::of(&dir) {
-            return Err(unusable(fault));
+        match self.fault(&dir) {
+            Ok(None) => Ok(dir),
+            Ok(Some(fault)) => Err(unusable(fault)),
+            Err(error) => Err(failed("couldn't read", mailbox, error)),
         }
-        if !self.layout.is_mailbox(&dir) {
-            return Err(unusable(Fault::NotMailbox));
+    }
+
+    /// Why the directory `dir` is no mailbox that can be used.
+    fn fault(&self, dir: &Path) -> io::Result<Option<Fault>> {
+        match Fault::of(dir)? {
+            None => self.layout.fault(dir),
+            fault => Ok(fault),
         }
-        Ok(dir)
     }
 
     /// Locks a mailbox and lists it.
@@ -253,39 +266,50 @@ impl Mailboxes {
         mailbox: &str,
         wanted: Wanted<'_>,
     ) -> Result<Arc<Locked>, MailboxError> {
-        let busy = || MailboxError::Locked(mailbox.into());
         let Some(dir) = self.find(mailbox)? else {
             return Err(MailboxError::Unusable {
                 mailbox: mailbox.into(),
                 fault: Fault::Missing,
             });
         };
+        let busy = || MailboxError::Locked(mailbox.into());
         if self.registry.has(&dir) {
             return Err(busy());
         }
-        let explain = |error: io::Error| match self.check(mailbox) {
-            Err(explained) => explained,
-            // Removed and made again at this very moment: somebody was at it.
-            Ok(_) if error.kind() == io::ErrorKind::NotFound => busy(),
-            Ok(_) => failed("couldn't lock", mailbox, error),
+        let lock = self.lock_dir(mailbox, &dir)?.ok_or_else(busy)?;
+        let here = MailboxDir {
+            path: &dir,
+            fd: lock.dir(),
         };
+        let messages = self.layout.read(here, self.rules(), wanted);
+        let messages = messages.map_err(|error| self.explain("couldn't list", mailbox, error))?;
+        Ok(self.locked(mailbox, dir, lock, messages))
+    }
+
+    /// Locks the directory of a mailbox; none while somebody has it.
+    fn lock_dir(&self, mailbox: &str, dir: &Path) -> Result<Option<DirLock>, MailboxError> {
+        let rights = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+        let usable = access(dir, rights).map_err(io::Error::from);
         // Few questions to a mailbox that was good before; all of them, in the order
         // of their error texts, to any other.
-        let usable = access(&dir, Access::READ_OK | Access::WRITE_OK);
-        let lock = match usable
-            .map_err(Into::into)
-            .and_then(|()| DirLock::acquire_again(&dir))
-        {
+        let lock = match usable.and_then(|()| DirLock::acquire_again(dir)) {
             Err(_) => {
                 self.check(mailbox)?;
-                DirLock::acquire(&dir)
+                DirLock::acquire(dir)
             }
             lock => lock,
         };
-        let lock = lock.map_err(explain)?.ok_or_else(busy)?;
-        let messages = self.layout.read(&dir, self.octets(), wanted);
-        let messages = messages.map_err(explain)?;
-        Ok(self.locked(mailbox, dir, lock, messages))
+        lock.map_err(|error| self.explain("couldn't lock", mailbox, error))
+    }
+
+    /// What an error means for who wants the mailbox.
+    fn explain(&self, what: &str, mailbox: &str, error: io::Error) -> MailboxError {
+        match self.check(mailbox) {
+            Err(explained @ MailboxError::Unusable { .. }) => explained,
+            // Removed and made again at this very moment: somebody was at it.
+            _ if error.kind() == io::ErrorKind::NotFound => MailboxError::Locked(mailbox.into()),
+            _ => failed(what, mailbox, error),
+        }
     }
 
     /// Locks a mailbox that was good before and has not changed; none if that cannot be
@@ -297,7 +321,11 @@ impl Mailboxes {
         }
         // Whether it can be used is not asked: it could when it was listed.
         let lock = DirLock::acquire_at_once(&dir).ok()??;
-        let messages = self.layout.known(&dir, self.octets())?;
+        let here = MailboxDir {
+            path: &dir,
+            fd: lock.dir(),
+        };
+        let messages = self.layout.known(here, self.rules())?;
         Some(self.locked(mailbox, dir, lock, messages))
     }
 
@@ -312,24 +340,32 @@ impl Mailboxes {
         Locked::new(&self.registry, mailbox, dir, lock, messages, local)
     }
 
-    /// The locks of a mailbox that is about to go and of those inside it; an error while
+    /// The locks of a mailbox that is about to go and of those inside it; none while
     /// somebody, maybe in another process, has one.
-    fn seize(&self, dir: &Path, is_dir: bool) -> Result<Vec<DirLock>, ()> {
+    fn seize(
+        &self,
+        mailbox: &str,
+        dir: &Path,
+        is_dir: bool,
+    ) -> Result<Option<Vec<DirLock>>, MailboxError> {
         let mut locks = Vec::new();
         if !is_dir {
-            return Ok(locks);
+            return Ok(Some(locks));
         }
         if self.registry.has_within(dir) {
-            return Err(());
+            return Ok(None);
         }
-        match DirLock::acquire(dir) {
-            Ok(Some(lock)) => locks.push(lock),
-            Ok(None) => return Err(()),
-            // Where no lock can be made nobody has one; removing will say the rest.
-            Err(_) => {}
-        }
-        lock_within(dir, &mut locks)?;
-        Ok(locks)
+        let mut seize = || {
+            match there(DirLock::acquire(dir))? {
+                Some(Some(lock)) => locks.push(lock),
+                Some(None) => return Ok(false),
+                // Where no lock can be made nobody has one; removing will say the rest.
+                None => {}
+            }
+            lock_within(dir, &mut locks)
+        };
+        let free = seize().map_err(|error| failed("couldn't lock", mailbox, error))?;
+        Ok(free.then_some(locks))
     }
 }
 
@@ -380,6 +416,20 @@ fn is_local(dir: &Path) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn is_local(_dir: &Path) -> bool {
     false
+}
+
+/// What is found of something; `None` where there is nothing.
+///
+/// # Errors
+/// When the system does not say.
+fn look(found: io::Result<fs::Metadata>) -> io::Result<Option<fs::Metadata>> {
+    match found.map(Some) {
+        Err(error) => match Fault::of_error(error)? {
+            Fault::Missing => Ok(None),
+            _ => Err(io::ErrorKind::PermissionDenied.into()),
+        },
+        found => found,
+    }
 }
 
 fn failed(what: &str, name: &str, source: io::Error) -> MailboxError {

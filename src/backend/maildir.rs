@@ -10,24 +10,26 @@
 //! every lock. The name of a message is its word for STAT and LIST: a file that was
 //! changed under a name that tells its size is found out when it is opened.
 
-use std::fs::{remove_dir_all, DirBuilder, File};
+use std::fs::{remove_dir_all, symlink_metadata, DirBuilder, File};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use rustix::fs::{AtFlags, OFlags, CWD};
+use rustix::fs::AtFlags;
 
-use super::listing::{locked, Cache, DirStamp, Stamp};
+use super::listing::{locked, Cache, MailboxDir};
 use super::locked::Messages;
+use super::mailbox_error::Fault;
 use super::mailbox_files::rename_new;
-use super::mailboxes::{Layout, Mailboxes, Octets};
-use super::maildir_files::{open_places, stamp_of, Found, Renamed, ATTEMPTS, PLACES};
-use super::maildir_name::{base, field, uid};
-use super::message_file::{open_message, open_message_at, open_message_cached};
+use super::mailboxes::{Layout, Links, Mailboxes, Octets, Rules};
+use super::maildir_files::{open_places, stamp_of, Entry, Found, Renamed, ATTEMPTS, PLACES};
+use super::maildir_name::{base, uid, Told};
+use super::message_file::{open_message_at, open_message_cached};
 use super::octets::{is_plausible, Counter, Known};
 use super::octets_file::Uncounted;
+use super::stamp::{DirStamp, Stamp};
 use super::Wanted;
 
 /// The directories of a Maildir; what is being delivered is in the first.
@@ -35,7 +37,11 @@ const ALL_PLACES: [&str; 3] = ["tmp", "new", "cur"];
 
 /// Mailboxes in the Maildir format.
 pub fn maildir() -> Mailboxes {
-    Mailboxes::new(Maildirs::default(), Octets::Wire)
+    let rules = Rules {
+        octets: Octets::Wire,
+        links: Links::Refuse,
+    };
+    Mailboxes::new(Maildirs::default(), rules)
 }
 
 /// The Maildir format.
@@ -67,40 +73,52 @@ impl Layout for Maildirs {
         whole
     }
 
-    fn is_mailbox(&self, dir: &Path) -> bool {
-        PLACES.iter().all(|place| dir.join(place).is_dir())
+    fn fault(&self, dir: &Path) -> io::Result<Option<Fault>> {
+        for place in PLACES {
+            let fault = match symlink_metadata(dir.join(place)) {
+                Ok(found) if found.is_dir() => continue,
+                Ok(found) if found.is_symlink() => Fault::LinkedPlace,
+                Ok(_) => Fault::NotMailbox,
+                Err(error) => match Fault::of_error(error)? {
+                    Fault::Missing => Fault::NotMailbox,
+                    fault => fault,
+                },
+            };
+            return Ok(Some(fault));
+        }
+        Ok(None)
     }
 
     fn read(
         &self,
-        dir: &Path,
-        _always_wire: Octets,
+        dir: MailboxDir<'_>,
+        _always_the_same: Rules,
         wanted: Wanted<'_>,
     ) -> io::Result<Arc<dyn Messages>> {
-        let known = self.cache.get(dir);
+        let known = self.cache.get(dir.path);
         if let Some(known) = known.as_ref() {
-            if known.still_holds(dir)? {
+            if known.still_holds(dir.fd)? {
                 return Ok(known.clone());
             }
         }
-        let mut list = MailList::read(dir, known.as_deref(), wanted)?;
+        let mut list = MailList::read(dir.fd, known.as_deref(), wanted)?;
         for _ in 1..ATTEMPTS {
             if list.whole || !wanted() {
                 break;
             }
-            list = MailList::read(dir, known.as_deref(), wanted)?;
+            list = MailList::read(dir.fd, known.as_deref(), wanted)?;
         }
         let list = Arc::new(list);
         if list.whole {
-            self.cache.put(dir, list.clone(), list.weight());
+            self.cache.put(dir.path, list.clone(), list.weight());
         }
         Ok(list)
     }
 
-    fn known(&self, dir: &Path, _always_wire: Octets) -> Option<Arc<dyn Messages>> {
-        let known = self.cache.get(dir)?;
+    fn known(&self, dir: MailboxDir<'_>, _always_the_same: Rules) -> Option<Arc<dyn Messages>> {
+        let known = self.cache.get(dir.path)?;
         // Files without sizes in their names would each be asked.
-        let quick = known.told && known.found.still_holds(dir).ok()?;
+        let quick = known.told && known.found.still_holds(dir.fd).ok()?;
         quick.then_some(known as Arc<dyn Messages>)
     }
 
@@ -120,36 +138,6 @@ fn create_aside(parent: &Path, private: &DirBuilder) -> io::Result<PathBuf> {
         }
     }
     unreachable!("some number is free")
-}
-
-/// What a file name says of the size of its message.
-enum Told {
-    /// The octets, and the size of the file where that is told too.
-    Octets(u64, Option<u64>),
-    /// The size of the file.
-    Size(u64),
-    Nothing,
-}
-
-impl Told {
-    fn by(base: &[u8]) -> Self {
-        let (size, octets) = (field(base, b'S'), field(base, b'W'));
-        match (octets, size) {
-            (Some(octets), Some(size)) if !is_plausible(octets, size) => Self::Nothing,
-            (Some(octets), size) => Self::Octets(octets, size),
-            (None, Some(size)) => Self::Size(size),
-            (None, None) => Self::Nothing,
-        }
-    }
-
-    /// The stamp to know the file by; `None` where its own must be asked for.
-    fn stamp(&self) -> Option<Stamp> {
-        match *self {
-            Self::Octets(octets, size) => Some(Stamp::told(size.unwrap_or(octets))),
-            Self::Size(size) => Some(Stamp::told(size)),
-            Self::Nothing => None,
-        }
-    }
 }
 
 /// The messages of one mailbox.
@@ -173,7 +161,7 @@ struct MailList {
 }
 
 impl MailList {
-    fn read(dir: &Path, known: Option<&Self>, wanted: Wanted<'_>) -> io::Result<Self> {
+    fn read(dir: BorrowedFd<'_>, known: Option<&Self>, wanted: Wanted<'_>) -> io::Result<Self> {
         let mut found = Found::read(dir)?;
         let dirs = open_places(dir)?;
         let count = found.names.len();
@@ -182,7 +170,10 @@ impl MailList {
         let (mut renamed, mut all_there) = (Renamed::default(), true);
         for index in 0..count {
             let told = Told::by(found.base(index));
-            let mut stamp = told.stamp().or_else(|| stamp_of(&dirs, &found, index));
+            let mut stamp = match told.stamp() {
+                None => stamp_of(&dirs, &found, index)?,
+                told => told,
+            };
             if stamp.is_none() {
                 all_there = false;
                 stamp = renamed.stamp_of(dir, found.base(index))?;
@@ -206,7 +197,15 @@ impl MailList {
             found.names = found.names.select(messages.into_iter());
         }
         found.settled &= all_there;
-        let (sizes, counted) = measure(dir, &found, &mut stamps, octets, known.is_none(), wanted);
+        let (sizes, counted) = measure(
+            dir,
+            &dirs,
+            &found,
+            &mut stamps,
+            octets,
+            known.is_none(),
+            wanted,
+        );
         Ok(Self {
             found,
             whole: all_there && counted,
@@ -221,7 +220,7 @@ impl MailList {
     }
 
     /// Whether the mailbox holds the same messages now.
-    fn still_holds(&self, dir: &Path) -> io::Result<bool> {
+    fn still_holds(&self, dir: BorrowedFd<'_>) -> io::Result<bool> {
         if !self.found.still_holds(dir)? {
             return Ok(false);
         }
@@ -229,11 +228,13 @@ impl MailList {
             return Ok(true);
         }
         let dirs = open_places(dir)?;
-        let same = |&index: &usize| {
-            let stamp = stamp_of(&dirs, &self.found, index);
-            stamp.is_some_and(|stamp| self.is_counted(index, &stamp))
-        };
-        Ok(self.asked.iter().all(same))
+        for &index in &self.asked {
+            let stamp = stamp_of(&dirs, &self.found, index)?;
+            if !stamp.is_some_and(|stamp| self.is_counted(index, &stamp)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether the octets of a message are those of a file of this stamp.
@@ -253,18 +254,16 @@ impl MailList {
         Some(self.sizes[index])
     }
 
-    /// Does something with the file of a message, wherever in the mailbox it is now. The
-    /// mailbox, and so the path of the file, is named from `from` on.
+    /// Does something with the file of a message, wherever in the mailbox it is now.
     fn reach<T>(
         &self,
-        from: BorrowedFd<'_>,
-        dir: &Path,
+        dir: BorrowedFd<'_>,
         index: usize,
-        act: impl Fn(&Path) -> io::Result<T>,
+        act: impl Fn(BorrowedFd<'_>, &Entry) -> io::Result<T>,
     ) -> io::Result<T> {
         let base = self.found.base(index);
         let missing = |result: &io::Result<T>| matches!(result, Err(error) if error.kind() == io::ErrorKind::NotFound);
-        let mut result = act(&self.found.path(dir, index));
+        let mut result = self.found.entry(index).reach(dir, &act);
         for _ in 0..ATTEMPTS {
             if !missing(&result) {
                 break;
@@ -272,16 +271,16 @@ impl MailList {
             let mut later = locked(&self.later);
             // Others do not wait for the file, only for a look at the directories.
             let fresh = match later.take() {
-                Some(found) if found.still_holds_at(from, dir)? => found,
-                _ => Found::read_at(from, dir)?,
+                Some(found) if found.still_holds(dir)? => found,
+                _ => Found::read(dir)?,
             };
-            let path = fresh.find(base).map(|there| fresh.path(dir, there));
+            let entry = fresh.find(base).map(|there| fresh.entry(there));
             *later = Some(fresh);
             drop(later);
-            let Some(path) = path else {
+            let Some(entry) = entry else {
                 break;
             };
-            result = act(&path);
+            result = entry.reach(dir, &act);
         }
         result
     }
@@ -299,7 +298,8 @@ impl MailList {
 
 /// Completes the octets from the file beside the messages and by reading.
 fn measure(
-    dir: &Path,
+    dir: BorrowedFd<'_>,
+    places: &[OwnedFd; 2],
     found: &Found,
     stamps: &mut [Stamp],
     mut octets: Vec<Option<u64>>,
@@ -317,7 +317,8 @@ fn measure(
         if !wanted() {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let (file, stamp) = open_message(&found.path(dir, index), OFlags::NOFOLLOW)?;
+        let (place, name) = (&places[found.place(index)], found.names.file(index));
+        let (file, stamp) = open_message_at(place.as_fd(), name.as_ref(), Links::Refuse)?;
         Ok((counter.count(&file, stamp.size)?, stamp))
     })
 }
@@ -350,9 +351,10 @@ impl Messages for MailList {
         self.uids.get_or_init(make).clone()
     }
 
-    fn path(&self, dir: &Path, index: usize) -> io::Result<PathBuf> {
-        self.reach(CWD, dir, index, |path| {
-            path.symlink_metadata().map(|_| path.to_owned())
+    fn path(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<PathBuf> {
+        self.reach(dir, index, |place, entry| {
+            rustix::fs::statat(place, entry.name(), AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok(entry.path())
         })
     }
 
@@ -368,13 +370,13 @@ impl Messages for MailList {
     }
 
     fn open(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<(File, Stamp)> {
-        let open = |path: &Path| open_message_at(dir, path, OFlags::NOFOLLOW);
-        self.reach(dir, Path::new(""), index, open)
+        self.reach(dir, index, |place, entry| {
+            open_message_at(place, entry.name(), Links::Refuse)
+        })
     }
 
     fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File> {
-        let place = self.found.path(Path::new(""), index);
-        open_message_cached(dir, &place, OFlags::NOFOLLOW)
+        open_message_cached(dir, &self.found.entry(index).path(), Links::Refuse)
     }
 
     fn size_told(&self, index: usize) -> Option<u64> {
@@ -386,12 +388,14 @@ impl Messages for MailList {
     }
 
     fn delete(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<()> {
-        let unlink = |path: &Path| Ok(rustix::fs::unlinkat(dir, path, AtFlags::empty())?);
-        match self.reach(dir, Path::new(""), index, unlink) {
+        let unlinked = self.reach(dir, index, |place, entry| {
+            Ok(rustix::fs::unlinkat(place, entry.name(), AtFlags::empty())?)
+        });
+        match unlinked {
             // Without `new` or `cur` nobody knows where it has gone.
             Err(error) if error.kind() == io::ErrorKind::NotFound => PLACES
                 .iter()
-                .try_for_each(|place| DirStamp::at(dir, Path::new(place)).map(drop)),
+                .try_for_each(|place| DirStamp::in_dir(dir, place).map(drop)),
             result => result,
         }
     }

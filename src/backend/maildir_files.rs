@@ -1,13 +1,20 @@
 //! Which files a Maildir holds, while others deliver and rename.
+//!
+//! All files are reached from the open directory of the mailbox, by way of `new` and
+//! `cur`, which are opened without following a link: whoever may write into a mailbox
+//! could otherwise have the server read and delete somebody else's mail.
 
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, CWD};
+use rustix::fs::FileType;
 
-use super::listing::{is_regular, now, open_dir, open_dir_at, read_dir, DirStamp, Names, Stamp};
+use super::listing::{open_dir_in, read_dir, Names};
+use super::mailboxes::Links;
 use super::maildir_name::base;
+use super::stamp::{now, DirStamp, Stamp};
 
 /// The directories that messages are in, in the order they pass through them. To
 /// read them in this order is to miss no message that moves meanwhile.
@@ -37,25 +44,16 @@ pub struct Found {
 }
 
 impl Found {
-    /// Reads both directories.
+    /// Reads both directories of the mailbox `dir`.
     ///
     /// # Errors
-    /// When one of them cannot be read.
-    pub fn read(dir: &Path) -> io::Result<Self> {
-        Self::read_at(CWD, dir)
-    }
-
-    /// As [`read`](Self::read), of a mailbox that is named from `from` on.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn read_at(from: BorrowedFd<'_>, dir: &Path) -> io::Result<Self> {
+    /// When one of them cannot be read, or is a link.
+    pub fn read(dir: BorrowedFd<'_>) -> io::Result<Self> {
         let moment = now();
-        let paths = PLACES.map(|place| dir.join(place));
-        let mut stamps = stamps(from, &paths)?;
+        let mut stamps = stamps(dir)?;
         for attempt in 1.. {
-            let (names, places) = read_places(from, &paths)?;
-            let after = self::stamps(from, &paths)?;
+            let (names, places) = read_places(&open_places(dir)?)?;
+            let after = self::stamps(dir)?;
             // A file that is renamed while its directory is read may show twice or
             // not at all.
             let whole = stamps == after;
@@ -79,17 +77,8 @@ impl Found {
     ///
     /// # Errors
     /// When the directories have gone.
-    pub fn still_holds(&self, dir: &Path) -> io::Result<bool> {
-        self.still_holds_at(CWD, dir)
-    }
-
-    /// As [`still_holds`](Self::still_holds), of a mailbox that is named from `from` on.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn still_holds_at(&self, from: BorrowedFd<'_>, dir: &Path) -> io::Result<bool> {
-        let paths = PLACES.map(|place| dir.join(place));
-        Ok(self.settled && stamps(from, &paths)? == self.stamps)
+    pub fn still_holds(&self, dir: BorrowedFd<'_>) -> io::Result<bool> {
+        Ok(self.settled && stamps(dir)? == self.stamps)
     }
 
     /// The base name of a file.
@@ -102,28 +91,61 @@ impl Found {
         self.names.find(wanted, base)
     }
 
+    /// The place of a file in [`PLACES`].
+    pub fn place(&self, index: usize) -> usize {
+        self.places[index].into()
+    }
+
     /// Where a file was.
-    pub fn path(&self, dir: &Path, index: usize) -> PathBuf {
-        let place = PLACES[usize::from(self.places[index])];
-        let name = self.names.file(index);
-        let length = dir.as_os_str().len() + place.len() + name.len() + 2;
-        let mut path = PathBuf::with_capacity(length);
-        path.extend([dir, place.as_ref(), name.as_ref()]);
-        path
+    pub fn entry(&self, index: usize) -> Entry {
+        Entry {
+            place: PLACES[self.place(index)],
+            name: self.names.file(index).into(),
+        }
     }
 }
 
-fn stamps(from: BorrowedFd<'_>, paths: &[PathBuf; 2]) -> io::Result<[DirStamp; 2]> {
-    let [new, cur] = paths;
-    Ok([DirStamp::at(from, new)?, DirStamp::at(from, cur)?])
+/// A file in one of the two directories.
+pub struct Entry {
+    place: &'static str,
+    name: OsString,
+}
+
+impl Entry {
+    /// Opens the directory of the file to do something with it.
+    ///
+    /// # Errors
+    /// Those of `act`, and when the directory cannot be opened or is a link.
+    pub fn reach<T>(
+        &self,
+        dir: BorrowedFd<'_>,
+        act: impl FnOnce(BorrowedFd<'_>, &Self) -> io::Result<T>,
+    ) -> io::Result<T> {
+        act(open_dir_in(dir, self.place)?.as_fd(), self)
+    }
+
+    /// Its name in its directory.
+    pub fn name(&self) -> &Path {
+        self.name.as_ref()
+    }
+
+    /// Its path in the mailbox.
+    pub fn path(&self) -> PathBuf {
+        Path::new(self.place).join(&self.name)
+    }
+}
+
+fn stamps(dir: BorrowedFd<'_>) -> io::Result<[DirStamp; 2]> {
+    let [new, cur] = PLACES.map(|place| DirStamp::in_dir(dir, place));
+    Ok([new?, cur?])
 }
 
 /// The files of both places, sorted, those that show twice only once.
-fn read_places(from: BorrowedFd<'_>, paths: &[PathBuf; 2]) -> io::Result<(Names, Box<[u8]>)> {
+fn read_places(dirs: &[OwnedFd; 2]) -> io::Result<(Names, Box<[u8]>)> {
     let mut names = Names::default();
     let mut places = Vec::new();
-    for (place, path) in (0u8..).zip(paths) {
-        read_dir(&open_dir_at(from, path)?, |name, kind| {
+    for (place, dir) in (0u8..).zip(dirs) {
+        read_dir(dir.as_fd(), |name, kind| {
             // Where the file system does not tell, opening will.
             if matches!(kind, FileType::RegularFile | FileType::Unknown) {
                 names.push(name);
@@ -148,18 +170,19 @@ fn read_places(from: BorrowedFd<'_>, paths: &[PathBuf; 2]) -> io::Result<(Names,
 /// Opens both directories to reach their files.
 ///
 /// # Errors
-/// When one of them cannot be opened.
-pub fn open_places(dir: &Path) -> io::Result<[OwnedFd; 2]> {
-    let [new, cur] = PLACES.map(|place| open_dir(&dir.join(place)));
+/// When one of them cannot be opened, or is a link.
+pub fn open_places(dir: BorrowedFd<'_>) -> io::Result<[OwnedFd; 2]> {
+    let [new, cur] = PLACES.map(|place| open_dir_in(dir, place));
     Ok([new?, cur?])
 }
 
 /// The stamp of a message; `None` when it is none, or none any more.
-pub fn stamp_of(dirs: &[OwnedFd; 2], found: &Found, index: usize) -> Option<Stamp> {
-    let dir = &dirs[usize::from(found.places[index])];
-    let name = found.names.file(index);
-    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    is_regular(&stat).then(|| Stamp::new(&stat))
+///
+/// # Errors
+/// When the system cannot say.
+pub fn stamp_of(dirs: &[OwnedFd; 2], found: &Found, index: usize) -> io::Result<Option<Stamp>> {
+    let dir = dirs[found.place(index)].as_fd();
+    Stamp::at(dir, found.names.file(index), Links::Refuse)
 }
 
 /// Where messages are that were renamed since they were found.
@@ -173,14 +196,16 @@ impl Renamed {
     /// The stamp of the message of this base name; `None` when it has gone.
     ///
     /// # Errors
-    /// When the directories cannot be read.
-    pub fn stamp_of(&mut self, dir: &Path, base: &[u8]) -> io::Result<Option<Stamp>> {
+    /// When the directories cannot be read, or the system cannot say.
+    pub fn stamp_of(&mut self, dir: BorrowedFd<'_>, base: &[u8]) -> io::Result<Option<Stamp>> {
         // What is no regular file is not there however often one looks.
         for _ in 0..=ATTEMPTS {
             if let Some((found, dirs)) = &self.latest {
                 let there = found.find(base);
-                if let Some(stamp) = there.and_then(|index| stamp_of(dirs, found, index)) {
-                    return Ok(Some(stamp));
+                if let Some(index) = there {
+                    if let Some(stamp) = stamp_of(dirs, found, index)? {
+                        return Ok(Some(stamp));
+                    }
                 }
                 if there.is_none() && found.whole {
                     // Deleted, and messages do not come back.

@@ -4,8 +4,11 @@
 //! and go. `S` is the file's size (Maildir++), `W` the octets of the message as
 //! POP3 counts them (Dovecot).
 
-use super::directory::hex;
 use sha2::{Digest, Sha256};
+
+use super::directory::hex;
+use super::octets::is_plausible;
+use super::stamp::Stamp;
 
 /// What begins the flags. Other colons are part of the base name, though the
 /// format forbids them.
@@ -23,13 +26,45 @@ pub fn base(name: &[u8]) -> &[u8] {
 }
 
 /// The number of field `letter` (`S` or `W`) in a base name.
-pub fn field(base: &[u8], letter: u8) -> Option<u64> {
+fn field(base: &[u8], letter: u8) -> Option<u64> {
     let start = memchr::memmem::find(base, &[b',', letter, b'='])? + 3;
     let digits = base[start..].split(|byte| *byte == b',').next()?;
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// What a file name says of the size of its message.
+pub enum Told {
+    /// The octets, and the size of the file where that is told too.
+    Octets(u64, Option<u64>),
+    /// The size of the file.
+    Size(u64),
+    /// Neither.
+    Nothing,
+}
+
+impl Told {
+    /// What the base name `base` says.
+    pub fn by(base: &[u8]) -> Self {
+        let (size, octets) = (field(base, b'S'), field(base, b'W'));
+        match (octets, size) {
+            (Some(octets), Some(size)) if !is_plausible(octets, size) => Self::Nothing,
+            (Some(octets), size) => Self::Octets(octets, size),
+            (None, Some(size)) => Self::Size(size),
+            (None, None) => Self::Nothing,
+        }
+    }
+
+    /// The stamp to know the file by; `None` where its own must be asked for.
+    pub fn stamp(&self) -> Option<Stamp> {
+        match *self {
+            Self::Octets(octets, size) => Some(Stamp::told(size.unwrap_or(octets))),
+            Self::Size(size) => Some(Stamp::told(size)),
+            Self::Nothing => None,
+        }
+    }
 }
 
 /// The unique id of a message: its base name where that is one (RFC 1939 §7: 1 to

@@ -3,14 +3,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, CWD};
 
 use super::descriptors::out_of_the_way;
-use super::listing::{is_regular, Stamp};
+use super::mailboxes::Links;
 use super::octets::{count, to_announce, Known};
+use super::stamp::{is_regular, Stamp};
 use super::{Begin, Content};
 
 const READING: OFlags = OFlags::RDONLY
@@ -22,21 +23,28 @@ const READING: OFlags = OFlags::RDONLY
 ///
 /// # Errors
 /// When it is not a regular file, or cannot be opened.
-pub fn open_message(path: &Path, further: OFlags) -> io::Result<(File, Stamp)> {
-    open_message_at(CWD, path, further)
+pub fn open_message(path: &Path) -> io::Result<(File, Stamp)> {
+    open_message_at(CWD, path, Links::Follow)
 }
 
-/// As [`open_message`], of a name from the mailbox `dir` on.
+/// As [`open_message`], of a name in the open directory `dir`.
 ///
 /// # Errors
-/// As there.
+/// As there, and when it is a link that is not to be followed.
 pub fn open_message_at(
     dir: BorrowedFd<'_>,
     name: &Path,
-    further: OFlags,
+    links: Links,
 ) -> io::Result<(File, Stamp)> {
-    let fd = rustix::fs::openat(dir, name, READING | further, Mode::empty())?;
+    let fd = rustix::fs::openat(dir, name, reading(links), Mode::empty())?;
     regular(out_of_the_way(fd)?.into())
+}
+
+fn reading(links: Links) -> OFlags {
+    match links {
+        Links::Follow => READING,
+        Links::Refuse => READING | OFlags::NOFOLLOW,
+    }
 }
 
 /// A file that was opened as a message, and its stamp.
@@ -46,35 +54,30 @@ pub fn open_message_at(
 pub fn regular(file: File) -> io::Result<(File, Stamp)> {
     let stat = rustix::fs::fstat(&file)?;
     if !is_regular(&stat) {
-        return Err(io::Error::other("not a regular file"));
+        let kind = io::ErrorKind::InvalidData;
+        return Err(io::Error::new(kind, "not a regular file"));
     }
     Ok((file, Stamp::new(&stat)))
 }
 
-/// As [`open_message`], of a name from the mailbox `dir` on, if the system need not
-/// read a disk for it; none if it must or cannot tell, and on failure. Whether the file
-/// is [`regular`] is still to be seen.
-pub fn open_message_cached(dir: BorrowedFd<'_>, name: &Path, further: OFlags) -> Option<File> {
-    Some(open_cached(dir, name, READING | further)?.into())
-}
-
-/// A mailbox to reach its files from: the way to it is gone but once. None as above.
-pub fn open_mailbox_cached(dir: &Path) -> Option<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    open_cached(CWD, dir, flags)
-}
-
-/// openat2(2), RESOLVE_CACHED.
+/// As [`open_message_at`], if the system need not read a disk for it; none if it must or
+/// cannot tell, and on failure. Whether the file is [`regular`] is still to be seen.
+///
+/// Where links are refused, none of the directories in `name` is one either.
 #[cfg(target_os = "linux")]
-fn open_cached(dir: BorrowedFd<'_>, name: &Path, flags: OFlags) -> Option<OwnedFd> {
+pub fn open_message_cached(dir: BorrowedFd<'_>, name: &Path, links: Links) -> Option<File> {
     use rustix::fs::{openat2, ResolveFlags};
-    let fd = openat2(dir, name, flags, Mode::empty(), ResolveFlags::CACHED).ok()?;
-    out_of_the_way(fd).ok()
+    let resolve = match links {
+        Links::Follow => ResolveFlags::CACHED,
+        Links::Refuse => ResolveFlags::CACHED | ResolveFlags::NO_SYMLINKS,
+    };
+    let fd = openat2(dir, name, reading(links), Mode::empty(), resolve).ok()?;
+    Some(out_of_the_way(fd).ok()?.into())
 }
 
 /// Whether the system need not read a disk is unknown here.
 #[cfg(not(target_os = "linux"))]
-fn open_cached(_dir: BorrowedFd<'_>, _name: &Path, _flags: OFlags) -> Option<OwnedFd> {
+pub fn open_message_cached(_dir: BorrowedFd<'_>, _name: &Path, _links: Links) -> Option<File> {
     None
 }
 

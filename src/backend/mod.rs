@@ -14,6 +14,7 @@ mod answer;
 mod by_name;
 pub mod descriptors;
 pub mod hold;
+mod layout;
 mod listing;
 mod lock;
 mod locked;
@@ -26,6 +27,7 @@ mod octets_file;
 pub mod reason;
 pub mod script;
 pub mod source;
+pub(crate) mod stamp;
 mod tcl_list;
 
 use std::fs::File;
@@ -33,7 +35,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::protocol::{Failure, MsgNo, Secret};
-use reason::Reason;
+use reason::{is_permanent, Reason};
 
 /// One user's entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +181,14 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// One message could not be read or deleted; the others may be.
+    #[error("{what}: {}", Reason(source))]
+    Message {
+        /// What was tried, with the number and the mailbox.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl StoreError {
@@ -186,9 +196,14 @@ impl StoreError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Missing(_) => Failure::Permanent,
-            Self::InUse(_) | Self::NotLocked(_) | Self::NoMessage(_) | Self::Io { .. } => {
-                Failure::Temporary
+            Self::Io { source, .. } | Self::Message { source, .. } if is_permanent(source) => {
+                Failure::Permanent
             }
+            Self::InUse(_)
+            | Self::NotLocked(_)
+            | Self::NoMessage(_)
+            | Self::Io { .. }
+            | Self::Message { .. } => Failure::Temporary,
         }
     }
 }

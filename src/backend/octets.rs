@@ -54,6 +54,19 @@ impl Counter {
         let begin = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut self.0[..], 0))?;
         Ok(to_announce(&self.0[..begin], size - begin as u64, told))
     }
+
+    /// The octets to announce of a message, of which a script says that it has `claimed`: a
+    /// large one is counted only where the claim is more than its begin is sure of.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn verify(&mut self, file: &File, size: u64, claimed: Option<u64>) -> io::Result<u64> {
+        let sure = self.check(file, size, 0)?;
+        match claimed {
+            Some(claimed) if claimed > sure && size > CHUNK as u64 => self.count(file, size),
+            _ => Ok(sure),
+        }
+    }
 }
 
 /// Whether a file of `size` bytes can be sent as `octets`: each byte may be a line

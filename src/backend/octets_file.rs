@@ -10,16 +10,16 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::fd::BorrowedFd;
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::listing::Stamp;
-use super::message_file::open_message;
+use super::mailboxes::Links;
+use super::message_file::{open_message_at, regular};
 use super::octets::is_plausible;
+use super::stamp::Stamp;
 
 /// Name of the file in the mailbox. Dot files are not messages.
 const OCTETS_FILE: &str = ".pop3d.octets";
@@ -39,7 +39,7 @@ const SMALL_FILE: u64 = 16 * 1024;
 /// The messages of a mailbox whose octets are to be counted.
 pub struct Uncounted<'a> {
     /// The mailbox.
-    pub dir: &'a Path,
+    pub dir: BorrowedFd<'a>,
     /// The names by which the messages are known from one session to the next.
     pub names: &'a dyn Fn(usize) -> &'a [u8],
     /// Their stamps; where only the size is told, that of the file when it was counted
@@ -86,7 +86,8 @@ impl Uncounted<'_> {
 
     fn load(&mut self, octets: &mut [Option<u64>]) {
         // A mailbox may belong to a user who has put something else in the file's place.
-        let Ok((file, stamp)) = open_message(&self.dir.join(OCTETS_FILE), OFlags::NOFOLLOW) else {
+        let opened = open_message_at(self.dir, OCTETS_FILE.as_ref(), Links::Refuse);
+        let Ok((file, stamp)) = opened else {
             return;
         };
         // `store` writes a longer file anew; in it a name's bytes may take three each.
@@ -120,22 +121,37 @@ impl Uncounted<'_> {
     }
 
     fn store(&self, octets: &[Option<u64>], added: &[usize]) -> io::Result<()> {
-        let path = self.dir.join(OCTETS_FILE);
-        let mut file = options().append(true).open(&path)?;
-        let size = file.metadata()?.len();
+        let mut file = self.open(OCTETS_FILE, OFlags::APPEND)?;
+        let (size, links) = (file.metadata()?.len(), rustix::fs::fstat(&file)?.st_nlink);
+        if links > 1 {
+            // Somebody has given another file, maybe not the owner's, this name.
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         if size <= SMALL_FILE.max(2 * self.needed()) {
             // The last line may have been torn by a crash: begin a new one.
             return file.write_all(&self.lines(b"\n", octets, added.iter().copied()));
         }
         let settled = |&index: &usize| self.stamps[index].is_settled(self.moment);
         let lines = self.lines(b"", octets, (0..octets.len()).filter(settled));
-        let new = self.dir.join(NEW_FILE);
-        options()
-            .write(true)
-            .truncate(true)
-            .open(&new)?
-            .write_all(&lines)?;
-        fs::rename(new, path)
+        let _what_an_interrupted_process_left =
+            rustix::fs::unlinkat(self.dir, NEW_FILE, AtFlags::empty());
+        self.open(NEW_FILE, OFlags::EXCL)?.write_all(&lines)?;
+        Ok(rustix::fs::renameat(
+            self.dir,
+            NEW_FILE,
+            self.dir,
+            OCTETS_FILE,
+        )?)
+    }
+
+    /// Opens a file of the mailbox for writing. A link in its place is not followed, a
+    /// pipe not waited for.
+    fn open(&self, name: &str, further: OFlags) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+        let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let private = Mode::RUSR | Mode::WUSR;
+        let fd = rustix::fs::openat(self.dir, name, flags | careful | further, private)?;
+        Ok(regular(fd.into())?.0)
     }
 
     fn lines(
@@ -171,17 +187,6 @@ impl Uncounted<'_> {
         }
         lines
     }
-}
-
-/// A link in the place of the file is not followed, a pipe not waited for.
-fn options() -> OpenOptions {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mut options = OpenOptions::new();
-    options
-        .create(true)
-        .mode(0o600)
-        .custom_flags(flags.bits() as i32);
-    options
 }
 
 /// A line of the file: the escaped name, and what is known under it.
@@ -230,7 +235,9 @@ fn sum(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::path::Path;
 
     use super::*;
 
@@ -250,8 +257,9 @@ mod tests {
     /// What is known without counting; what is not is counted as its size + 1.
     fn fill(dir: &Path, all: &[&str], stamps: &[Stamp]) -> (Vec<u64>, Vec<usize>) {
         let mut counted = Vec::new();
+        let open = File::open(dir).unwrap();
         let mut uncounted = Uncounted {
-            dir,
+            dir: open.as_fd(),
             names: &|index| all[index].as_bytes(),
             stamps: &mut stamps.to_vec(),
             moment: NOW,
@@ -367,14 +375,41 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(OCTETS_FILE)).unwrap();
         assert_eq!(fill(dir.path(), &["a"], &[stamp(1)]), (vec![2], vec![0]));
+        let open = File::open(dir.path()).unwrap();
         let mut uncounted = Uncounted {
-            dir: dir.path(),
+            dir: open.as_fd(),
             names: &|_| b"a",
             stamps: &mut [stamp(1)],
             moment: NOW,
         };
         let failing = |_| Err(io::ErrorKind::PermissionDenied.into());
         assert_eq!(uncounted.fill(&mut [None], true, failing), (vec![1], false));
+    }
+
+    /// A hard link cannot be told from a file by opening it: nothing is written to one,
+    /// as it may be somebody else's file.
+    #[test]
+    fn another_file_of_this_name_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("other");
+        fs::write(&other, "theirs").unwrap();
+        for name in [OCTETS_FILE, NEW_FILE] {
+            fs::hard_link(&other, dir.path().join(name)).unwrap();
+        }
+        let long = "x".repeat(SMALL_FILE as usize);
+        for names in [["a"], [&long[..]]] {
+            assert_eq!(fill(dir.path(), &names, &[stamp(1)]), (vec![2], vec![0]));
+        }
+        fs::remove_file(dir.path().join(OCTETS_FILE)).unwrap();
+        fs::write(dir.path().join(OCTETS_FILE), &long).unwrap();
+        fs::OpenOptions::new()
+            .append(true)
+            .open(dir.path().join(OCTETS_FILE))
+            .and_then(|mut file| file.write_all(long.as_bytes()))
+            .unwrap();
+        assert_eq!(fill(dir.path(), &["a"], &[stamp(1)]), (vec![2], vec![0]));
+        assert_eq!(fill(dir.path(), &["a"], &[stamp(1)]), (vec![2], vec![]));
+        assert_eq!(fs::read_to_string(&other).unwrap(), "theirs");
     }
 
     #[test]
@@ -407,8 +442,9 @@ mod tests {
         };
         for (size, want) in [(5, counted), (5, counted), (6, Stamp::told(6))] {
             let mut stamps = [Stamp::told(size)];
+            let open = File::open(dir.path()).unwrap();
             let mut uncounted = Uncounted {
-                dir: dir.path(),
+                dir: open.as_fd(),
                 names: &|_| b"a",
                 stamps: &mut stamps,
                 moment: NOW,

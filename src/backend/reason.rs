@@ -18,6 +18,17 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
+/// Whether trying again is of no use before somebody mends something (RFC 3206 §4).
+pub fn is_permanent(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory};
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(
+        error.kind(),
+        // Invalid data: what is there is something else than it should be.
+        PermissionDenied | ReadOnlyFilesystem | IsADirectory | NotADirectory | InvalidData
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ mod uids;
 use std::rc::Rc;
 
 use self::complaints::Asked;
-use super::message::{self, Got};
+use super::message::{self, Fetching, Got};
 use super::server::ServerObject;
 use super::step::step;
 use crate::backend::reason::Reason;
@@ -231,25 +231,31 @@ impl Callbacks<'_> {
             Extent::Whole => Some(self.size(mailbox, Some(number))?),
             Extent::Top(_) => None,
         };
-        let mut message = self.get(mailbox, number)?.message;
+        let mut message = self.get(mailbox, number, size)?.message;
         // A client may wait for as many octets as were announced.
         message.octets = message.octets.min(size.unwrap_or(u64::MAX));
         Ok(message)
     }
 
-    fn get(&self, mailbox: &str, number: MsgNo) -> Result<Got, Trouble> {
-        let fetching = &self.server.world.fetching;
-        fetching.borrow_mut().push(number);
+    /// `get`, of a message that has `size` octets, as far as that was asked.
+    fn get(&self, mailbox: &str, number: MsgNo, size: Option<u64>) -> Result<Got, Trouble> {
+        let under_way = &self.server.world.fetching;
+        under_way.borrow_mut().push(Fetching {
+            number,
+            opened: None,
+            size,
+        });
         let got = self.storage("get", mailbox, &[Value::int(number.get().into())]);
-        fetching.borrow_mut().pop();
-        let got = got?;
+        // Callbacks nest: the last to begin is the first to end.
+        let fetching = under_way.borrow_mut().pop();
+        let (got, fetching) = (got?, fetching.ok_or(Trouble(Failure::Temporary))?);
         let finalize = self.server.finalizes() || self.server.storage_is_ours();
         let interp = &self.server.identity.interp;
         let wrong = |expected: &str| {
             let asked = Asked::message("get", mailbox, number);
             self.wrong(asked, Some(&got), expected)
         };
-        message::from_value(interp, &got, finalize).map_err(|error| match error {
+        message::from_value(interp, &got, fetching, finalize).map_err(|error| match error {
             message::Error::Script(raised) => self.raised("get", &raised),
             message::Error::Unreadable(path, error) => {
                 let (path, reason) = (path.display(), Reason(&error));

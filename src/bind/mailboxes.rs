@@ -1,5 +1,6 @@
 //! `pop3d::dbox` and `pop3d::maildir`: mailboxes as Tcl objects.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
@@ -8,8 +9,8 @@ use super::object::{self, Identity, Kind};
 use super::world::World;
 use crate::backend::access::text;
 use crate::backend::mailbox_error::MailboxError;
-use crate::backend::mailboxes::{Mailboxes, Octets};
-use crate::backend::{directory, maildir};
+use crate::backend::mailboxes::{Links, Mailboxes, Octets};
+use crate::backend::{directory, maildir, Message};
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
@@ -36,24 +37,30 @@ const MAILDIR: Kind = Kind {
 /// Makes the commands of `pop3d::dbox`.
 pub fn register_dbox(world: &Rc<World>) {
     object::register(world, &DBOX, |world, identity| {
-        construct(world, identity, directory::dbox())
+        construct(world, identity, directory::dbox(), &["-octets", "-links"])
     });
 }
 
 /// Makes the commands of `pop3d::maildir`.
 pub fn register_maildir(world: &Rc<World>) {
     object::register(world, &MAILDIR, |world, identity| {
-        construct(world, identity, maildir::maildir())
+        construct(world, identity, maildir::maildir(), &["-octets"])
     });
 }
 
-fn construct(world: &Rc<World>, identity: Identity, mailboxes: Mailboxes) -> Rc<dyn Command> {
+fn construct(
+    world: &Rc<World>,
+    identity: Identity,
+    mailboxes: Mailboxes,
+    options: &'static [&'static str],
+) -> Rc<dyn Command> {
     let world = world.clone();
     let mailboxes = Arc::new(mailboxes);
     let object = Rc::new(MailboxesObject {
         world,
         identity,
         mailboxes,
+        options,
     });
     object.identity.create(object.clone());
     object.identity.set("dir", &Value::text(""));
@@ -66,6 +73,8 @@ pub struct MailboxesObject {
     identity: Identity,
     /// The mailboxes; sessions of the direct way use them too.
     pub mailboxes: Arc<Mailboxes>,
+    /// The names of its options.
+    options: &'static [&'static str],
 }
 
 impl Command for MailboxesObject {
@@ -148,16 +157,23 @@ impl MailboxesObject {
     /// A mime token, of Tcllib's mime if it is there. For a session, whose `-storage`
     /// calls us, a message that mime refuses is given as a file: what arrives in a mailbox
     /// need not be well made, and its owner must be able to fetch and delete it.
+    ///
+    /// The session gets the message as the store opens it, without what may have taken its
+    /// path, and with its octets.
     fn get(&self, mailbox: &str, id: i64) -> Result<Value, Error> {
-        let path = self.mailboxes.path_of(mailbox, id)?;
+        let found = self.mailboxes.path_of(mailbox, id)?;
         // A path is bytes; Tcl's file commands map characters below 256 and UTF-8
         // alike through the system encoding.
-        let path = text(path.as_os_str().as_encoded_bytes());
-        let path = Value::text(&path);
+        let path = Value::text(&text(found.as_os_str().as_encoded_bytes()));
+        let is_fetched = self.is_fetched(id);
+        if is_fetched {
+            let message = self.mailboxes.get(mailbox, id)?;
+            self.opened(id, found, message);
+        }
         let words = ["::mime::initialize", "-file"].map(Value::text);
         let words = [&words[..], slice::from_ref(&path)].concat();
         match interp::call(&self.identity.interp, &words) {
-            Err(_) if self.is_fetched(id) => Ok(Value::list(&[Value::text("file"), path])),
+            Err(_) if is_fetched => Ok(Value::list(&[Value::text("file"), path])),
             token => Ok(token?),
         }
     }
@@ -165,37 +181,75 @@ impl MailboxesObject {
     /// Whether a session waits for a message of this number.
     fn is_fetched(&self, id: i64) -> bool {
         let fetching = self.world.fetching.borrow();
-        fetching.iter().any(|number| i64::from(number.get()) == id)
+        fetching.iter().any(|one| i64::from(one.number.get()) == id)
+    }
+
+    /// Gives the session that waits for a message of this number the open message.
+    fn opened(&self, id: i64, path: PathBuf, message: Message) {
+        let mut fetching = self.world.fetching.borrow_mut();
+        let mut waiting = fetching.iter_mut().rev();
+        if let Some(one) = waiting.find(|one| i64::from(one.number.get()) == id) {
+            one.opened = Some((path, message));
+        }
     }
 
     fn options(&self, method: &str, args: &[Value]) -> Result<Value, Error> {
-        let octets = || match self.mailboxes.octets() {
-            Octets::File => Value::text("file"),
-            Octets::Wire => Value::text("wire"),
+        let known = |name: &Value| self.options.iter().find(|option| name.is(option));
+        let unknown = |name: &Value| {
+            let (name, options) = (name.to_text(), self.options.join(" or "));
+            let message = format!("unknown option \"{name}\": expected {options}");
+            Error::new(message, &["OPTION", &name])
         };
         match (method, args) {
-            ("configure", []) => Ok(Value::dict([("-octets", octets())])),
-            (_, [name]) if name.is("-octets") => Ok(octets()),
-            ("configure", [name, value]) if name.is("-octets") => {
-                self.mailboxes.set_octets(match &*value.to_text() {
-                    "file" => Octets::File,
-                    "wire" => Octets::Wire,
-                    other => {
-                        let message =
-                            format!("bad value \"{other}\" for -octets: expected file or wire");
-                        return Err(Error::new(message, &["OPTION", "-octets", other]));
-                    }
-                });
+            ("configure", []) => {
+                let pairs = self
+                    .options
+                    .iter()
+                    .map(|option| (*option, self.get_option(option)));
+                Ok(Value::dict(pairs))
+            }
+            (_, [name, ..]) if known(name).is_none() => Err(unknown(name)),
+            (_, [name]) => Ok(self.get_option(&name.to_text())),
+            ("configure", [name, value]) => {
+                self.set_option(&name.to_text(), &value.to_text())?;
                 Ok(Value::text(""))
             }
-            (_, [name, ..]) if !name.is("-octets") => {
-                let name = name.to_text();
-                let message = format!("unknown option \"{name}\": expected -octets");
-                Err(Error::new(message, &["OPTION", &name]))
-            }
-            ("cget", _) => Err(self.identity.usage("cget -octets")),
-            _ => Err(self.identity.usage("configure ?-octets? ?file|wire?")),
+            ("cget", _) => Err(self.identity.usage("cget option")),
+            _ => Err(self.identity.usage("configure ?option? ?value?")),
         }
+    }
+
+    fn get_option(&self, option: &str) -> Value {
+        Value::text(match option {
+            "-links" => match self.mailboxes.links() {
+                Links::Follow => "follow",
+                Links::Refuse => "refuse",
+            },
+            _ => match self.mailboxes.octets() {
+                Octets::File => "file",
+                Octets::Wire => "wire",
+            },
+        })
+    }
+
+    fn set_option(&self, option: &str, value: &str) -> Result<(), Error> {
+        let bad = |expected: &str| {
+            let message = format!("bad value \"{value}\" for {option}: expected {expected}");
+            Error::new(message, &["OPTION", option, value])
+        };
+        match option {
+            "-links" => self.mailboxes.set_links(match value {
+                "follow" => Links::Follow,
+                "refuse" => Links::Refuse,
+                _ => return Err(bad("follow or refuse")),
+            }),
+            _ => self.mailboxes.set_octets(match value {
+                "file" => Octets::File,
+                "wire" => Octets::Wire,
+                _ => return Err(bad("file or wire")),
+            }),
+        }
+        Ok(())
     }
 }
 
@@ -213,10 +267,10 @@ fn bad_id(id: &Value) -> Error {
 
 impl From<MailboxError> for Error {
     fn from(error: MailboxError) -> Self {
-        let code: &[&str] = match error {
+        let code: &[&str] = match error.is_permanent() {
             // Somebody must mend something: sessions tell their clients so.
-            MailboxError::Unusable { .. } | MailboxError::NoBase => &["MAILBOX", "UNUSABLE"],
-            _ => &["MAILBOX"],
+            true => &["MAILBOX", "UNUSABLE"],
+            false => &["MAILBOX"],
         };
         Error::new(error.to_string(), code)
     }

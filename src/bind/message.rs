@@ -5,14 +5,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::OFlags;
-
 use super::token::{self, Source};
 use crate::backend::message_file::open_message;
 use crate::backend::octets::{count, Counter};
 use crate::backend::{Content, Message};
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::{Interp, Value};
+use crate::protocol::MsgNo;
 
 /// Why a message could not be had.
 #[derive(Debug)]
@@ -23,6 +22,27 @@ pub enum Error {
     Unreadable(PathBuf, io::Error),
     /// The value is none of the three forms.
     Form,
+}
+
+/// A storage's `get` that is under way for a session.
+pub struct Fetching {
+    /// Of which message.
+    pub number: MsgNo,
+    /// The message that a store of ours was asked for meanwhile, and its path: the store
+    /// has followed no link that it should not, and knows the octets.
+    pub opened: Option<(PathBuf, Message)>,
+    /// How many octets it has, as the storage says; none where nobody asked.
+    pub size: Option<u64>,
+}
+
+impl Fetching {
+    /// The message in the file `path`.
+    fn open(self, path: PathBuf) -> Result<Message, Error> {
+        match self.opened {
+            Some((opened, message)) if opened == path => Ok(message),
+            _ => from_file(path, self.size),
+        }
+    }
 }
 
 /// What a storage's `get` returned.
@@ -40,21 +60,26 @@ impl From<Message> for Got {
     }
 }
 
-/// The message that a storage's `get` returned. With `finalize` a token is finalized
-/// afterwards.
+/// The message that a storage's `get` returned, which was called for `fetching`. With
+/// `finalize` a token is finalized afterwards.
 ///
 /// # Errors
 /// When there is no message; see [`Error`].
-pub fn from_value(interp: &Interp, value: &Value, finalize: bool) -> Result<Got, Error> {
+pub fn from_value(
+    interp: &Interp,
+    value: &Value,
+    fetching: Fetching,
+    finalize: bool,
+) -> Result<Got, Error> {
     // A token never is a list of two elements.
     match value.to_list().as_deref() {
         Some([form, path]) if form.is("file") => {
             let path = path.to_path().ok_or(Error::Form)?;
-            Ok(from_file(path)?.into())
+            Ok(fetching.open(path)?.into())
         }
         Some([form, bytes]) if form.is("data") => Ok(from_bytes(bytes.to_bytes()).into()),
         Some([_token]) => {
-            let message = from_token(interp, value);
+            let message = from_token(interp, value, fetching);
             if finalize {
                 let words = [Value::text("::mime::finalize"), value.clone()];
                 interp::call(interp, &words).map_err(Error::Script)?;
@@ -72,12 +97,13 @@ fn from_bytes(bytes: Vec<u8>) -> Message {
     }
 }
 
-/// The octets of a large file are not counted, which would keep the interpreter: what is
-/// announced is then the least that can come.
-fn from_file(path: PathBuf) -> Result<Message, Error> {
+/// The octets of a large file are counted only where the storage says that there are more
+/// than its begin is sure of, as counting keeps the interpreter: what is announced is else
+/// what the storage says.
+fn from_file(path: PathBuf, size: Option<u64>) -> Result<Message, Error> {
     let open = || {
-        let (file, stamp) = open_message(&path, OFlags::empty())?;
-        let octets = Counter::new().check(&file, stamp.size, 0)?;
+        let (file, stamp) = open_message(&path)?;
+        let octets = Counter::new().verify(&file, stamp.size, size)?;
         let content = Content::File(file, stamp.size);
         Ok(Message { octets, content })
     };
@@ -87,9 +113,9 @@ fn from_file(path: PathBuf) -> Result<Message, Error> {
 /// The bytes of a mime token: of the message it was made of, when it is unchanged;
 /// else what `mime::buildmessage` makes of it. Tcllib's mime would write an unchanged
 /// message differently from how it came (headers moved, lines ended by CR CR LF).
-fn from_token(interp: &Interp, token: &Value) -> Result<Got, Error> {
+fn from_token(interp: &Interp, token: &Value, fetching: Fetching) -> Result<Got, Error> {
     match token::unchanged_source(interp, token) {
-        Some(Source::File(path)) => Ok(from_file(path)?.into()),
+        Some(Source::File(path)) => Ok(fetching.open(path)?.into()),
         Some(Source::Text(text)) => Ok(from_bytes(text).into()),
         None => {
             let words = [Value::text("::mime::buildmessage"), token.clone()];

@@ -9,8 +9,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 
-use rustix::fs::OFlags;
-
 use crate::backend::message_file::open_message;
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
@@ -45,7 +43,7 @@ pub fn unchanged_source(interp: &Interp, token: &Value) -> Option<Source> {
     };
     let headers = match &source {
         Source::File(path) => {
-            let (file, _) = open_message(path, OFlags::empty()).ok()?;
+            let (file, _) = open_message(path).ok()?;
             headers(BufReader::new(file), &tree.boundaries)
         }
         Source::Text(text) => headers(&text[..], &tree.boundaries),

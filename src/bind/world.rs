@@ -10,6 +10,7 @@ use super::channel::ChannelSession;
 use super::depth::Depth;
 use super::jobs::JobSource;
 use super::log::Notes;
+use super::message::Fetching;
 use super::server::ServerObject;
 use super::wakes::Wakes;
 use super::watched::WatchedCommands;
@@ -21,7 +22,6 @@ use crate::ffi::notifier::{self, Alert, EventSource};
 use crate::ffi::thread;
 use crate::ffi::{Interp, Value};
 use crate::net;
-use crate::protocol::MsgNo;
 
 /// Sessions on Tcl channels that may wait for their clients to close: few, as Tcl 8.6
 /// cannot watch many channels.
@@ -57,7 +57,7 @@ pub struct World {
     /// a client to wait for.
     departing: RefCell<HashMap<String, Rc<ChannelSession>>>,
     /// The messages for which a storage's `get` is under way for a session.
-    pub fetching: RefCell<Vec<MsgNo>>,
+    pub fetching: RefCell<Vec<Fetching>>,
 }
 
 impl World {

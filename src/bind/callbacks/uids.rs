@@ -123,7 +123,7 @@ impl Callbacks<'_> {
     }
 
     fn digest(&self, mailbox: &str, number: MsgNo) -> Result<Digest, Trouble> {
-        let got = self.get(mailbox, number)?;
+        let got = self.get(mailbox, number, None)?;
         digests::digest(got).map_err(|error| {
             let line = format!("get {mailbox} {number}: {}", Reason(&error));
             self.complain(&line, &Raised::new(&line, &["POP3D", "LOG"]))

@@ -1,0 +1,83 @@
+//! What a kind of mailbox must know: how messages lie in a directory, and by what rules
+//! they are listed.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::AtFlags;
+
+use super::listing::MailboxDir;
+use super::locked::Messages;
+use super::mailbox_error::Fault;
+use super::Wanted;
+
+/// How the messages lie in a mailbox.
+pub trait Layout: Send + Sync {
+    /// Makes an empty mailbox, with the directories above it.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) and whatever the system says.
+    fn create(&self, dir: &Path) -> io::Result<()>;
+    /// Why the directory `dir` is no such mailbox; `None` if it is one.
+    ///
+    /// # Errors
+    /// When the system cannot say.
+    fn fault(&self, dir: &Path) -> io::Result<Option<Fault>>;
+    /// Lists the messages of `dir`, whose lock the caller holds. They are not counted any
+    /// more when that is not wanted; such a listing is not kept.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or the system does not say what one of its
+    /// files is: a message must not be left out.
+    fn read(
+        &self,
+        dir: MailboxDir<'_>,
+        rules: Rules,
+        wanted: Wanted<'_>,
+    ) -> io::Result<Arc<dyn Messages>>;
+    /// The messages of `dir`, as [`read`](Self::read) gives them, if they are known, have
+    /// not changed, and this can be told within microseconds.
+    fn known(&self, dir: MailboxDir<'_>, rules: Rules) -> Option<Arc<dyn Messages>>;
+    /// The mailbox `dir` is about to go: forgets what is known of it.
+    fn forget(&self, dir: &Path);
+}
+
+/// What counts as the size of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Octets {
+    /// The size of its file, as Tcllib has it: never more than what is sent.
+    File,
+    /// What is sent: every line end two octets, the last line's included, but
+    /// without the dots that are stuffed (RFC 1939 §11).
+    Wire,
+}
+
+/// What becomes of symbolic links among the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// A link to a regular file is a message, as Tcllib has it. Whoever can write into
+    /// the mailbox can then read all files that the server can read.
+    Follow,
+    /// No link is a message.
+    Refuse,
+}
+
+impl Links {
+    /// For statat(2).
+    pub fn stat_flags(self) -> AtFlags {
+        match self {
+            Self::Follow => AtFlags::empty(),
+            Self::Refuse => AtFlags::SYMLINK_NOFOLLOW,
+        }
+    }
+}
+
+/// By what rules a mailbox is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// What counts as the size of a message.
+    pub octets: Octets,
+    /// What becomes of links.
+    pub links: Links,
+}
