@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use criterion::{criterion_group, criterion_main, BatchSize, Criterion, Throughput};
 
-use pop3d::protocol::body::{OctetCounter, Stuffer};
-use pop3d::protocol::command::Command;
-use pop3d::protocol::limits::Limits;
-use pop3d::protocol::session::{Config, Session};
-use pop3d::protocol::{Reply, Request};
+use pop3_proto::body::{OctetCounter, Stuffer};
+use pop3_proto::command::Command;
+use pop3_proto::limits::Limits;
+use pop3_proto::session::{Config, Session};
+use pop3_proto::{Reply, Request};
 
 /// What drivers read from a file at a time.
 const CHUNK: usize = 64 << 10;

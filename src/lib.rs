@@ -3,8 +3,9 @@
 //! The way of a message, from the mailbox to the client, crosses these rooms;
 //! each knows only the ones above it:
 //!
-//! - [`protocol`] – POP3 itself, pure: bytes and replies in, requests and bytes out.
-//! - [`backend`] – what a session asks of users and mailboxes, and the built-in stores.
+//! - [`pop3_proto`] – POP3 itself, without I/O: a crate of its own.
+//! - [`store`] – what a session asks of users and mailboxes, and how that reaches them.
+//! - [`stores`] – the built-in users and mailboxes.
 //! - [`net`] – sockets: the event loops, the listener and the driver of one connection.
 //! - [`mime`] – the fallback `mime` package: parts of messages, without Tcl.
 //! - [`ffi`] – the one door to Tcl's C interface.
@@ -14,10 +15,11 @@
 
 #[macro_use]
 pub mod ffi;
-pub mod backend;
 pub mod bind;
+pub mod descriptors;
 pub mod mime;
 pub mod net;
-pub use pop3_proto as protocol;
+pub mod store;
+pub mod stores;
 
 export_init!(bind::world::World::enter);

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
-use pop3d::backend::directory::dbox;
-use pop3d::backend::mailboxes::{Mailboxes, Octets};
-use pop3d::backend::maildir::maildir;
-use pop3d::backend::{Content, Maildrop, Storage};
-use pop3d::protocol::body::OctetCounter;
-use pop3d::protocol::MsgNo;
+use pop3_proto::body::OctetCounter;
+use pop3_proto::MsgNo;
+use pop3d::store::{Content, Maildrop, Storage};
+use pop3d::stores::dbox::dbox;
+use pop3d::stores::files::mailboxes::{Mailboxes, Octets};
+use pop3d::stores::maildir::maildir;
 use tempfile::TempDir;
 
 /// As large as what a connection reads at once.

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `src`, in order; what each may not name besides the rooms after it.
-const ROOMS: [(&str, &[&str]); 4] = [
-    ("backend", &["tcl::", "clib", "Tcl_"]),
+const ROOMS: [(&str, &[&str]); 5] = [
+    ("store", &["tcl::", "clib", "Tcl_"]),
+    ("stores", &["tcl::", "clib", "Tcl_", "tokio"]),
     ("net", &["tcl::", "clib", "Tcl_"]),
     ("ffi", &[]),
     ("bind", &["clib::"]),

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use pop3d::backend::directory::dbox;
-use pop3d::backend::mailbox_error::MailboxError;
-use pop3d::backend::mailboxes::{Mailboxes, Octets};
-use pop3d::backend::maildir::maildir;
-use pop3d::backend::{Begin, Content, Maildrop, Message, Storage, StoreError};
-use pop3d::protocol::MsgNo;
+use pop3_proto::MsgNo;
+use pop3d::store::{Begin, Content, Maildrop, Message, Storage, StoreError};
+use pop3d::stores::dbox::dbox;
+use pop3d::stores::files::mailbox_error::MailboxError;
+use pop3d::stores::files::mailboxes::{Mailboxes, Octets};
+use pop3d::stores::maildir::maildir;
 use tempfile::TempDir;
 
 fn no(n: u32) -> MsgNo {

@@ -6,11 +6,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pop3d::backend::directory::dbox;
-use pop3d::backend::mailboxes::Mailboxes;
-use pop3d::backend::maildir::maildir;
-use pop3d::backend::{Content, Maildrop, Message, Storage, StoreError};
-use pop3d::protocol::MsgNo;
+use pop3_proto::MsgNo;
+use pop3d::store::{Content, Maildrop, Message, Storage, StoreError};
+use pop3d::stores::dbox::dbox;
+use pop3d::stores::files::mailboxes::Mailboxes;
+use pop3d::stores::maildir::maildir;
 use tempfile::TempDir;
 
 fn no(n: u32) -> MsgNo {

@@ -10,12 +10,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pop3d::backend::directory::dbox;
-use pop3d::backend::mailbox_error::MailboxError;
-use pop3d::backend::mailboxes::{Links, Mailboxes, Octets};
-use pop3d::backend::maildir::maildir;
-use pop3d::backend::{Content, Message, Storage, StoreError};
-use pop3d::protocol::{Failure, MsgNo};
+use pop3_proto::{Failure, MsgNo};
+use pop3d::store::{Content, Message, Storage, StoreError};
+use pop3d::stores::dbox::dbox;
+use pop3d::stores::files::mailbox_error::MailboxError;
+use pop3d::stores::files::mailboxes::{Links, Mailboxes, Octets};
+use pop3d::stores::maildir::maildir;
 use tempfile::TempDir;
 
 fn no(n: u32) -> MsgNo {

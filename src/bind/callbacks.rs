@@ -18,13 +18,13 @@ use self::complaints::Asked;
 use super::message::{self, Fetching, Got};
 use super::server::ServerObject;
 use super::step::step;
-use crate::backend::reason::Reason;
-use crate::backend::script::{Job, Outcome, UnlockNow, Work};
-use crate::backend::{Account, Message};
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
 use crate::net::Level;
-use crate::protocol::{Extent, Failure, MsgNo, Proof, Refusal, Reply, Secret};
+use crate::store::jobs::{Job, Outcome, UnlockNow, Work};
+use crate::store::reason::Reason;
+use crate::store::{Account, Message};
+use pop3_proto::{Extent, Failure, MsgNo, Proof, Refusal, Reply, Secret};
 
 /// A callback that did not do its part. It has been logged already.
 pub struct Trouble(Failure);

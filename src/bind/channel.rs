@@ -27,13 +27,13 @@ use self::requests::Awaited;
 use super::callbacks;
 use super::server::ServerObject;
 use super::step::STEP_TIME;
-use crate::backend::access::text;
-use crate::backend::hold::{Ended, Hold};
-use crate::backend::script::ConnectionId;
-use crate::backend::source::Source;
 use crate::ffi::channel::{Channel, Read};
 use crate::ffi::interp::Preserved;
 use crate::net::{ConnectionState, Event, Permit};
+use crate::store::access::text;
+use crate::store::hold::{Ended, Hold};
+use crate::store::ids::ConnectionId;
+use crate::store::source::Source;
 
 pub use accept::AcceptCommand;
 

@@ -9,10 +9,10 @@ use super::mailboxes::MailboxesObject;
 use super::users::UsersObject;
 use super::watched::Use;
 use super::world::World;
-use crate::backend::access::{Access, Way};
-use crate::backend::{Storage, Users};
 use crate::ffi::command::{self, Command};
 use crate::ffi::{Interp, Value};
+use crate::store::access::{Access, Way};
+use crate::store::{Storage, Users};
 
 /// What a server uses directly, and how it learns that it may no longer.
 pub struct Direct {

@@ -9,9 +9,9 @@ use super::callbacks::{self, Progress};
 use super::log;
 use super::step::step;
 use super::world::World;
-use crate::backend::script::Job;
 use crate::ffi::interp::Preserved;
 use crate::ffi::notifier::Source;
+use crate::store::jobs::Job;
 
 /// How long jobs may keep the interpreter before its other events get their turn.
 /// A frame of an animated user interface is 16 ms: a fifth of it goes unnoticed.

@@ -1,9 +1,9 @@
 //! What log lines say.
 
-use crate::backend::access::text;
-use crate::backend::reason::Reason;
 use crate::net::{Event, Level};
-use crate::protocol::{Extent, MsgNo, Proof, Refusal, Request};
+use crate::store::access::text;
+use crate::store::reason::Reason;
+use pop3_proto::{Extent, MsgNo, Proof, Refusal, Request};
 
 /// Message numbers that a line names; of others it says how many there are.
 const NUMBERS: usize = 10;

@@ -145,7 +145,7 @@ fn port_by_tcl(interp: &Interp, socket: &Value, port: &Value) -> Result<u16, Err
 
 /// The error that Tcl's `socket` raises for what the system said.
 fn socket_error(error: &io::Error) -> Error {
-    let reason = crate::backend::reason::Reason(error).to_string();
+    let reason = crate::store::reason::Reason(error).to_string();
     let message = format!("couldn't open socket: {reason}");
     let mut code = Vec::new();
     if let Some(number) = error.raw_os_error() {

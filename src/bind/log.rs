@@ -8,12 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::lines::{line, printable, Line};
 use super::server::ServerObject;
 use super::world::World;
-use crate::backend::script::{ConnectionId, ServerId};
 use crate::ffi::command;
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::notifier::Alert;
 use crate::ffi::{Interp, Value};
 use crate::net::{Event, Level, Observer};
+use crate::store::ids::{ConnectionId, ServerId};
 
 /// Lines that may wait for the interpreter. When a script does not come to its event
 /// loop, later ones are counted and dropped rather than kept without bound.

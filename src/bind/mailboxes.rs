@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use super::object::{self, Identity, Kind};
 use super::world::World;
-use crate::backend::access::text;
-use crate::backend::mailbox_error::MailboxError;
-use crate::backend::mailboxes::{Links, Mailboxes, Octets};
-use crate::backend::{directory, maildir, Message};
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
+use crate::store::access::text;
+use crate::store::Message;
+use crate::stores::files::mailbox_error::MailboxError;
+use crate::stores::files::mailboxes::{Links, Mailboxes, Octets};
+use crate::stores::{dbox, maildir};
 
 const METHODS: &str = "add, base, dele, destroy, exists, get, list, lock, locked, move, remove, \
                        size, stat, or unlock";
@@ -37,7 +38,7 @@ const MAILDIR: Kind = Kind {
 /// Makes the commands of `pop3d::dbox`.
 pub fn register_dbox(world: &Rc<World>) {
     object::register(world, &DBOX, |world, identity| {
-        construct(world, identity, directory::dbox(), &["-octets", "-links"])
+        construct(world, identity, dbox::dbox(), &["-octets", "-links"])
     });
 }
 

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::token::{self, Source};
-use crate::backend::message_file::open_message;
-use crate::backend::octets::{count, Counter};
-use crate::backend::{Content, Message};
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::{Interp, Value};
-use crate::protocol::MsgNo;
+use crate::store::{Content, Message};
+use crate::stores::files::message_file::open_message;
+use crate::stores::files::octets::{count, Counter};
+use pop3_proto::MsgNo;
 
 /// Why a message could not be had.
 #[derive(Debug)]

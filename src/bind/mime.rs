@@ -8,13 +8,13 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 
-use crate::backend::reason::Reason;
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
 use crate::mime::{
     mime_name, tcl_name, BodyError, Eol, Property, Recipe, RecipeError, Setting, Store,
 };
+use crate::store::reason::Reason;
 
 /// Octets that `getbody -command` hands over at a time, if not told otherwise.
 const BLOCK: i64 = 4096;

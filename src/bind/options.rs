@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::ffi::command::Error;
 use crate::ffi::Value;
-use crate::protocol::limits::Limits;
+use pop3_proto::limits::Limits;
 
 /// What a server is told by `configure`.
 ///

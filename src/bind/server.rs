@@ -18,14 +18,14 @@ use super::object::{self, Identity, Kind};
 use super::options::Options;
 use super::reports::Reports;
 use super::world::World;
-use crate::backend::access::Access;
-use crate::backend::hold::UNDER_WAY;
-use crate::backend::script::ServerId;
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp::{self, Preserved, Raised};
 use crate::ffi::{Interp, Value};
 use crate::net::{self, Event, Observer};
-use crate::protocol::session::Config;
+use crate::store::access::Access;
+use crate::store::hold::UNDER_WAY;
+use crate::store::ids::ServerId;
+use pop3_proto::session::Config;
 
 const KIND: Kind = Kind {
     prefix: "pop3d",

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 
-use crate::backend::message_file::open_message;
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
+use crate::stores::files::message_file::open_message;
 
 /// What a token was made of.
 pub enum Source {

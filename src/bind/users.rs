@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::object::{self, Identity, Kind};
 use super::world::World;
-use crate::backend::users::{UserDb, UserError};
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
+use crate::stores::udb::{UserDb, UserError};
 
 const KIND: Kind = Kind {
     prefix: "p3udb",

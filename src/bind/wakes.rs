@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
-use crate::backend::script::ServerId;
 use crate::ffi::notifier::Alert;
+use crate::store::ids::ServerId;
 
 /// The sessions of one interpreter that can go on.
 pub struct Wakes {

@@ -15,13 +15,14 @@ use super::server::ServerObject;
 use super::wakes::Wakes;
 use super::watched::WatchedCommands;
 use super::{mailboxes, mime, server, users};
-use crate::backend::script::{Job, JobQueue, ServerId};
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::interp;
 use crate::ffi::notifier::{self, Alert, EventSource};
 use crate::ffi::thread;
 use crate::ffi::{Interp, Value};
 use crate::net;
+use crate::store::ids::ServerId;
+use crate::store::jobs::{Job, JobQueue};
 
 /// Sessions on Tcl channels that may wait for their clients to close: few, as Tcl 8.6
 /// cannot watch many channels.

@@ -12,7 +12,7 @@ use clib::{ClientData, Tcl_Channel};
 use super::command::guarded;
 use super::interp::c_string;
 use super::{stubs, Interp};
-use crate::backend::descriptors::SELECTABLE;
+use crate::descriptors::SELECTABLE;
 
 const OK: c_int = clib::TCL_OK as c_int;
 const READABLE: c_int = clib::TCL_READABLE as c_int;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::observer::Refused;
-use crate::protocol::limits::Limits;
+use pop3_proto::limits::Limits;
 
 /// Counts a server's connections.
 #[derive(Default)]

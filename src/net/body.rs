@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::driver::{with_scratch, Driver, SCRATCH};
 use super::observer::Event;
 use super::runtime;
-use crate::backend::source::{Fed, Source};
+use crate::store::source::{Fed, Source};
 
 impl Driver<'_> {
     /// Hands over the next bytes of the message: at once if the system has them in

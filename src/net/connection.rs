@@ -12,9 +12,10 @@ use super::observer::{Event, Level};
 use super::runtime::Seat;
 use super::transport::Transport;
 use super::Server;
-use crate::backend::access::text;
-use crate::backend::hold::{Ended, Hold, Lock};
-use crate::backend::script::{Afterwards, ConnectionId, Work};
+use crate::store::access::text;
+use crate::store::hold::{Ended, Hold, Lock};
+use crate::store::ids::ConnectionId;
+use crate::store::jobs::{Afterwards, Work};
 
 /// A connection: its machine, its socket and its lock.
 pub(super) struct Connection {

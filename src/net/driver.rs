@@ -17,7 +17,7 @@ use tokio::time::sleep_until;
 use super::connection::Connection;
 use super::server::Departure;
 use super::wait::{Timer, Woken};
-use crate::backend::source::Source;
+use crate::store::source::Source;
 
 /// When there is no time-out at all: the runtime's timer wants some time.
 const NEVER: Duration = Duration::from_secs(86_400 * 365);

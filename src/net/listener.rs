@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::observer::Event;
 use super::runtime::{Loops, Seat};
 use super::{wait, Server};
-use crate::backend::descriptors::out_of_the_way;
+use crate::descriptors::out_of_the_way;
 
 /// Connections that wait to be accepted: a burst of thousands of clients finds
 /// room; the kernel cuts it to its own bound.

@@ -4,7 +4,7 @@
 //! Which thread calls what: an interpreter's thread makes [`Server`]s and calls
 //! their methods; the loops' threads run the sessions, call the
 //! [`Observer`] and push to the server's
-//! [`JobQueue`](crate::backend::script::JobQueue). [`Server::close_listener`] and
+//! [`JobQueue`](crate::store::jobs::JobQueue). [`Server::close_listener`] and
 //! [`Server::kill`] wait for network threads, which never wait for an
 //! interpreter's thread; so call them with no lock held that an observer or an
 //! alert takes.

@@ -5,11 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::backend::script::{ConnectionId, ServerId};
-use crate::backend::StoreError;
-use crate::protocol::{Refusal, Request};
+use crate::store::ids::{ConnectionId, ServerId};
+use crate::store::StoreError;
 use pop3_proto::connection::End;
 use pop3_proto::session::Tally;
+use pop3_proto::{Refusal, Request};
 
 /// How much it matters; Tcllib's `log` has levels of these names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

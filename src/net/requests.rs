@@ -12,11 +12,11 @@ use super::driver::{with_scratch, Boxed, Driver};
 use super::observer::{Event, Level};
 use super::runtime;
 use super::wait::{first, Either};
-use crate::backend::access::{text, Answer, Runner};
-use crate::backend::hold::Hold;
-use crate::backend::script::{Outcome, Work};
-use crate::backend::source::Source;
-use crate::protocol::{Extent, MsgNo, Request};
+use crate::store::access::{text, Answer, Runner};
+use crate::store::hold::Hold;
+use crate::store::jobs::{Outcome, Work};
+use crate::store::source::Source;
+use pop3_proto::{Extent, MsgNo, Request};
 
 /// What is read for TOP at first: most headers are shorter.
 const BEGIN_OF_TOP: usize = 4 * 1024;

@@ -12,9 +12,10 @@ use super::connection::Connection;
 use super::listener::{self, Listening};
 use super::observer::{Event, Observer, Refused};
 use super::runtime::Seat;
-use crate::backend::access::Access;
-use crate::backend::hold::{Lock, UNDER_WAY};
-use crate::backend::script::{ConnectionId, JobQueue, ServerId};
+use crate::store::access::Access;
+use crate::store::hold::{Lock, UNDER_WAY};
+use crate::store::ids::{ConnectionId, ServerId};
+use crate::store::jobs::JobQueue;
 use pop3_proto::connection::{Connection as Machine, End};
 use pop3_proto::session::{Config, Snapshot};
 
@@ -170,7 +171,7 @@ impl Server {
     ///
     /// # Errors
     /// Why it is to be turned away, with
-    /// [`TOO_MANY_CONNECTIONS`](crate::protocol::pop3_proto::TOO_MANY_CONNECTIONS).
+    /// [`TOO_MANY_CONNECTIONS`](pop3_proto::pop3_proto::TOO_MANY_CONNECTIONS).
     pub fn admit(&self, peer: IpAddr) -> Result<Permit, Refused> {
         let config = self.config().ok_or(Refused::Dead)?;
         if self.dead.load(Ordering::Acquire) {
@@ -211,8 +212,8 @@ impl Server {
     /// jobs of this server are dropped; [`Observer::closed`] is not called.
     ///
     /// A job that is being run at this moment, further up on the caller's stack,
-    /// learns of it by [`Job::take_lock`](crate::backend::script::Job::take_lock) and
-    /// [`Job::answer`](crate::backend::script::Job::answer).
+    /// learns of it by [`Job::take_lock`](crate::store::jobs::Job::take_lock) and
+    /// [`Job::answer`](crate::store::jobs::Job::answer).
     #[must_use = "the mailboxes stay locked otherwise"]
     pub fn kill(&self) -> Vec<Lock> {
         self.dead.store(true, Ordering::Release);

@@ -1,6 +1,6 @@
 //! Whole dialogs, with exact bytes.
 
-use pop3d::protocol::session::EndReason;
+use pop3_proto::session::EndReason;
 
 use crate::support::*;
 use pop3_proto::connection::End;
@@ -160,7 +160,7 @@ fn no_secret_is_told() {
 /// Without storage every mailbox is empty; without users every login fails.
 #[test]
 fn without_stores() {
-    use pop3d::backend::access::Way;
+    use pop3d::store::access::Way;
     let store = Same::of(&MAILS);
     let bench = Bench::direct(&store, limits());
     bench.access.set_storage(Way::None);

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use pop3d::protocol::limits::Limits;
-use pop3d::protocol::session::EndReason;
+use pop3_proto::limits::Limits;
+use pop3_proto::session::EndReason;
 
 use crate::support::*;
 use pop3_proto::connection::End;

@@ -6,11 +6,11 @@ use std::sync::mpsc::{channel, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use pop3d::backend::access::Way;
-use pop3d::backend::hold::Lock;
-use pop3d::backend::script::{Job, JobQueue, Outcome, UnlockNow, Work};
-use pop3d::backend::{Account, Content, Message, Storage, Users};
-use pop3d::protocol::{Failure, Refusal, Reply, Secret};
+use pop3_proto::{Failure, Refusal, Reply, Secret};
+use pop3d::store::access::Way;
+use pop3d::store::hold::Lock;
+use pop3d::store::jobs::{Job, JobQueue, Outcome, UnlockNow, Work};
+use pop3d::store::{Account, Content, Message, Storage, Users};
 
 use crate::support::*;
 

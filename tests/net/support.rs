@@ -9,13 +9,14 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use pop3_proto::connection::End;
-use pop3d::backend::access::{Access, Way};
-use pop3d::backend::script::{ConnectionId, JobQueue, ServerId};
-use pop3d::backend::{Account, Content, Maildrop, Message, Storage, StoreError, Users};
+use pop3_proto::limits::Limits;
+use pop3_proto::session::{Config, Tally};
+use pop3_proto::{MsgNo, Secret};
 use pop3d::net::{Event, Level, Observer, Server};
-use pop3d::protocol::limits::Limits;
-use pop3d::protocol::session::{Config, Tally};
-use pop3d::protocol::{MsgNo, Secret};
+use pop3d::store::access::{Access, Way};
+use pop3d::store::ids::{ConnectionId, ServerId};
+use pop3d::store::jobs::JobQueue;
+use pop3d::store::{Account, Content, Maildrop, Message, Storage, StoreError, Users};
 
 /// Longer than anything here takes: only a failing test waits for so long.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -6,7 +6,7 @@ use crate::bind::lines::shortened;
 use crate::ffi::interp::Raised;
 use crate::ffi::Value;
 use crate::net::Level;
-use crate::protocol::{Failure, MsgNo};
+use pop3_proto::{Failure, MsgNo};
 
 /// What a callback was asked, for complaints about what it returned.
 #[derive(Clone, Copy)]

@@ -6,11 +6,11 @@ use std::io::{self, Read};
 use memchr::memmem;
 use sha2::{Digest as _, Sha256};
 
-use crate::backend::directory::hex;
-use crate::backend::script::Digest;
-use crate::backend::Content;
 use crate::bind::message::Got;
 use crate::ffi::interp::Raised;
+use crate::store::jobs::Digest;
+use crate::store::Content;
+use crate::stores::dbox::hex;
 
 /// The digest of a message.
 ///

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use super::complaints::Asked;
 use super::{digests, numbers_after, Callbacks, Trouble};
-use crate::backend::reason::Reason;
-use crate::backend::script::{Digest, Job};
 use crate::bind::step::step;
 use crate::ffi::interp::Raised;
 use crate::ffi::Value;
-use crate::protocol::MsgNo;
+use crate::store::jobs::{Digest, Job};
+use crate::store::reason::Reason;
+use pop3_proto::MsgNo;
 
 impl Callbacks<'_> {
     /// One id; none when more is to be done for it. Without `uidl` it takes the digests of

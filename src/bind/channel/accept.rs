@@ -10,13 +10,13 @@ use pop3_proto::connection::{Connection as Machine, Stall};
 
 use super::alarm::Alarm;
 use super::{with, ChannelSession, Step};
-use crate::backend::hold::Hold;
-use crate::backend::script::ConnectionId;
 use crate::bind::server::ServerObject;
 use crate::ffi::channel::Channel;
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::{interp, Interp, Value};
 use crate::net::{Event, Refused};
+use crate::store::hold::Hold;
+use crate::store::ids::ConnectionId;
 
 /// The command that a listening channel calls for each connection.
 pub struct AcceptCommand(pub Weak<ServerObject>);

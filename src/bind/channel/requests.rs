@@ -11,15 +11,16 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot::Receiver;
 
 use super::{ChannelSession, Step, CHUNK};
-use crate::backend::access::{text, Answer, Runner};
-use crate::backend::hold::Hold;
-use crate::backend::script::{ConnectionId, Job, Outcome, Work};
-use crate::backend::source::{Fed, Source};
-use crate::backend::Content;
 use crate::bind::callbacks::{self, Progress};
 use crate::bind::server::ServerObject;
 use crate::net::{self, Event};
-use crate::protocol::Request;
+use crate::store::access::{text, Answer, Runner};
+use crate::store::hold::Hold;
+use crate::store::ids::ConnectionId;
+use crate::store::jobs::{Job, Outcome, Work};
+use crate::store::source::{Fed, Source};
+use crate::store::Content;
+use pop3_proto::Request;
 
 /// What a session waits for.
 pub(super) enum Awaited {

@@ -2,11 +2,11 @@
 //! driver they have.
 
 use super::ServerObject;
-use crate::backend::access::text;
-use crate::backend::script::ConnectionId;
 use crate::ffi::command::Error;
 use crate::ffi::Value;
 use crate::net::ConnectionState;
+use crate::store::access::text;
+use crate::store::ids::ConnectionId;
 
 impl ServerObject {
     pub(super) fn conn(&self, args: &[Value]) -> Result<Value, Error> {

@@ -3,38 +3,19 @@
 //! [`Users`] and [`Storage`] are what the built-in stores offer to sessions
 //! without the interpreter.
 
-pub mod directory;
-pub mod mailbox_error;
-pub mod mailboxes;
-pub mod maildir;
-pub mod users;
-
 pub mod access;
 mod answer;
-mod by_name;
-pub mod descriptors;
 pub mod hold;
-mod layout;
-mod listing;
-mod lock;
-mod locked;
-mod mailbox_files;
-mod maildir_files;
-mod maildir_name;
-pub mod message_file;
-pub(crate) mod octets;
-mod octets_file;
+pub mod ids;
+pub mod jobs;
 pub mod reason;
-pub mod script;
 pub mod source;
-pub(crate) mod stamp;
-mod tcl_list;
 
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use crate::protocol::{Failure, MsgNo, Secret};
+use pop3_proto::{Failure, MsgNo, Secret};
 use reason::{is_permanent, Reason};
 
 /// One user's entry.

@@ -10,6 +10,9 @@
 //! every lock. The name of a message is its word for STAT and LIST: a file that was
 //! changed under a name that tells its size is found out when it is opened.
 
+mod name;
+mod places;
+
 use std::fs::{remove_dir_all, symlink_metadata, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,18 +22,18 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::fs::AtFlags;
 
-use super::listing::{locked, Cache, MailboxDir};
-use super::locked::Messages;
-use super::mailbox_error::Fault;
-use super::mailbox_files::rename_new;
-use super::mailboxes::{Layout, Links, Mailboxes, Octets, Rules};
-use super::maildir_files::{open_places, stamp_of, Entry, Found, Renamed, ATTEMPTS, PLACES};
-use super::maildir_name::{base, uid, Told};
-use super::message_file::{open_message_at, open_message_cached};
-use super::octets::{is_plausible, Counter, Known};
-use super::octets_file::Uncounted;
-use super::stamp::{DirStamp, Stamp};
-use super::Wanted;
+use self::name::{base, uid, Told};
+use self::places::{open_places, stamp_of, Entry, Found, Renamed, ATTEMPTS, PLACES};
+use super::files::listing::{locked, Cache, MailboxDir};
+use super::files::locked::Messages;
+use super::files::mailbox_dir::rename_new;
+use super::files::mailbox_error::Fault;
+use super::files::mailboxes::{Layout, Links, Mailboxes, Octets, Rules};
+use super::files::message_file::{open_message_at, open_message_cached};
+use super::files::octets::{is_plausible, Counter, Known};
+use super::files::octets_file::Uncounted;
+use super::files::stamp::{DirStamp, Stamp};
+use crate::store::Wanted;
 
 /// The directories of a Maildir; what is being delivered is in the first.
 const ALL_PLACES: [&str; 3] = ["tmp", "new", "cur"];

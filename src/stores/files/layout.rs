@@ -10,7 +10,7 @@ use rustix::fs::AtFlags;
 use super::listing::MailboxDir;
 use super::locked::Messages;
 use super::mailbox_error::Fault;
-use super::Wanted;
+use crate::store::Wanted;
 
 /// How the messages lie in a mailbox.
 pub trait Layout: Send + Sync {

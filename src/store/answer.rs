@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::hold::{Hold, Lock};
 use super::{Maildrop, Message, Storage, StoreError};
-use crate::protocol::{Failure, MsgNo, Refusal, Reply, Request};
+use pop3_proto::{Failure, MsgNo, Refusal, Reply, Request};
 
 /// The answer to a session's request.
 #[derive(Debug)]
 pub struct Answer {
-    /// For [`Session::handle_reply`](crate::protocol::session::Session::handle_reply).
+    /// For [`Session::handle_reply`](pop3_proto::session::Session::handle_reply).
     pub reply: Reply,
     /// The message to stream after [`Reply::Fetching`].
     pub message: Option<Message>,

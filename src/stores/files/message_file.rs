@@ -8,11 +8,12 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, CWD};
 
-use super::descriptors::out_of_the_way;
 use super::mailboxes::Links;
 use super::octets::{count, to_announce, Known};
 use super::stamp::{is_regular, Stamp};
-use super::{Begin, Content};
+use crate::descriptors::out_of_the_way;
+use crate::store::source::read_cached;
+use crate::store::{Begin, Content};
 
 const READING: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC)
@@ -79,32 +80,6 @@ pub fn open_message_cached(dir: BorrowedFd<'_>, name: &Path, links: Links) -> Op
 #[cfg(not(target_os = "linux"))]
 pub fn open_message_cached(_dir: BorrowedFd<'_>, _name: &Path, _links: Links) -> Option<File> {
     None
-}
-
-/// Reads on in a file, if the system has that in memory; none if it must be waited for.
-///
-/// # Errors
-/// What the system said.
-#[cfg(target_os = "linux")]
-pub fn read_cached(file: &File, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    use rustix::io::{preadv2, Errno, ReadWriteFlags};
-    /// preadv2(2): as −1 it means the file's own position.
-    const HERE: u64 = u64::MAX;
-    let mut parts = [io::IoSliceMut::new(buffer)];
-    match preadv2(file, &mut parts, HERE, ReadWriteFlags::NOWAIT) {
-        // Linux 5.9 and 5.10 may say that nothing is left when it is not in memory.
-        Ok(0) => Ok(None),
-        Ok(n) => Ok(Some(n)),
-        // Not in memory, or a file system that cannot tell.
-        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(None),
-        Err(e) => Err(e.into()),
-    }
-}
-
-/// As above: unknown here.
-#[cfg(not(target_os = "linux"))]
-pub fn read_cached(_file: &File, _buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    Ok(None)
 }
 
 impl Begin {

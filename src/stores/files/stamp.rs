@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use super::mailboxes::Links;
-use super::reason::Reason;
+use crate::store::reason::Reason;
 
 /// How long a thing must have been left alone before its time stamp tells that
 /// nothing changed: two changes within one tick of the file system's clock have the
@@ -204,11 +204,11 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
-    use crate::backend::directory::dbox;
-    use crate::backend::mailboxes::{Mailboxes, Octets};
-    use crate::backend::maildir::maildir;
-    use crate::backend::{Storage, StoreError};
-    use crate::protocol::Failure;
+    use crate::store::{Storage, StoreError};
+    use crate::stores::dbox::dbox;
+    use crate::stores::files::mailboxes::{Mailboxes, Octets};
+    use crate::stores::maildir::maildir;
+    use pop3_proto::Failure;
 
     #[test]
     fn a_young_stamp_is_not_trusted() {

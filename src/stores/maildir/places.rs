@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
-use super::listing::{open_dir_in, read_dir, Names};
-use super::mailboxes::Links;
-use super::maildir_name::base;
-use super::stamp::{now, DirStamp, Stamp};
+use super::name::base;
+use crate::stores::files::listing::{open_dir_in, read_dir, Names};
+use crate::stores::files::mailboxes::Links;
+use crate::stores::files::stamp::{now, DirStamp, Stamp};
 
 /// The directories that messages are in, in the order they pass through them. To
 /// read them in this order is to miss no message that moves meanwhile.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::protocol::body::OctetCounter;
+use pop3_proto::body::OctetCounter;
 
 /// Read at once while counting.
 const CHUNK: usize = 64 * 1024;

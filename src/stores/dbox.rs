@@ -18,15 +18,15 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::listing::{read_dir, Cache, MailboxDir, Names};
-use super::locked::Messages;
-use super::mailbox_error::Fault;
-use super::mailboxes::{Layout, Links, Mailboxes, Octets, Rules};
-use super::message_file::{open_message_at, open_message_cached};
-use super::octets::{Counter, Known};
-use super::octets_file::Uncounted;
-use super::stamp::{now, DirStamp, Stamp};
-use super::Wanted;
+use super::files::listing::{read_dir, Cache, MailboxDir, Names};
+use super::files::locked::Messages;
+use super::files::mailbox_error::Fault;
+use super::files::mailboxes::{Layout, Links, Mailboxes, Octets, Rules};
+use super::files::message_file::{open_message_at, open_message_cached};
+use super::files::octets::{Counter, Known};
+use super::files::octets_file::Uncounted;
+use super::files::stamp::{now, DirStamp, Stamp};
+use crate::store::Wanted;
 
 /// Mailboxes as `pop3d::dbox` objects have them.
 pub fn dbox() -> Mailboxes {

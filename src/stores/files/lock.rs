@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::descriptors::out_of_the_way;
 use super::listing::open_dir;
-use super::reason::is_permanent;
+use crate::descriptors::out_of_the_way;
+use crate::store::reason::is_permanent;
 
 /// Name of the file in the mailbox. Dot files are not messages.
 pub const LOCK_FILE: &str = ".pop3d.lock";

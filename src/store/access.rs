@@ -12,9 +12,9 @@ use tokio::sync::oneshot::{error::RecvError, Receiver};
 pub use super::answer::Answer;
 use super::answer::{ask, lock, lock_at_once, refused, without_mailbox};
 use super::hold::{Hold, Lock, View};
-use super::script::{Outcome, Work};
+use super::jobs::{Outcome, Work};
 use super::{Account, Begin, Maildrop, Storage, Users};
-use crate::protocol::{Failure, MsgNo, Proof, Refusal, Reply, Request};
+use pop3_proto::{Failure, MsgNo, Proof, Refusal, Reply, Request};
 
 /// How users or mailboxes are reached now.
 pub enum Way<T: ?Sized> {
@@ -60,7 +60,7 @@ impl Default for Access {
 /// failure. Where the answer is there at once, it is sent before the end is returned.
 pub trait Runner {
     /// Has the interpreter's thread do `work`, as a
-    /// [`Job`](super::script::Job) with this hold.
+    /// [`Job`](super::jobs::Job) with this hold.
     fn script(&self, hold: &Arc<Hold>, work: Work) -> Receiver<Outcome>;
 
     /// Runs `work` where it may block on files.

@@ -8,7 +8,7 @@ use rustix::fs::{renameat_with, RenameFlags, CWD};
 use rustix::io::Errno;
 
 use super::lock::{DirLock, LOCK_FILE};
-use super::reason::is_permanent;
+use crate::store::reason::is_permanent;
 
 /// The directory below `base` that `mailbox` names. Names are made of one or more
 /// file names with slashes between them; none of them is `..`. A `.` among them means

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::locked::Locked;
 use super::mailbox_error::MailboxError;
 use super::mailboxes::Mailboxes;
-use super::{Maildrop, Message, StoreError};
-use crate::protocol::MsgNo;
+use crate::store::{Maildrop, Message, StoreError};
+use pop3_proto::MsgNo;
 
 impl Mailboxes {
     /// Locks a mailbox for a script, until [`unlock`](Self::unlock); false when

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::reason::Reason;
 use super::tcl_list::push_element;
-use super::{Account, Users};
-use crate::protocol::Secret;
+use crate::store::reason::Reason;
+use crate::store::{Account, Users};
+use pop3_proto::Secret;
 
 /// Users with their passwords and mailboxes, in memory.
 ///

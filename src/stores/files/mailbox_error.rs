@@ -7,8 +7,8 @@ use std::path::Path;
 use rustix::fs::{access, Access};
 use rustix::io::Errno;
 
-use super::reason::{is_permanent, Reason};
-use super::StoreError;
+use crate::store::reason::{is_permanent, Reason};
+use crate::store::StoreError;
 
 /// Why an operation on mailboxes was refused.
 #[derive(Debug, thiserror::Error)]

@@ -12,8 +12,8 @@ use super::lock::DirLock;
 use super::message_file::regular;
 use super::octets::{Counter, Known};
 use super::stamp::Stamp;
-use super::{Begin, Content, Maildrop, Message, StoreError};
-use crate::protocol::MsgNo;
+use crate::store::{Begin, Content, Maildrop, Message, StoreError};
+use pop3_proto::MsgNo;
 
 /// The messages of one mailbox as they were when it was locked. Shared by the
 /// sessions that find the mailbox unchanged.

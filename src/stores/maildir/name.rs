@@ -6,9 +6,9 @@
 
 use sha2::{Digest, Sha256};
 
-use super::directory::hex;
-use super::octets::is_plausible;
-use super::stamp::Stamp;
+use crate::stores::dbox::hex;
+use crate::stores::files::octets::is_plausible;
+use crate::stores::files::stamp::Stamp;
 
 /// What begins the flags. Other colons are part of the base name, though the
 /// format forbids them.

@@ -19,9 +19,9 @@ pub use super::layout::{Layout, Links, Octets, Rules};
 use super::listing::MailboxDir;
 use super::lock::DirLock;
 use super::locked::{Locked, Messages, Registry};
+use super::mailbox_dir::{lock_within, path_within, remove_mailbox, rename_new, there};
 use super::mailbox_error::{Fault, MailboxError};
-use super::mailbox_files::{lock_within, path_within, remove_mailbox, rename_new, there};
-use super::{Maildrop, Storage, StoreError, Wanted};
+use crate::store::{Maildrop, Storage, StoreError, Wanted};
 
 /// Mailboxes below a base directory.
 pub struct Mailboxes {

@@ -9,7 +9,7 @@ use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::script::Digest;
+use super::jobs::Digest;
 use super::Maildrop;
 
 /// How long the destruction of a server waits for file operations that are under way on

@@ -1,0 +1,13 @@
+//! The built-in stores. Sessions use them by the contract in [`store`](crate::store),
+//! without the interpreter; scripts use the same objects by name.
+//!
+//! - [`udb`]: users in a file.
+//! - [`dbox`]: a mailbox is a directory, a message a file in it.
+//! - [`maildir`]: `new/` and `cur/`, beside any delivery agent.
+//! - [`files`]: what the two kinds of mailboxes share.
+
+pub mod dbox;
+pub mod files;
+pub mod maildir;
+mod tcl_list;
+pub mod udb;
