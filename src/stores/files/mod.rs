@@ -6,14 +6,14 @@
 //! message.
 
 mod by_name;
-pub mod layout;
-pub mod listing;
-pub mod lock;
-pub mod locked;
+pub(crate) mod layout;
+pub(crate) mod listing;
+pub(crate) mod lock;
+pub(crate) mod locked;
 pub(crate) mod mailbox_dir;
 pub mod mailbox_error;
 pub mod mailboxes;
-pub mod message_file;
-pub mod octets;
+pub(crate) mod message_file;
+pub(crate) mod octets;
 pub(crate) mod octets_file;
-pub mod stamp;
+pub(crate) mod stamp;
