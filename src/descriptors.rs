@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::{fcntl_dupfd_cloexec, Errno};
 use rustix::process::{getrlimit, Resource};
@@ -15,8 +16,48 @@ pub const SELECTABLE: i32 = 1024;
 const OF_SCRIPTS: i32 = 256;
 
 /// Where the process may not have more than these, or has them already, so many are left
-/// to scripts.
+/// to scripts; but no more than a quarter of all.
 const LEAST_OF_SCRIPTS: i32 = 64;
+
+/// Descriptors of one session: its socket, the directory and the lock file of its mailbox,
+/// and the message that it sends.
+const OF_SESSION: usize = 4;
+
+/// Sessions of the process that have their descriptors reserved.
+static RESERVED: AtomicUsize = AtomicUsize::new(0);
+
+/// The descriptors of one session; free again when dropped.
+///
+/// They are reserved when a connection is accepted: strangers who say nothing must not take
+/// what sessions need that have logged in.
+#[derive(Debug)]
+pub struct Reserve(());
+
+impl Reserve {
+    /// Reserves the descriptors of a session; none if there are not enough.
+    pub fn take() -> Option<Self> {
+        let most = usize::try_from(limit() - left_to_scripts(limit())).unwrap_or(0) / OF_SESSION;
+        let before = RESERVED.fetch_add(1, Ordering::Relaxed);
+        let reserve = Self(());
+        (before < most).then_some(reserve)
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        RESERVED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many descriptors the process may have.
+fn limit() -> i32 {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    i32::try_from(limit).unwrap_or(i32::MAX)
+}
+
+fn left_to_scripts(limit: i32) -> i32 {
+    LEAST_OF_SCRIPTS.min(limit / 4)
+}
 
 /// The same on a descriptor that scripts do not need; or as it is when there are none, and
 /// it is not one of the last.
@@ -30,9 +71,8 @@ pub fn out_of_the_way(fd: OwnedFd) -> io::Result<OwnedFd> {
     if let Ok(moved) = fcntl_dupfd_cloexec(&fd, SELECTABLE) {
         return Ok(moved);
     }
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let limit = i32::try_from(limit).unwrap_or(i32::MAX).min(SELECTABLE);
-    match fd.as_raw_fd() < limit - LEAST_OF_SCRIPTS {
+    let limit = limit().min(SELECTABLE);
+    match fd.as_raw_fd() < limit - left_to_scripts(limit) {
         true => Ok(fd),
         false => Err(Errno::MFILE.into()),
     }

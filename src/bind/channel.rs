@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use pop3_proto::connection::{Action, Connection as Machine, End, Stall};
 use pop3_proto::limits::LINGER_BYTES;
+use pop3_proto::session::EndReason;
 
 use self::alarm::Alarm;
 use self::requests::Awaited;
@@ -272,6 +273,27 @@ impl ChannelSession {
                 callbacks::unlock(&self.server, &lock.mailbox);
             }
         }
+    }
+
+    /// When the connection began.
+    pub fn begun(&self) -> Instant {
+        self.machine.borrow().begun()
+    }
+
+    /// Whether nobody has logged in, and no login is being checked.
+    pub fn is_stranger(&self) -> bool {
+        !self.busy.get() && self.machine.borrow().session().is_stranger()
+    }
+
+    /// Ends a connection that nobody has logged in to, so that another one has its place;
+    /// whether it ends.
+    pub fn make_room(self: &Rc<Self>) -> bool {
+        let ends = self.is_stranger() && self.machine.borrow_mut().make_room();
+        if ends {
+            self.leave(End::Session(EndReason::MadeRoom));
+            self.advance();
+        }
+        ends
     }
 
     /// Waits until no other thread works on its mailbox, but not longer than `until`; after

@@ -284,6 +284,17 @@ impl ServerObject {
         self.channels.borrow_mut().insert(name, session);
     }
 
+    /// Ends the connection on a Tcl channel that has waited longest without logging in;
+    /// false if there is none.
+    pub fn make_room(&self) -> bool {
+        let oldest = {
+            let channels = self.channels.borrow();
+            let strangers = channels.values().filter(|session| session.is_stranger());
+            strangers.min_by_key(|session| session.begun()).cloned()
+        };
+        oldest.is_some_and(|session| session.make_room())
+    }
+
     /// The session on this channel.
     pub fn channel(&self, name: &str) -> Option<Rc<ChannelSession>> {
         self.channels.borrow().get(name).cloned()

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::observer::Refused;
+use crate::descriptors::Reserve;
 use pop3_proto::limits::Limits;
 
 /// Counts a server's connections.
@@ -23,6 +24,7 @@ struct Counts {
 pub struct Permit {
     admission: Arc<Admission>,
     peer: IpAddr,
+    _descriptors: Reserve,
 }
 
 impl Admission {
@@ -46,11 +48,13 @@ impl Admission {
         if limits.per_address != 0 && of_peer >= limits.per_address {
             return Err(Refused::PerAddress);
         }
+        let descriptors = Reserve::take().ok_or(Refused::Descriptors)?;
         counts.all += 1;
         counts.of.insert(peer, of_peer + 1);
         Ok(Permit {
             admission: self.clone(),
             peer,
+            _descriptors: descriptors,
         })
     }
 }

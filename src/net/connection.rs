@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pop3_proto::connection::{Connection as Machine, End};
-use pop3_proto::session::Config;
+use pop3_proto::session::{Config, EndReason};
 
 use super::admission::Permit;
 use super::observer::{Event, Level};
@@ -124,6 +124,22 @@ impl Connection {
             // Nobody waits for the answer.
             drop(self.server.jobs.submit(server, self.id, hold, work));
         }
+    }
+
+    /// Ends a connection that nobody has logged in to, so that another one has its place;
+    /// whether it ends.
+    pub(super) fn make_room(&self) -> bool {
+        let mut machine = self.machine();
+        if !machine.make_room() {
+            return false;
+        }
+        // A client that reads nothing does not learn why.
+        let _ = self.transport.write(machine.output(), true);
+        drop(machine);
+        self.leave(End::Session(EndReason::MadeRoom));
+        // Its driver wakes and closes.
+        self.transport.shut_both();
+        true
     }
 
     /// Ends the session from outside, at once. Gives the lock if the script must

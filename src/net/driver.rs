@@ -138,6 +138,9 @@ impl Driver<'_> {
     /// Writes once.
     pub(super) fn write_now(&self) -> io::Result<()> {
         let mut machine = self.connection.machine();
+        if machine.output().is_empty() {
+            return Ok(());
+        }
         let last = machine.is_over();
         let n = self.connection.transport.write(machine.output(), last)?;
         machine.handle_written(n);

@@ -124,8 +124,10 @@ pub enum Refused {
     PerAddress,
     /// The server is being destroyed.
     Dead,
-    /// Tcl could not watch one more.
+    /// The process may not open enough files for one more session.
     Descriptors,
+    /// Tcl could not watch one more.
+    Channels,
 }
 
 impl fmt::Display for Refused {
@@ -134,7 +136,8 @@ impl fmt::Display for Refused {
             Self::Connections => "too many connections",
             Self::PerAddress => "too many connections from this address",
             Self::Dead => "server destroyed",
-            Self::Descriptors => "too many channels for Tcl to watch",
+            Self::Descriptors => "too few descriptors",
+            Self::Channels => "too many channels for Tcl to watch",
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The network side of one server object.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,6 +33,9 @@ pub struct Server {
     listening: Mutex<Option<Listening>>,
     dead: AtomicBool,
     departing: Arc<AtomicUsize>,
+    /// Connections in the order in which they came, but for those that were seen to have
+    /// logged in or gone: the first that has not logged in makes room when there is none.
+    waiting: Mutex<VecDeque<ConnectionId>>,
 }
 
 /// Connections of a server whose farewell is written and which wait for their clients
@@ -40,6 +43,9 @@ pub struct Server {
 /// [`Limits::connections`](pop3_proto::limits::Limits::connections), so that a client
 /// that comes back at once finds one.
 const DEPARTING: usize = 1024;
+
+/// So many that have gone may stand in the queue of those that make room.
+const WORTH_CLEARING: usize = 1024;
 
 /// The right to wait for a client to close; ends when dropped.
 pub(super) struct Departure(Arc<AtomicUsize>);
@@ -81,6 +87,7 @@ impl Server {
             listening: Mutex::default(),
             dead: AtomicBool::new(false),
             departing: Arc::default(),
+            waiting: Mutex::default(),
         })
     }
 
@@ -228,9 +235,69 @@ impl Server {
         owed
     }
 
+    /// Admits a connection; where there is no room, in the place of the one that has waited
+    /// longest without logging in.
+    fn admit_by_force(&self, peer: IpAddr) -> Result<Permit, Refused> {
+        loop {
+            match self.admit(peer) {
+                Err(Refused::Connections | Refused::Descriptors) if self.make_room() => {}
+                admitted => return admitted,
+            }
+        }
+    }
+
+    /// Ends the connection that has waited longest without logging in; false if there is
+    /// none.
+    fn make_room(&self) -> bool {
+        let mut checked = Vec::new();
+        let made = loop {
+            let Some(id) = self.waiting().pop_front() else {
+                break false;
+            };
+            let Some(connection) = self.connection_map().get(&id).cloned() else {
+                continue;
+            };
+            if connection.make_room() {
+                break true;
+            }
+            if !connection.machine().session().is_authenticated() {
+                // Its login is being checked, and may fail.
+                checked.push(id);
+            }
+        };
+        let mut waiting = self.waiting();
+        checked
+            .into_iter()
+            .rev()
+            .for_each(|id| waiting.push_front(id));
+        made
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<ConnectionId>> {
+        // A panic cannot leave the queue half changed.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a new connection as the last that makes room.
+    fn wait_in_line(&self, id: ConnectionId, connections: usize) {
+        let mut waiting = self.waiting();
+        waiting.push_back(id);
+        if waiting.len() <= 2 * connections + WORTH_CLEARING {
+            return;
+        }
+        let all = std::mem::take(&mut *waiting);
+        drop(waiting);
+        // Those that have gone; the order of the others stays.
+        let map = self.connection_map();
+        let live: VecDeque<_> = all.into_iter().filter(|id| map.contains_key(id)).collect();
+        drop(map);
+        let newer = std::mem::replace(&mut *self.waiting(), live);
+        self.waiting().extend(newer);
+    }
+
     /// Takes a fresh connection, or turns it away.
     pub(super) fn welcome(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, seat: Seat) {
-        let (config, permit) = match (self.config(), self.admit(peer.ip())) {
+        let (config, permit) = match (self.config(), self.admit_by_force(peer.ip())) {
             (Some(config), Ok(permit)) => (config, permit),
             (_, refusal) => {
                 let reason = refusal.err().unwrap_or(Refused::Dead);
@@ -249,7 +316,12 @@ impl Server {
 
     fn start(&self, connection: Arc<Connection>) {
         let (id, peer) = (connection.id, connection.peer);
-        self.connection_map().insert(id, connection.clone());
+        let connections = {
+            let mut map = self.connection_map();
+            map.insert(id, connection.clone());
+            map.len()
+        };
+        self.wait_in_line(id, connections);
         self.observe(|| Event::Accepted {
             connection: id,
             peer,

@@ -28,6 +28,10 @@ fn connections_in_all_and_per_address() {
     for limits in table {
         let bench = Bench::direct(&store, limits);
         let mut taken: Vec<_> = (0..3).map(|_| bench.connect()).collect();
+        // Strangers would make room.
+        for (n, client) in taken.iter_mut().enumerate() {
+            client.login(&format!("u{n}"));
+        }
         let mut refused = bench.connect_raw();
         assert_eq!(refused.rest(), REFUSAL);
         eventually("it is told", || bench.heard.refused.load(SeqCst) == 1);
@@ -302,4 +306,42 @@ fn failed_logins() {
     client.assert_ended();
     let end = bench.heard.the_end();
     assert_eq!(end, End::Session(EndReason::TooManyLogins));
+}
+
+/// When the server is full: who has waited longest without logging in makes room.
+#[test]
+fn the_oldest_stranger_makes_room() {
+    let store = Same::of(&["m"]);
+    let limits = Limits {
+        connections: 4,
+        ..limits()
+    };
+    let bench = Bench::direct(&store, limits);
+    let mut member = bench.connect();
+    member.login("u1");
+    let mut strangers: Vec<_> = (0..3).map(|_| bench.connect()).collect();
+    for round in 0..5 {
+        let mut newcomer = bench.connect();
+        let mut oldest = strangers.remove(0);
+        assert_eq!(oldest.rest(), REFUSAL, "round {round}");
+        assert_eq!(newcomer.ask("NOOP"), "-ERR client not authenticated\r\n");
+        strangers.push(newcomer);
+    }
+    assert_eq!(
+        bench.heard.the_end(),
+        End::Session(EndReason::MadeRoom),
+        "told as what it is"
+    );
+    member.expect("NOOP", "+OK ");
+    for (n, stranger) in strangers.iter_mut().enumerate() {
+        stranger.login(&format!("u{}", n + 2));
+    }
+    // All of them are logged in now.
+    let mut refused = bench.connect_raw();
+    assert_eq!(refused.rest(), REFUSAL);
+    for stranger in &mut strangers {
+        stranger.expect("QUIT", "+OK h.example S shutting down");
+    }
+    bench.connect().login("u2");
+    member.expect("QUIT", "+OK h.example S shutting down");
 }

@@ -368,6 +368,16 @@ impl Connection {
         });
     }
 
+    /// Ends the connection to make room for another, if nobody has logged in and no
+    /// login is being checked; whether it ends. Its last line says why.
+    pub fn make_room(&mut self) -> bool {
+        let ends = self.is_talking() && self.session.make_room();
+        if ends {
+            self.stage = Stage::Ended(End::Session(EndReason::MadeRoom));
+        }
+        ends
+    }
+
     /// The answer to the request of [`Action::Ask`].
     pub fn handle_reply(&mut self, reply: Reply) {
         self.session.handle_reply(reply);

@@ -26,7 +26,7 @@ use super::line::{Line, LineReader};
 use super::listing::Listing;
 use super::maildrop::Maildrop;
 use super::output::Output;
-use super::{reply, Extent, MsgNo, Reply, Request};
+use super::{reply, Extent, MsgNo, Reply, Request, TOO_MANY_CONNECTIONS};
 
 use super::limits::COMMANDS_PER_TURN;
 
@@ -290,6 +290,26 @@ impl Session {
     /// The bounds that it obeys.
     pub fn limits(&self) -> &Limits {
         &self.config.limits
+    }
+
+    /// Whether nobody has logged in, and no login is being checked.
+    pub fn is_stranger(&self) -> bool {
+        match self.phase {
+            Phase::Authorization { step, .. } => self.end.is_none() && step != Step::Checking,
+            Phase::Transaction(_) | Phase::Update(_) => false,
+        }
+    }
+
+    /// Ends a session that nobody has logged in to, with a line that says why; false if
+    /// somebody has, or a login is being checked.
+    pub fn make_room(&mut self) -> bool {
+        let stranger = self.is_stranger();
+        if stranger {
+            let line = TOO_MANY_CONNECTIONS;
+            self.output.writer().extend_from_slice(line);
+            self.finish(EndReason::MadeRoom);
+        }
+        stranger
     }
 
     /// Why the session ended, if it did by itself.

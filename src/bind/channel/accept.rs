@@ -14,7 +14,7 @@ use crate::bind::server::ServerObject;
 use crate::ffi::channel::Channel;
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::{interp, Interp, Value};
-use crate::net::{Event, Refused};
+use crate::net::{Event, Permit, Refused};
 use crate::store::hold::Hold;
 use crate::store::ids::ConnectionId;
 
@@ -38,6 +38,17 @@ impl Command for AcceptCommand {
     }
 }
 
+/// Admits a connection; where there is no room, in the place of the one that has waited
+/// longest without logging in.
+fn admit(server: &ServerObject, peer: IpAddr) -> Result<Permit, Refused> {
+    loop {
+        match server.engine.admit(peer) {
+            Err(Refused::Connections | Refused::Descriptors) if server.make_room() => {}
+            admitted => return admitted,
+        }
+    }
+}
+
 /// Takes a connection that the script's listening socket has accepted, or turns it
 /// away.
 fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
@@ -49,8 +60,8 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
     let ip: IpAddr = host.parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let peer = SocketAddr::new(ip.to_canonical(), port.parse().unwrap_or(0));
     let admitted = match channel.is_watchable() {
-        true => server.engine.admit(peer.ip()),
-        false => Err(Refused::Descriptors),
+        true => admit(server, peer.ip()),
+        false => Err(Refused::Channels),
     };
     let (permit, config) = match (admitted, server.config()) {
         (Ok(permit), Some(config)) => (permit, config),
@@ -58,7 +69,7 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
             if let Err(reason) = refusal {
                 server.tell(&Event::Refused { peer, reason });
                 // Before a TLS channel has shaken hands Tcl would try to write for ever.
-                if reason != Refused::Descriptors
+                if reason != Refused::Channels
                     && shake_hands(interp, name).is_ok_and(|state| state != Handshake::UnderWay)
                 {
                     channel.write(pop3_proto::TOO_MANY_CONNECTIONS);

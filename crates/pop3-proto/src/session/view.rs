@@ -74,6 +74,8 @@ pub enum EndReason {
     TooManyLogins,
     /// A message could not be read to its end.
     BodyFailed,
+    /// Nobody had logged in, and the server needed the room.
+    MadeRoom,
 }
 
 impl fmt::Display for EndReason {
@@ -84,6 +86,7 @@ impl fmt::Display for EndReason {
             Self::TooManyErrors => "too many errors",
             Self::TooManyLogins => "too many failed logins",
             Self::BodyFailed => "message unreadable",
+            Self::MadeRoom => "made room for a new connection",
         })
     }
 }
