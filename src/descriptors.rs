@@ -19,33 +19,58 @@ const OF_SCRIPTS: i32 = 256;
 /// to scripts; but no more than a quarter of all.
 const LEAST_OF_SCRIPTS: i32 = 64;
 
-/// Descriptors of one session: its socket, the directory and the lock file of its mailbox,
-/// and the message that it sends.
-const OF_SESSION: usize = 4;
+/// Descriptors that the process has besides: event loops, listeners, libraries, and
+/// connections that close at this moment; but no more than a quarter of all.
+const OF_PROCESS: i32 = 64;
 
-/// Sessions of the process that have their descriptors reserved.
+/// Descriptors of a session besides its socket: the directory and the lock file of its
+/// mailbox, and the message that it sends.
+const OF_SESSION: usize = 3;
+
+/// Descriptors of the process that are reserved for connections and their sessions.
 static RESERVED: AtomicUsize = AtomicUsize::new(0);
 
-/// The descriptors of one session; free again when dropped.
+/// The descriptors of one connection; free again when dropped.
 ///
-/// They are reserved when a connection is accepted: strangers who say nothing must not take
-/// what sessions need that have logged in.
+/// They are reserved before they are opened: strangers who say nothing must not take what
+/// sessions need that have logged in.
 #[derive(Debug)]
-pub struct Reserve(());
+pub struct Reserve(AtomicUsize);
 
 impl Reserve {
-    /// Reserves the descriptors of a session; none if there are not enough.
-    pub fn take() -> Option<Self> {
-        let most = usize::try_from(limit() - left_to_scripts(limit())).unwrap_or(0) / OF_SESSION;
-        let before = RESERVED.fetch_add(1, Ordering::Relaxed);
-        let reserve = Self(());
-        (before < most).then_some(reserve)
+    /// Reserves the socket of a connection; none if there are not enough.
+    pub fn for_connection() -> Option<Self> {
+        let reserve = Self(AtomicUsize::new(0));
+        reserve.more(1).then_some(reserve)
+    }
+
+    /// Reserves what a session needs besides, once; whether it has that.
+    pub fn for_session(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 1 || self.more(OF_SESSION)
+    }
+
+    /// Gives back what a session needs: the login failed.
+    pub fn without_session(&self) {
+        let had = self.0.swap(1, Ordering::Relaxed);
+        RESERVED.fetch_sub(had - 1, Ordering::Relaxed);
+    }
+
+    fn more(&self, n: usize) -> bool {
+        let limit = limit();
+        let most = limit - left_to_scripts(limit) - OF_PROCESS.min(limit / 4);
+        let most = usize::try_from(most).unwrap_or(0);
+        let fits = RESERVED.fetch_add(n, Ordering::Relaxed) + n <= most;
+        match fits {
+            true => self.0.fetch_add(n, Ordering::Relaxed),
+            false => RESERVED.fetch_sub(n, Ordering::Relaxed),
+        };
+        fits
     }
 }
 
 impl Drop for Reserve {
     fn drop(&mut self) {
-        RESERVED.fetch_sub(1, Ordering::Relaxed);
+        RESERVED.fetch_sub(*self.0.get_mut(), Ordering::Relaxed);
     }
 }
 

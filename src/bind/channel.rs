@@ -28,6 +28,7 @@ use self::requests::Awaited;
 use super::callbacks;
 use super::server::ServerObject;
 use super::step::STEP_TIME;
+use crate::descriptors::Reserve;
 use crate::ffi::channel::{Channel, Read};
 use crate::ffi::interp::Preserved;
 use crate::net::{ConnectionState, Event, Permit};
@@ -67,6 +68,8 @@ pub struct ChannelSession {
     postponed: Cell<Option<Instant>>,
     left: Cell<bool>,
     permit: RefCell<Option<Permit>>,
+    /// Its descriptor, when it has left and waits for its client to close.
+    lingers: RefCell<Option<Reserve>>,
 }
 
 /// What follows a step.
@@ -227,7 +230,9 @@ impl ChannelSession {
     /// still sends is waited for. Elsewhere (TLS) only what has come is thrown away.
     fn shut_writing(&self) {
         if !self.encrypted.get() && self.channel.shut_writing() {
-            if self.server.world.may_linger() {
+            let descriptor = Reserve::for_connection();
+            if descriptor.is_some() && self.server.world.may_linger() {
+                *self.lingers.borrow_mut() = descriptor;
                 return;
             }
         } else {
@@ -294,6 +299,30 @@ impl ChannelSession {
             self.advance();
         }
         ends
+    }
+
+    /// Reserves the descriptors of a session, if need be those of connections that nobody
+    /// has logged in to; false if there are not enough.
+    fn reserve_session(&self) -> bool {
+        let reserved = || {
+            self.permit
+                .borrow()
+                .as_ref()
+                .is_none_or(Permit::reserve_session)
+        };
+        while !reserved() {
+            if !self.server.make_room() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Gives them back: the login failed.
+    fn release_session(&self) {
+        if let Some(permit) = &*self.permit.borrow() {
+            permit.release_session();
+        }
     }
 
     /// Waits until no other thread works on its mailbox, but not longer than `until`; after

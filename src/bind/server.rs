@@ -94,6 +94,8 @@ pub struct ServerObject {
     listener: RefCell<Option<Listener>>,
     /// Sessions on Tcl channels.
     channels: RefCell<BTreeMap<String, Rc<ChannelSession>>>,
+    /// See [`bound_channels`](Self::bound_channels).
+    most_channels: Cell<usize>,
     config: RefCell<Option<Arc<Config>>>,
     direct: Direct,
     reports: Reports,
@@ -123,6 +125,7 @@ impl ServerObject {
             state: Cell::new(State::Down),
             listener: RefCell::new(None),
             channels: RefCell::default(),
+            most_channels: Cell::new(usize::MAX),
             config: RefCell::default(),
             direct: Direct::new(access),
             reports,
@@ -282,6 +285,21 @@ impl ServerObject {
     pub fn add_channel(&self, session: Rc<ChannelSession>) {
         let name = session.name.clone();
         self.channels.borrow_mut().insert(name, session);
+    }
+
+    /// Keeps the connections on Tcl channels below the number at which Tcl could hardly watch
+    /// one more; `scarce`: it is reached now. Half of them must go before more are tried.
+    pub fn bound_channels(&self, scarce: bool) {
+        let count = self.channels.borrow().len();
+        if scarce {
+            self.most_channels.set(count);
+        } else if count < self.most_channels.get() / 2 {
+            self.most_channels.set(usize::MAX);
+        }
+        if count >= self.most_channels.get() {
+            // Without strangers the new one may still be watched, or is refused.
+            let _ = self.make_room();
+        }
     }
 
     /// Ends the connection on a Tcl channel that has waited longest without logging in;

@@ -103,12 +103,12 @@ impl Channel {
         Some(f(unsafe { BorrowedFd::borrow_raw(number) }))
     }
 
-    /// Whether Tcl's event loop can watch it. Tcl 8 waits with select(2), for which some
-    /// descriptors are too large: then it ends the process.
-    pub fn is_watchable(&self) -> bool {
+    /// Whether Tcl's event loop can watch it, and so many more after it. Tcl 8 waits with
+    /// select(2), for which some descriptors are too large: then it ends the process.
+    pub fn is_watchable(&self, more: i32) -> bool {
         use std::os::fd::AsRawFd;
         let number = self.with_descriptor(|descriptor| descriptor.as_raw_fd());
-        !stubs::is_tcl_8() || number.is_none_or(|n| n < SELECTABLE - LEFT_TO_SCRIPTS)
+        !stubs::is_tcl_8() || number.is_none_or(|n| n < SELECTABLE - LEFT_TO_SCRIPTS - more)
     }
 
     /// Lets the system break the connection when its peer takes nothing for so long, also

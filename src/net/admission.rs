@@ -24,7 +24,7 @@ struct Counts {
 pub struct Permit {
     admission: Arc<Admission>,
     peer: IpAddr,
-    _descriptors: Reserve,
+    descriptors: Reserve,
 }
 
 impl Admission {
@@ -48,14 +48,27 @@ impl Admission {
         if limits.per_address != 0 && of_peer >= limits.per_address {
             return Err(Refused::PerAddress);
         }
-        let descriptors = Reserve::take().ok_or(Refused::Descriptors)?;
+        let descriptors = Reserve::for_connection().ok_or(Refused::Descriptors)?;
         counts.all += 1;
         counts.of.insert(peer, of_peer + 1);
         Ok(Permit {
             admission: self.clone(),
             peer,
-            _descriptors: descriptors,
+            descriptors,
         })
+    }
+}
+
+impl Permit {
+    /// Reserves the descriptors of a session, before a login is checked; false if there
+    /// are not enough.
+    pub fn reserve_session(&self) -> bool {
+        self.descriptors.for_session()
+    }
+
+    /// Gives them back: the login failed.
+    pub fn release_session(&self) {
+        self.descriptors.without_session();
     }
 }
 

@@ -107,6 +107,25 @@ impl Connection {
         self.permit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reserves the descriptors of a session, if need be those of connections that nobody
+    /// has logged in to; false if there are not enough.
+    pub(super) fn reserve_session(&self) -> bool {
+        let reserved = || self.permit().as_ref().is_none_or(Permit::reserve_session);
+        while !reserved() {
+            if !self.server.make_room() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Gives them back: the login failed.
+    pub(super) fn release_session(&self) {
+        if let Some(permit) = &*self.permit() {
+            permit.release_session();
+        }
+    }
+
     /// Has it count again, as its end takes longer; whether there is room.
     pub(super) fn readmit(&self) -> bool {
         let mut permit = self.permit();

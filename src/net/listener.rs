@@ -190,15 +190,28 @@ async fn accept_some(door: &Door) -> io::Result<()> {
         match ready.try_io(|listener| accept(&listener.get_ref().0)) {
             Ok(Ok((stream, peer))) => {
                 let seat = Seat::take(&door.loops, door.here);
-                door.server.welcome(stream, peer, seat);
+                if !door.server.welcome(stream, peer, seat) {
+                    // Those that make room must close before more come.
+                    break;
+                }
             }
             // That one client has gone; the others wait still.
             Ok(Err(e)) if is_of_the_client(&e) => {}
+            // Whoever has waited longest without logging in has one.
+            Ok(Err(e)) if lacks_descriptors(&e) && door.server.make_room() => {}
             Ok(Err(e)) => return Err(e),
             Err(_would_block) => break,
         }
     }
     Ok(())
+}
+
+fn lacks_descriptors(e: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = e.raw_os_error();
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| code == Some(errno.raw_os_error()))
 }
 
 /// accept(2): errors of the network that are pending on the new connection are

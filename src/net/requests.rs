@@ -67,7 +67,14 @@ impl Driver<'_> {
         // not take, or says, is met again when they are written.
         let _ = self.write_now();
         let user = self.user_to_tell(&request);
-        let answer = self.perform(request).await?;
+        let login = matches!(request, Request::Login { .. });
+        let answer = match login && !self.connection.reserve_session() {
+            true => Answer::too_few_descriptors(),
+            false => self.perform(request).await?,
+        };
+        if login && answer.refusal().is_some() {
+            self.connection.release_session();
+        }
         if let Some(user) = user {
             let refused = answer.refusal();
             let Connection {

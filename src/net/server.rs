@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::listener::{self, Listening};
 use super::observer::{Event, Observer, Refused};
 use super::runtime::Seat;
+use crate::descriptors::Reserve;
 use crate::store::access::Access;
 use crate::store::hold::{Lock, UNDER_WAY};
 use crate::store::ids::{ConnectionId, ServerId};
@@ -48,11 +49,14 @@ const DEPARTING: usize = 1024;
 const WORTH_CLEARING: usize = 1024;
 
 /// The right to wait for a client to close; ends when dropped.
-pub(super) struct Departure(Arc<AtomicUsize>);
+pub(super) struct Departure {
+    departing: Arc<AtomicUsize>,
+    _descriptor: Reserve,
+}
 
 impl Drop for Departure {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.departing.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -189,8 +193,12 @@ impl Server {
 
     /// Lets a connection wait for its client to close, if not too many do.
     pub(super) fn depart(&self) -> Option<Departure> {
-        let departure = Departure(self.departing.clone());
+        let descriptor = Reserve::for_connection()?;
         let before = self.departing.fetch_add(1, Ordering::Relaxed);
+        let departure = Departure {
+            departing: self.departing.clone(),
+            _descriptor: descriptor,
+        };
         (before < DEPARTING).then_some(departure)
     }
 
@@ -248,7 +256,7 @@ impl Server {
 
     /// Ends the connection that has waited longest without logging in; false if there is
     /// none.
-    fn make_room(&self) -> bool {
+    pub(super) fn make_room(&self) -> bool {
         let mut checked = Vec::new();
         let made = loop {
             let Some(id) = self.waiting().pop_front() else {
@@ -295,15 +303,26 @@ impl Server {
         self.waiting().extend(newer);
     }
 
-    /// Takes a fresh connection, or turns it away.
-    pub(super) fn welcome(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, seat: Seat) {
-        let (config, permit) = match (self.config(), self.admit_by_force(peer.ip())) {
+    /// Takes a fresh connection, or turns it away; false if there was no room for it at
+    /// first.
+    pub(super) fn welcome(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        seat: Seat,
+    ) -> bool {
+        let mut admitted = self.admit(peer.ip());
+        let room = admitted.is_ok();
+        if !room {
+            admitted = self.admit_by_force(peer.ip());
+        }
+        let (config, permit) = match (self.config(), admitted) {
             (Some(config), Ok(permit)) => (config, permit),
             (_, refusal) => {
                 let reason = refusal.err().unwrap_or(Refused::Dead);
                 self.observe(|| Event::Refused { peer, reason });
                 turn_away(&stream);
-                return;
+                return false;
             }
         };
         let machine = Machine::new(config.clone(), self.time_stamp(), Instant::now());
@@ -312,6 +331,7 @@ impl Server {
             Ok(connection) => self.start(connection),
             Err(error) => self.observe(|| Event::AcceptFailed { error: &error }),
         }
+        room
     }
 
     fn start(&self, connection: Arc<Connection>) {

@@ -28,6 +28,18 @@ impl Answer {
         }
     }
 
+    /// A login that is refused because its session could not open its files.
+    pub fn too_few_descriptors() -> Self {
+        let error = StoreError::Io {
+            what: "couldn't open a session".into(),
+            source: std::io::Error::from_raw_os_error(libc::EMFILE),
+        };
+        Self {
+            trouble: Some(error),
+            ..refused(Failure::Temporary)
+        }
+    }
+
     pub(super) fn failed(failure: Failure) -> Self {
         Reply::Failed(failure).into()
     }

@@ -231,6 +231,11 @@ impl Connection {
                 Action::Leave(end)
             }
             Stage::Farewell if !self.output().is_empty() => Action::Write,
+            // Its descriptor is wanted at once.
+            Stage::Farewell if self.session.end_reason() == Some(EndReason::MadeRoom) => {
+                self.stage = Stage::Over;
+                Action::Close
+            }
             Stage::Farewell => {
                 self.stage = Stage::Lingering(now + LINGER, LINGER_BYTES);
                 Action::ShutWrite

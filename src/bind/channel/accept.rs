@@ -18,6 +18,9 @@ use crate::net::{Event, Permit, Refused};
 use crate::store::hold::Hold;
 use crate::store::ids::ConnectionId;
 
+/// Channels that Tcl can watch: so many are kept free for those who come next.
+const SPARE: i32 = 16;
+
 /// The command that a listening channel calls for each connection.
 pub struct AcceptCommand(pub Weak<ServerObject>);
 
@@ -59,7 +62,8 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
     // A channel of the script's own making may have any peer.
     let ip: IpAddr = host.parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let peer = SocketAddr::new(ip.to_canonical(), port.parse().unwrap_or(0));
-    let admitted = match channel.is_watchable() {
+    server.bound_channels(!channel.is_watchable(SPARE));
+    let admitted = match channel.is_watchable(0) {
         true => admit(server, peer.ip()),
         false => Err(Refused::Channels),
     };
@@ -98,6 +102,7 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
         postponed: Cell::new(None),
         left: Cell::new(false),
         permit: RefCell::new(Some(permit)),
+        lingers: RefCell::new(None),
     });
     server.add_channel(connection.clone());
     server.tell(&Event::Accepted {

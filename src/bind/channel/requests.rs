@@ -76,6 +76,10 @@ impl ChannelSession {
             Request::Login { user, .. } => Some(text(user).into_owned()),
             _ => None,
         };
+        if matches!(request, Request::Login { .. }) && !self.reserve_session() {
+            self.was_answered(Answer::too_few_descriptors(), user);
+            return Step::Again;
+        }
         let carried_out = request.is_carried_out();
         let (hold, server) = (self.hold.clone(), self.server.clone());
         let runner = Nearby { server, connection };
@@ -150,6 +154,9 @@ impl ChannelSession {
         if self.left.get() {
             // A callback has ended the session.
             return;
+        }
+        if user.is_some() && answer.refusal().is_some() {
+            self.release_session();
         }
         if let Some(user) = user {
             self.server.tell(&Event::Login {
