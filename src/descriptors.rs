@@ -44,9 +44,18 @@ impl Reserve {
         reserve.more(1).then_some(reserve)
     }
 
-    /// Reserves what a session needs besides, once; whether it has that.
-    pub fn for_session(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 1 || self.more(OF_SESSION)
+    /// Reserves what a session needs besides, once; where there is not enough, what
+    /// `make_room` frees (at once or in a moment), one at each call. Whether it has that.
+    pub fn for_session(&self, make_room: impl Fn() -> bool) -> bool {
+        if self.0.load(Ordering::Relaxed) > 1 || self.more(OF_SESSION) {
+            return true;
+        }
+        let enough = (0..OF_SESSION).all(|_| make_room());
+        if enough {
+            RESERVED.fetch_add(OF_SESSION, Ordering::Relaxed);
+            self.0.fetch_add(OF_SESSION, Ordering::Relaxed);
+        }
+        enough
     }
 
     /// Gives back what a session needs: the login failed.

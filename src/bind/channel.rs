@@ -68,8 +68,8 @@ pub struct ChannelSession {
     postponed: Cell<Option<Instant>>,
     left: Cell<bool>,
     permit: RefCell<Option<Permit>>,
-    /// Its descriptor, when it has left and waits for its client to close.
-    lingers: RefCell<Option<Reserve>>,
+    /// Free again when the channel is closed.
+    descriptors: Reserve,
 }
 
 /// What follows a step.
@@ -230,9 +230,7 @@ impl ChannelSession {
     /// still sends is waited for. Elsewhere (TLS) only what has come is thrown away.
     fn shut_writing(&self) {
         if !self.encrypted.get() && self.channel.shut_writing() {
-            let descriptor = Reserve::for_connection();
-            if descriptor.is_some() && self.server.world.may_linger() {
-                *self.lingers.borrow_mut() = descriptor;
+            if self.server.world.may_linger() {
                 return;
             }
         } else {
@@ -304,25 +302,12 @@ impl ChannelSession {
     /// Reserves the descriptors of a session, if need be those of connections that nobody
     /// has logged in to; false if there are not enough.
     fn reserve_session(&self) -> bool {
-        let reserved = || {
-            self.permit
-                .borrow()
-                .as_ref()
-                .is_none_or(Permit::reserve_session)
-        };
-        while !reserved() {
-            if !self.server.make_room() {
-                return false;
-            }
-        }
-        true
+        self.descriptors.for_session(|| self.server.make_room())
     }
 
     /// Gives them back: the login failed.
     fn release_session(&self) {
-        if let Some(permit) = &*self.permit.borrow() {
-            permit.release_session();
-        }
+        self.descriptors.without_session();
     }
 
     /// Waits until no other thread works on its mailbox, but not longer than `until`; after

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::observer::Refused;
-use crate::descriptors::Reserve;
 use pop3_proto::limits::Limits;
 
 /// Counts a server's connections.
@@ -24,7 +23,6 @@ struct Counts {
 pub struct Permit {
     admission: Arc<Admission>,
     peer: IpAddr,
-    descriptors: Reserve,
 }
 
 impl Admission {
@@ -48,27 +46,12 @@ impl Admission {
         if limits.per_address != 0 && of_peer >= limits.per_address {
             return Err(Refused::PerAddress);
         }
-        let descriptors = Reserve::for_connection().ok_or(Refused::Descriptors)?;
         counts.all += 1;
         counts.of.insert(peer, of_peer + 1);
         Ok(Permit {
             admission: self.clone(),
             peer,
-            descriptors,
         })
-    }
-}
-
-impl Permit {
-    /// Reserves the descriptors of a session, before a login is checked; false if there
-    /// are not enough.
-    pub fn reserve_session(&self) -> bool {
-        self.descriptors.for_session()
-    }
-
-    /// Gives them back: the login failed.
-    pub fn release_session(&self) {
-        self.descriptors.without_session();
     }
 }
 

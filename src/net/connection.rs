@@ -12,6 +12,7 @@ use super::observer::{Event, Level};
 use super::runtime::Seat;
 use super::transport::Transport;
 use super::Server;
+use crate::descriptors::Reserve;
 use crate::store::access::text;
 use crate::store::hold::{Ended, Hold, Lock};
 use crate::store::ids::ConnectionId;
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     /// The loop that drives it.
     pub(super) seat: Seat,
     permit: Mutex<Option<Permit>>,
+    /// Free again when the socket is closed.
+    descriptors: Reserve,
 }
 
 impl Connection {
@@ -46,7 +49,7 @@ impl Connection {
         peer: SocketAddr,
         machine: Machine,
         config: Arc<Config>,
-        (permit, seat): (Permit, Seat),
+        (permit, descriptors, seat): (Permit, Reserve, Seat),
     ) -> io::Result<Arc<Self>> {
         let transport = {
             let _loop = seat.enter();
@@ -63,6 +66,7 @@ impl Connection {
             left: Mutex::new(false),
             seat,
             permit: Mutex::new(Some(permit)),
+            descriptors,
         }))
     }
 
@@ -110,20 +114,12 @@ impl Connection {
     /// Reserves the descriptors of a session, if need be those of connections that nobody
     /// has logged in to; false if there are not enough.
     pub(super) fn reserve_session(&self) -> bool {
-        let reserved = || self.permit().as_ref().is_none_or(Permit::reserve_session);
-        while !reserved() {
-            if !self.server.make_room() {
-                return false;
-            }
-        }
-        true
+        self.descriptors.for_session(|| self.server.make_room())
     }
 
     /// Gives them back: the login failed.
     pub(super) fn release_session(&self) {
-        if let Some(permit) = &*self.permit() {
-            permit.release_session();
-        }
+        self.descriptors.without_session();
     }
 
     /// Has it count again, as its end takes longer; whether there is room.
@@ -152,8 +148,7 @@ impl Connection {
         if !machine.make_room() {
             return false;
         }
-        // A client that reads nothing does not learn why.
-        let _ = self.transport.write(machine.output(), true);
+        self.transport.write_last(machine.output());
         drop(machine);
         self.leave(End::Session(EndReason::MadeRoom));
         // Its driver wakes and closes.

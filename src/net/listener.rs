@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::observer::Event;
 use super::runtime::{Loops, Seat};
 use super::{wait, Server};
-use crate::descriptors::out_of_the_way;
+use crate::descriptors::{out_of_the_way, Reserve};
 
 /// Connections that wait to be accepted: a burst of thousands of clients finds
 /// room; the kernel cuts it to its own bound.
@@ -24,6 +24,9 @@ const ACCEPTING_LOOPS: usize = 4;
 
 /// Accepted in one go before others have their turn.
 const ACCEPTS_PER_WAKE: usize = 64;
+
+/// How long a connection takes to close that makes room for another.
+const CLOSING: Duration = Duration::from_millis(1);
 
 /// The first pause after an error, and the longest. Descriptors come free when
 /// connections end; until then the kernel's queue holds the clients.
@@ -187,31 +190,24 @@ async fn accept_all(door: &Door) {
 async fn accept_some(door: &Door) -> io::Result<()> {
     let mut ready = door.listener.readable().await?;
     for _ in 0..ACCEPTS_PER_WAKE {
+        let descriptors = Reserve::for_connection();
+        if descriptors.is_none() && door.server.make_room() {
+            // Who waits to be accepted waits until the one that makes room has closed.
+            tokio::time::sleep(CLOSING).await;
+            return Ok(());
+        }
         match ready.try_io(|listener| accept(&listener.get_ref().0)) {
             Ok(Ok((stream, peer))) => {
                 let seat = Seat::take(&door.loops, door.here);
-                if !door.server.welcome(stream, peer, seat) {
-                    // Those that make room must close before more come.
-                    break;
-                }
+                door.server.welcome(stream, peer, (descriptors, seat));
             }
             // That one client has gone; the others wait still.
             Ok(Err(e)) if is_of_the_client(&e) => {}
-            // Whoever has waited longest without logging in has one.
-            Ok(Err(e)) if lacks_descriptors(&e) && door.server.make_room() => {}
             Ok(Err(e)) => return Err(e),
             Err(_would_block) => break,
         }
     }
     Ok(())
-}
-
-fn lacks_descriptors(e: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let code = e.raw_os_error();
-    [Errno::MFILE, Errno::NFILE]
-        .iter()
-        .any(|errno| code == Some(errno.raw_os_error()))
 }
 
 /// accept(2): errors of the network that are pending on the new connection are

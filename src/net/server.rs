@@ -49,14 +49,11 @@ const DEPARTING: usize = 1024;
 const WORTH_CLEARING: usize = 1024;
 
 /// The right to wait for a client to close; ends when dropped.
-pub(super) struct Departure {
-    departing: Arc<AtomicUsize>,
-    _descriptor: Reserve,
-}
+pub(super) struct Departure(Arc<AtomicUsize>);
 
 impl Drop for Departure {
     fn drop(&mut self) {
-        self.departing.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -193,12 +190,8 @@ impl Server {
 
     /// Lets a connection wait for its client to close, if not too many do.
     pub(super) fn depart(&self) -> Option<Departure> {
-        let descriptor = Reserve::for_connection()?;
+        let departure = Departure(self.departing.clone());
         let before = self.departing.fetch_add(1, Ordering::Relaxed);
-        let departure = Departure {
-            departing: self.departing.clone(),
-            _descriptor: descriptor,
-        };
         (before < DEPARTING).then_some(departure)
     }
 
@@ -248,7 +241,7 @@ impl Server {
     fn admit_by_force(&self, peer: IpAddr) -> Result<Permit, Refused> {
         loop {
             match self.admit(peer) {
-                Err(Refused::Connections | Refused::Descriptors) if self.make_room() => {}
+                Err(Refused::Connections) if self.make_room() => {}
                 admitted => return admitted,
             }
         }
@@ -303,35 +296,39 @@ impl Server {
         self.waiting().extend(newer);
     }
 
-    /// Takes a fresh connection, or turns it away; false if there was no room for it at
-    /// first.
+    /// Takes a fresh connection, or turns it away.
     pub(super) fn welcome(
         self: &Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        seat: Seat,
-    ) -> bool {
-        let mut admitted = self.admit(peer.ip());
-        let room = admitted.is_ok();
-        if !room {
-            admitted = self.admit_by_force(peer.ip());
-        }
-        let (config, permit) = match (self.config(), admitted) {
+        (descriptors, seat): (Option<Reserve>, Seat),
+    ) {
+        let admitted = match descriptors {
+            Some(descriptors) => self.admit_by_force(peer.ip()).map(|p| (p, descriptors)),
+            None => Err(Refused::Descriptors),
+        };
+        let (config, (permit, descriptors)) = match (self.config(), admitted) {
             (Some(config), Ok(permit)) => (config, permit),
             (_, refusal) => {
                 let reason = refusal.err().unwrap_or(Refused::Dead);
                 self.observe(|| Event::Refused { peer, reason });
                 turn_away(&stream);
-                return false;
+                return;
             }
         };
         let machine = Machine::new(config.clone(), self.time_stamp(), Instant::now());
-        let opened = Connection::open(self.clone(), stream, peer, machine, config, (permit, seat));
+        let opened = Connection::open(
+            self.clone(),
+            stream,
+            peer,
+            machine,
+            config,
+            (permit, descriptors, seat),
+        );
         match opened {
             Ok(connection) => self.start(connection),
             Err(error) => self.observe(|| Event::AcceptFailed { error: &error }),
         }
-        room
     }
 
     fn start(&self, connection: Arc<Connection>) {

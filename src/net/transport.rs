@@ -63,6 +63,13 @@ impl Transport {
         self.0.try_write(bytes)
     }
 
+    /// Writes a last line, whatever the runtime knows of the socket: it may be too new for
+    /// that. A client that takes nothing does not get it.
+    pub(super) fn write_last(&self, bytes: &[u8]) {
+        use rustix::net::{send, SendFlags};
+        let _ = send(&self.0, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    }
+
     /// Waits until something has come.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.poll_read_ready(cx)

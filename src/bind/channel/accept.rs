@@ -11,6 +11,7 @@ use pop3_proto::connection::{Connection as Machine, Stall};
 use super::alarm::Alarm;
 use super::{with, ChannelSession, Step};
 use crate::bind::server::ServerObject;
+use crate::descriptors::Reserve;
 use crate::ffi::channel::Channel;
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::{interp, Interp, Value};
@@ -43,9 +44,11 @@ impl Command for AcceptCommand {
 
 /// Admits a connection; where there is no room, in the place of the one that has waited
 /// longest without logging in.
-fn admit(server: &ServerObject, peer: IpAddr) -> Result<Permit, Refused> {
+fn admit(server: &ServerObject, peer: IpAddr) -> Result<(Permit, Reserve), Refused> {
     loop {
-        match server.engine.admit(peer) {
+        let descriptors = Reserve::for_connection().ok_or(Refused::Descriptors);
+        let admitted = descriptors.and_then(|d| Ok((server.engine.admit(peer)?, d)));
+        match admitted {
             Err(Refused::Connections | Refused::Descriptors) if server.make_room() => {}
             admitted => return admitted,
         }
@@ -67,7 +70,7 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
         true => admit(server, peer.ip()),
         false => Err(Refused::Channels),
     };
-    let (permit, config) = match (admitted, server.config()) {
+    let ((permit, descriptors), config) = match (admitted, server.config()) {
         (Ok(permit), Some(config)) => (permit, config),
         (refusal, _) => {
             if let Err(reason) = refusal {
@@ -102,7 +105,7 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
         postponed: Cell::new(None),
         left: Cell::new(false),
         permit: RefCell::new(Some(permit)),
-        lingers: RefCell::new(None),
+        descriptors,
     });
     server.add_channel(connection.clone());
     server.tell(&Event::Accepted {
