@@ -44,7 +44,8 @@ const STEPS_PER_EVENT: u32 = 32;
 pub struct ChannelSession {
     /// How scripts name the connection: the channel's name.
     pub name: String,
-    id: ConnectionId,
+    /// Names it in jobs and log lines.
+    pub id: ConnectionId,
     server: Rc<ServerObject>,
     channel: Channel,
     peer: SocketAddr,

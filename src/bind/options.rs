@@ -26,8 +26,33 @@ pub struct Options {
     /// `-log`: command prefix for log lines, called with level, message and a
     /// dictionary of fields; empty: none.
     pub log: Value,
+    /// `-uidl`: where the unique ids of a script's storage come from.
+    pub uidl: UidlSource,
     /// The bounds, each an option.
     pub limits: Limits,
+}
+
+/// Where the unique ids of a script's storage come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UidlSource {
+    /// From its `uidl`, unless the first call shows that it has none.
+    Auto,
+    /// From its `uidl`, whatever that does.
+    Storage,
+    /// From digests of the messages; `uidl` is never called.
+    Digest,
+}
+
+impl UidlSource {
+    const ALL: [Self; 3] = [Self::Auto, Self::Storage, Self::Digest];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Storage => "storage",
+            Self::Digest => "digest",
+        }
+    }
 }
 
 impl Default for Options {
@@ -40,13 +65,14 @@ impl Default for Options {
             direct: true,
             finalize: false,
             log: Value::text(""),
+            uidl: UidlSource::Auto,
             limits: Limits::default(),
         }
     }
 }
 
 /// The names of the options that Tcllib's server does not have.
-const OURS: [&str; 14] = [
+const OURS: [&str; 15] = [
     "-connections",
     "-direct",
     "-errors",
@@ -61,6 +87,7 @@ const OURS: [&str; 14] = [
     "-outputmark",
     "-peraddress",
     "-pipelined",
+    "-uidl",
 ];
 
 /// RFC 1939 §3: an autologout timer is at least ten minutes.
@@ -93,6 +120,7 @@ impl Options {
             "-outputmark" => size(limits.output_mark),
             "-peraddress" => Value::int(limits.per_address.into()),
             "-pipelined" => size(limits.pipelined),
+            "-uidl" => Value::text(self.uidl.name()),
             _ => return None,
         })
     }
@@ -130,6 +158,12 @@ impl Options {
             "-outputmark" => limits.output_mark = size(name, value, 1024..=1 << 26)?,
             "-peraddress" => limits.per_address = count(name, value)?,
             "-pipelined" => limits.pipelined = size(name, value, 1024..=1 << 20)?,
+            "-uidl" => {
+                let named = |source: &UidlSource| source.name() == value.to_text();
+                let source = UidlSource::ALL.into_iter().find(named);
+                let expected = || bad_value(name, value, "auto, storage or digest");
+                self.uidl = source.ok_or_else(expected)?;
+            }
             _ => return Ok(false),
         }
         Ok(true)
