@@ -21,7 +21,7 @@ use super::message::{self, Got};
 use super::server::ServerObject;
 use super::step::step;
 use crate::backend::reason::Reason;
-use crate::backend::script::{Job, Outcome, UnlockNow, Work};
+use crate::backend::script::{ConnectionId, Job, Outcome, UnlockNow, Work};
 use crate::backend::{Account, Message};
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
@@ -50,6 +50,7 @@ pub fn run(server: &Rc<ServerObject>, job: Job, mut progress: Progress) -> Optio
     let callbacks = Callbacks {
         server,
         job: Some(&job),
+        connection: Some(job.connection),
     };
     match callbacks.outcome(&job, &mut progress) {
         Some(outcome) => {
@@ -60,15 +61,23 @@ pub fn run(server: &Rc<ServerObject>, job: Job, mut progress: Progress) -> Optio
     }
 }
 
-/// Calls the storage's `unlock`. Nobody can be told of an error but the log.
-pub fn unlock(server: &Rc<ServerObject>, mailbox: &str) {
-    Callbacks { server, job: None }.unlock(mailbox);
+/// Calls the storage's `unlock`, for a session if its connection is known. Nobody can be
+/// told of an error but the log.
+pub fn unlock(server: &Rc<ServerObject>, mailbox: &str, connection: Option<ConnectionId>) {
+    let callbacks = Callbacks {
+        server,
+        job: None,
+        connection,
+    };
+    callbacks.unlock(mailbox);
 }
 
 /// The callbacks of one server, for a job or for the end of a session.
 struct Callbacks<'a> {
     server: &'a Rc<ServerObject>,
     job: Option<&'a Job>,
+    /// For which connection, for the log.
+    connection: Option<ConnectionId>,
 }
 
 impl Callbacks<'_> {

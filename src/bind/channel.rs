@@ -228,7 +228,7 @@ impl ChannelSession {
     fn unlock(&self) {
         if let Ended::Owed(lock) = self.hold.end() {
             if let Err(lock) = self.server.access().settle(lock) {
-                callbacks::unlock(&self.server, &lock.mailbox);
+                callbacks::unlock(&self.server, &lock.mailbox, Some(self.id));
             }
         }
     }

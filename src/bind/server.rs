@@ -245,7 +245,7 @@ impl ServerObject {
         }
         if let Some(me) = me {
             for lock in owed {
-                callbacks::unlock(&me, &lock.mailbox);
+                callbacks::unlock(&me, &lock.mailbox, None);
             }
         }
         // What `unlock` has to say comes first: it is written at once.

@@ -79,7 +79,7 @@ impl Callbacks<'_> {
     /// Writes a line that names the connection, as those of the network side do; whether
     /// there is anybody to read it.
     pub(super) fn log(&self, level: Level, text: &str) -> bool {
-        let (text, fields) = match self.job.map(|job| job.connection) {
+        let (text, fields) = match self.connection {
             Some(id) => (format!("conn{id} {text}"), self.session(id)),
             None => (text.to_owned(), Vec::new()),
         };
