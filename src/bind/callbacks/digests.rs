@@ -75,7 +75,7 @@ fn is_content_id(line: &[u8]) -> bool {
 /// looks like.
 pub fn ids(digests: &[Option<Digest>]) -> Vec<Box<str>> {
     let mut seen: HashMap<&Digest, u32> = HashMap::with_capacity(digests.len());
-    let mut id = |(index, digest)| match digest {
+    let id = |(index, digest)| match digest {
         Some(digest) => {
             let times = seen.entry(digest).or_default();
             *times += 1;
@@ -84,7 +84,7 @@ pub fn ids(digests: &[Option<Digest>]) -> Vec<Box<str>> {
         None => unreadable(index + 1),
     };
     let digests = digests.iter().map(Option::as_ref);
-    digests.enumerate().map(|each| id(each)).collect()
+    digests.enumerate().map(id).collect()
 }
 
 /// The id of the last message.
