@@ -12,11 +12,16 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 # Debian's tclsh 8.6 and 9.0 both search lib/tcltk of /usr and of /usr/local.
 LIBDIR  := $(DESTDIR)$(PREFIX)/lib/tcltk/pop3d$(VERSION)
 
+# Where cargo builds.
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
+LIBRARY := $(TARGET)/release/libpop3d.so
+SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src crates -name '*.rs' -o -name Cargo.toml)
+
 .PHONY: help demo build test test-tcllib install uninstall clean
 
 help:
 	@echo "make demo         build, then serve a few demonstration mails on a free port"
-	@echo "make build        build the extension (target/release/libpop3d.so)"
+	@echo "make build        build the extension ($(LIBRARY))"
 	@echo "make test         every check and test, under Tcl 8.6 and 9.0"
 	@echo "make test-tcllib  the same Tcl tests against Tcllib's own pop3d, to compare"
 	@echo "make bench        every benchmark beside Tcllib and Dovecot; writes docs/BENCHMARK.md"
@@ -27,6 +32,12 @@ help:
 
 build:
 	$(CARGO) build --release --locked
+
+# For `install`: what is built needs no cargo, which root often lacks. Cargo decides what
+# to do, and may find that nothing has changed.
+$(LIBRARY): $(SOURCES)
+	$(CARGO) build --release --locked
+	@touch -c "$@"
 
 demo:
 	@tests/tools/setup.sh demo
@@ -44,9 +55,9 @@ test-tcllib:
 	@tests/tools/setup.sh test
 	@exec tclsh8.6 tests/tools/run.tcl tcllib
 
-install: build
+install: $(LIBRARY)
 	install -d "$(LIBDIR)"
-	install -m 644 target/release/libpop3d.so pkgIndex.tcl "$(LIBDIR)/"
+	install -m 644 "$(LIBRARY)" pkgIndex.tcl "$(LIBDIR)/"
 	@if ls tcl/*.tcl >/dev/null 2>&1; then \
 		install -d "$(LIBDIR)/tcl" && install -m 644 tcl/*.tcl "$(LIBDIR)/tcl/"; fi
 	@echo "installed in $(LIBDIR)"

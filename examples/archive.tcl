@@ -15,26 +15,35 @@ set auto_path [linsert $auto_path 0 [file dirname [file dirname [file normalize 
 package require pop3d 1.10
 
 set base [lindex $argv 0]
-set snapshot {}		;# mailbox -> the files that it had at the login
+set snapshot {}		;# mailbox -> its files, while sessions read it
+set readers {}		;# mailbox -> number of these sessions
 
 proc archive {method mailbox args} {
-    global base snapshot
+    global base snapshot readers
     switch -- $method {
 	lock {
-	    # Anybody may read at any time: there is nothing to protect.
-	    dict set snapshot $mailbox \
-		[lsort [glob -nocomplain -types f -directory [file join $base $mailbox] *]]
+	    # Sessions that overlap share what the first of them has found: within a
+	    # session a number must mean one message. New files wait for the next.
+	    if {![dict exists $snapshot $mailbox]} {
+		dict set snapshot $mailbox \
+		    [lsort [glob -nocomplain -types f -directory [file join $base $mailbox] *]]
+	    }
+	    dict incr readers $mailbox
 	    return 1
 	}
 	stat {return [llength [dict get $snapshot $mailbox]]}
 	size {
+	    # Of one message, or of all.
 	    set files [dict get $snapshot $mailbox]
 	    if {[llength $args]} {set files [list [lindex $files [lindex $args 0]-1]]}
 	    return [tcl::mathop::+ {*}[lmap file $files {file size $file}]]
 	}
 	get {return [list file [lindex [dict get $snapshot $mailbox] [lindex $args 0]-1]]}
-	dele {error "the archive is read-only"}
-	unlock return
+	dele {throw {POP3D MAILBOX UNUSABLE} "the archive is read-only"}
+	unlock {
+	    dict incr readers $mailbox -1
+	    if {[dict get $readers $mailbox] == 0} {dict unset snapshot $mailbox}
+	}
 	default {error "unknown method \"$method\""}
     }
 }

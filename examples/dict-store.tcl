@@ -2,8 +2,8 @@
 #
 #	tclsh dict-store.tcl PORT
 #
-# A storage is any command that knows the methods lock, stat, size, get, dele
-# and unlock. Here `get` answers {data BYTES}: the message itself.
+# A storage is any command that knows the methods lock, stat, size, get, dele and
+# unlock, and best uidl. Here `get` answers {data BYTES}: the message itself.
 if {$argc != 1} {
     puts stderr "usage: tclsh dict-store.tcl PORT"
     exit 2
@@ -14,20 +14,22 @@ set auto_path [linsert $auto_path 0 [file dirname [file dirname [file normalize 
 package require pop3d 1.10
 
 namespace eval store {
-    variable mail {alice {
-	{From: bob@example.org\nSubject: one\n\nThe first.\n}
-	{From: bob@example.org\nSubject: two\n\nThe second.\n}
-    }}
-    variable locked {}		;# mailbox -> its messages when it was locked
+    variable mail		;# mailbox -> unique id -> message
+    dict set mail alice 1 "From: bob@example.org\nSubject: one\n\nThe first.\n"
+    dict set mail alice 2 "From: bob@example.org\nSubject: two\n\nThe second.\n"
+    # mailbox -> the ids that its session numbers from 1. What is added to `mail`
+    # meanwhile waits for the next session.
+    variable locked {}
 
-    namespace export lock stat size get dele unlock
+    namespace export lock stat size get uidl dele unlock
     namespace ensemble create
 }
+# One session at a time: 0 says that another one has the mailbox.
 proc store::lock {mailbox} {
     variable locked
     variable mail
     if {[dict exists $locked $mailbox]} {return 0}
-    dict set locked $mailbox [lmap m [dict get $mail $mailbox] {subst -nocommands -novariables $m}]
+    dict set locked $mailbox [dict keys [dict get $mail $mailbox]]
     return 1
 }
 proc store::unlock {mailbox} {
@@ -35,27 +37,31 @@ proc store::unlock {mailbox} {
     dict unset locked $mailbox
 }
 proc store::stat {mailbox} {
-    variable locked
-    return [llength [dict get $locked $mailbox]]
+    return [llength [uidl $mailbox]]
 }
-proc store::size {mailbox {number all}} {
+# The ids of all messages, or of one.
+proc store::uidl {mailbox {number {}}} {
     variable locked
-    set messages [dict get $locked $mailbox]
-    if {$number eq "all"} {return [string length [join $messages {}]]}
-    return [string length [lindex $messages $number-1]]
+    set ids [dict get $locked $mailbox]
+    return [expr {$number eq {} ? $ids : [lindex $ids $number-1]}]
+}
+proc store::size {mailbox {number {}}} {
+    variable mail
+    set size 0
+    foreach id [uidl $mailbox $number] {
+	incr size [string length [dict get $mail $mailbox $id]]
+    }
+    return $size
 }
 proc store::get {mailbox number} {
-    variable locked
-    return [list data [lindex [dict get $locked $mailbox] $number-1]]
+    variable mail
+    return [list data [dict get $mail $mailbox [uidl $mailbox $number]]]
 }
 proc store::dele {mailbox numbers} {
     variable mail
-    set messages [dict get $mail $mailbox]
-    # From the end on, so that the numbers stay true.
-    foreach number [lsort -integer -decreasing $numbers] {
-	set messages [lreplace $messages $number-1 $number-1]
+    foreach number $numbers {
+	dict unset mail $mailbox [uidl $mailbox $number]
     }
-    dict set mail $mailbox $messages
 }
 
 # Users can be a command as well: `exists NAME`, and `lookup NAME` for the

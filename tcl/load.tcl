@@ -12,11 +12,15 @@ if {[info commands ::pop3d_native] eq {}} {
     set library [file join $dir libpop3d[info sharedlibextension]]
     if {![file exists $library]} {
 	set newest -1
-	foreach profile {release debug} {
-	    set built [file join $dir target $profile libpop3d[info sharedlibextension]]
-	    if {[file exists $built] && [file mtime $built] > $newest} {
-		set newest [file mtime $built]
-		set library $built
+	set targets [list target]
+	if {[info exists ::env(CARGO_TARGET_DIR)]} {lappend targets $::env(CARGO_TARGET_DIR)}
+	foreach target $targets {
+	    foreach profile {release debug} {
+		set built [file join $dir $target $profile libpop3d[info sharedlibextension]]
+		if {[file exists $built] && [file mtime $built] > $newest} {
+		    set newest [file mtime $built]
+		    set library $built
+		}
 	    }
 	}
 	if {$newest < 0} {

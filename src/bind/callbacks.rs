@@ -6,11 +6,13 @@
 //! everything is looked at afresh afterwards.
 //!
 //! Here are logins, sizes, messages and deletions; `uids` has the unique ids, with
-//! `digests` where the storage gives none, `complaints` what becomes of failures.
+//! `digests` where the storage gives none and `unknown` to tell that, `complaints` what
+//! becomes of failures.
 
 mod complaints;
 mod digests;
 mod uids;
+mod unknown;
 
 use std::rc::Rc;
 
@@ -21,13 +23,21 @@ use super::step::step;
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
 use crate::net::Level;
+use crate::store::ids::ConnectionId;
 use crate::store::jobs::{Job, Outcome, UnlockNow, Work};
 use crate::store::reason::Reason;
 use crate::store::{Account, Message};
-use pop3_proto::{Extent, Failure, MsgNo, Proof, Refusal, Reply, Secret};
+use pop3_proto::{Extent, Failure, LoginStep, MsgNo, Proof, Refusal, Reply, Secret};
 
 /// A callback that did not do its part. It has been logged already.
 pub struct Trouble(Failure);
+
+impl Trouble {
+    /// What a login that has come to this step ends with.
+    fn at(self, step: LoginStep) -> Refusal {
+        Refusal::Failed(step, self.0)
+    }
+}
 
 /// How far a long job is. Digests are kept with the session instead.
 #[derive(Default)]
@@ -41,6 +51,7 @@ pub fn run(server: &Rc<ServerObject>, job: Job, mut progress: Progress) -> Optio
     let callbacks = Callbacks {
         server,
         job: Some(&job),
+        connection: Some(job.connection),
     };
     match callbacks.outcome(&job, &mut progress) {
         Some(outcome) => {
@@ -51,15 +62,23 @@ pub fn run(server: &Rc<ServerObject>, job: Job, mut progress: Progress) -> Optio
     }
 }
 
-/// Calls the storage's `unlock`. Nobody can be told of an error but the log.
-pub fn unlock(server: &Rc<ServerObject>, mailbox: &str) {
-    Callbacks { server, job: None }.unlock(mailbox);
+/// Calls the storage's `unlock`, for a session if its connection is known. Nobody can be
+/// told of an error but the log.
+pub fn unlock(server: &Rc<ServerObject>, mailbox: &str, connection: Option<ConnectionId>) {
+    let callbacks = Callbacks {
+        server,
+        job: None,
+        connection,
+    };
+    callbacks.unlock(mailbox);
 }
 
 /// The callbacks of one server, for a job or for the end of a session.
 struct Callbacks<'a> {
     server: &'a Rc<ServerObject>,
     job: Option<&'a Job>,
+    /// For which connection, for the log.
+    connection: Option<ConnectionId>,
 }
 
 impl Callbacks<'_> {
@@ -67,11 +86,14 @@ impl Callbacks<'_> {
     fn outcome(&self, job: &Job, progress: &mut Progress) -> Option<Outcome> {
         let sizes = &mut progress.sizes;
         let reply = match &job.work {
-            Work::Login { user, proof } => self.login(job, user, proof).unwrap_or_else(refused),
-            Work::Open { mailbox } => self.open(job, mailbox).unwrap_or_else(refused),
+            Work::Login { user, proof } => {
+                let opened = self.login(job, user, proof);
+                opened.unwrap_or_else(Reply::Refused)
+            }
+            Work::Open { mailbox } => self.open(job, mailbox).unwrap_or_else(Reply::Refused),
             Work::Lookup { user } => match self.lookup(user) {
                 Ok(account) => return Some(Outcome::Account(account)),
-                Err(trouble) => refused(trouble),
+                Err(trouble) => Reply::Refused(trouble.at(LoginStep::Users)),
             },
             Work::Fetch {
                 mailbox,
@@ -101,7 +123,11 @@ impl Callbacks<'_> {
                 Ok(uids) => Reply::Uids(uids?.into()),
                 Err(trouble) => failed(trouble),
             },
-            Work::Uid { mailbox, number } => match self.one_uid(job, mailbox, *number) {
+            Work::Uid {
+                mailbox,
+                number,
+                count,
+            } => match self.one_uid(job, mailbox, *number, *count) {
                 Ok(uid) => Reply::Uids([uid?].into()),
                 Err(trouble) => failed(trouble),
             },
@@ -122,17 +148,18 @@ impl Callbacks<'_> {
     }
 
     /// Logs in: `exists`, `lookup`, the check, `lock`, `stat`, `size`.
-    fn login(&self, job: &Job, user: &str, proof: &Proof) -> Result<Reply, Trouble> {
-        let account = self.lookup(user)?;
+    fn login(&self, job: &Job, user: &str, proof: &Proof) -> Result<Reply, Refusal> {
+        let account = self.lookup(user);
+        let account = account.map_err(|trouble| trouble.at(LoginStep::Users))?;
         let account = account.filter(|a| proof.matches(&a.password) && !a.storage.is_empty());
         match account {
             Some(account) => self.open(job, &account.storage),
-            None => Ok(Reply::Refused(Refusal::Credentials)),
+            None => Err(Refusal::Credentials),
         }
     }
 
-    /// The user's entry. An error of `lookup` is what scripts use to say that there
-    /// is none.
+    /// The user's entry. With an error of `lookup` scripts say that there is none, unless
+    /// its code says that something else has failed.
     fn lookup(&self, user: &str) -> Result<Option<Account>, Trouble> {
         let name = Value::text(user);
         let exists = self.call_auth(&[Value::text("exists"), name.clone()]);
@@ -144,35 +171,53 @@ impl Callbacks<'_> {
         }
         let entry = match self.call_auth(&[Value::text("lookup"), name]) {
             Ok(entry) => entry,
+            Err(raised) if complaints::is_failure(&raised) => {
+                return Err(self.raised("lookup", &raised));
+            }
             Err(raised) => {
                 // The client chose the name: nothing in it may break the line.
                 let (user, message) = (user.escape_debug(), raised.message());
-                let line = format!("lookup {user}: {message}");
-                self.server.log(Level::Error, &line);
+                self.log(Level::Error, &format!("lookup {user}: {message}"));
                 return Ok(None);
             }
         };
-        let Some(entry) = entry.to_list() else {
-            let expected = "a list of password and storage reference";
-            return Err(self.wrong(Asked::new("lookup", user), None, expected));
+        self.account(user, &entry)
+    }
+
+    /// The entry that `lookup` returned. Nothing at all means that there is none, as an
+    /// empty storage reference does.
+    fn account(&self, user: &str, entry: &Value) -> Result<Option<Account>, Trouble> {
+        let wrong = |what: &str| {
+            let expected = format!("a list of password and storage reference{what}");
+            Err(self.wrong(Asked::new("lookup", user), None, &expected))
         };
-        let text = |i: usize| entry.get(i).map(Value::to_text).unwrap_or_default();
-        Ok(Some(Account {
-            password: Secret::new(text(0).into_bytes()),
-            storage: text(1).into(),
-        }))
+        let text = |value: &Value| value.to_text();
+        match entry.to_list().as_deref() {
+            None => wrong(""),
+            Some([]) => Ok(None),
+            // There may be a password in it, so it is not shown.
+            Some([_]) => wrong(", but one element"),
+            Some([password, storage, ..]) => Ok(Some(Account {
+                password: Secret::new(text(password).into_bytes()),
+                storage: text(storage).into(),
+            })),
+        }
     }
 
     /// `lock`, `stat`, `size`. A mailbox that cannot be counted is unlocked again.
-    fn open(&self, job: &Job, mailbox: &str) -> Result<Reply, Trouble> {
-        let locked = self.storage("lock", mailbox, &[])?;
-        let wrong = || self.wrong(Asked::new("lock", mailbox), Some(&locked), "a boolean");
-        if !locked.to_bool().ok_or_else(wrong)? {
-            return Ok(Reply::Refused(Refusal::InUse));
+    fn open(&self, job: &Job, mailbox: &str) -> Result<Reply, Refusal> {
+        match self.lock(mailbox) {
+            Ok(true) => {}
+            Ok(false) => return Err(Refusal::InUse),
+            // Not the lock's fault, and nothing that waiting for another session mends.
+            Err(trouble @ Trouble(Failure::Permanent)) => {
+                return Err(trouble.at(LoginStep::Mailbox));
+            }
+            Err(trouble) => return Err(trouble.at(LoginStep::Lock)),
         }
         if let Err(UnlockNow(lock)) = job.keep_lock(mailbox) {
             self.unlock(&lock.mailbox);
-            return Err(Trouble(Failure::Temporary));
+            return Err(Trouble(Failure::Temporary).at(LoginStep::Server));
         }
         match self.count(mailbox) {
             Ok((count, octets)) => Ok(Reply::Opened {
@@ -185,9 +230,15 @@ impl Callbacks<'_> {
                 if job.take_lock().is_some() {
                     self.unlock(mailbox);
                 }
-                Err(trouble)
+                Err(trouble.at(LoginStep::Mailbox))
             }
         }
+    }
+
+    fn lock(&self, mailbox: &str) -> Result<bool, Trouble> {
+        let locked = self.storage("lock", mailbox, &[])?;
+        let wrong = || self.wrong(Asked::new("lock", mailbox), Some(&locked), "a boolean");
+        locked.to_bool().ok_or_else(wrong)
     }
 
     fn count(&self, mailbox: &str) -> Result<(u32, u64), Trouble> {
@@ -327,10 +378,6 @@ impl Callbacks<'_> {
 
 fn failed(Trouble(failure): Trouble) -> Reply {
     Reply::Failed(failure)
-}
-
-fn refused(Trouble(failure): Trouble) -> Reply {
-    Reply::Refused(Refusal::Failed(failure))
 }
 
 /// The numbers after the first `done` messages.

@@ -46,7 +46,8 @@ const CHUNK: usize = 16 * 1024;
 pub struct ChannelSession {
     /// How scripts name the connection: the channel's name.
     pub name: String,
-    id: ConnectionId,
+    /// Names it in jobs and log lines.
+    pub id: ConnectionId,
     server: Rc<ServerObject>,
     channel: Channel,
     peer: SocketAddr,
@@ -273,7 +274,7 @@ impl ChannelSession {
     fn unlock(&self) {
         if let Ended::Owed(lock) = self.hold.end() {
             if let Err(lock) = self.server.access().settle(lock) {
-                callbacks::unlock(&self.server, &lock.mailbox);
+                callbacks::unlock(&self.server, &lock.mailbox, Some(self.id));
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::net::{Event, Level};
 use crate::store::access::text;
 use crate::store::reason::Reason;
-use pop3_proto::{Extent, MsgNo, Proof, Refusal, Request};
+use pop3_proto::{Extent, LoginStep, MsgNo, Proof, Refusal, Request};
 
 /// Message numbers that a line names; of others it says how many there are.
 const NUMBERS: usize = 10;
@@ -121,7 +121,10 @@ fn why(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::Credentials => "wrong user or secret",
         Refusal::InUse => "mailbox in use",
-        Refusal::Failed(_) => "users or mailbox failed",
+        Refusal::Failed(LoginStep::Users, _) => "users failed",
+        Refusal::Failed(LoginStep::Lock, _) => "lock failed",
+        Refusal::Failed(LoginStep::Mailbox, _) => "mailbox failed",
+        Refusal::Failed(LoginStep::Server, _) => "not carried out",
     }
 }
 

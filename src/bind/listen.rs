@@ -58,7 +58,10 @@ pub fn open(
         Err(_) => port_by_tcl(interp, socket, port)?,
     };
     let bound = server.engine.listen(address.as_deref(), number);
-    let bound = bound.map_err(|error| socket_error(&error))?;
+    let bound = bound.map_err(|error| {
+        let address = address.as_deref().unwrap_or("any address");
+        socket_error(&error, &format!("listening on {address}, port {number}"))
+    })?;
     Ok((Listener::Native, Value::int(bound.into())))
 }
 
@@ -140,18 +143,20 @@ fn port_by_tcl(interp: &Interp, socket: &Value, port: &Value) -> Result<u16, Err
     words.extend([socket.clone(), port.clone()]);
     let number = interp::call(interp, &words)?;
     let number = number.to_int().and_then(|n| u16::try_from(n).ok());
-    number.ok_or_else(|| socket_error(&io::ErrorKind::InvalidInput.into()))
+    number.ok_or_else(|| {
+        let tried = format!("looking for port \"{}\"", port.to_text());
+        socket_error(&io::ErrorKind::InvalidInput.into(), &tried)
+    })
 }
 
-/// The error that Tcl's `socket` raises for what the system said.
-fn socket_error(error: &io::Error) -> Error {
+/// The error that Tcl's `socket` raises for what the system said. Scripts compare its
+/// message, so what was tried stands in its `-errorinfo`.
+fn socket_error(error: &io::Error, tried: &str) -> Error {
     let reason = crate::store::reason::Reason(error).to_string();
     let message = format!("couldn't open socket: {reason}");
-    let mut code = Vec::new();
-    if let Some(number) = error.raw_os_error() {
-        code = vec!["POSIX".to_owned(), errno_name(number).to_owned(), reason];
-    }
-    Error::New { message, code }
+    let code = error.raw_os_error().map(errno_name);
+    let code = code.map(|name| vec!["POSIX", name, &reason]);
+    Raised::noted(&message, &code.unwrap_or_default(), tried).into()
 }
 
 /// The names of the errors that binding a socket may meet.

@@ -1,5 +1,5 @@
-//! Log lines: through Tcllib's `log` where it is installed, and through a server's
-//! `-log` command prefix.
+//! Log lines: through a server's `-log` command prefix or, without one, through Tcllib's
+//! `log` where it is installed.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -71,6 +71,22 @@ impl Notes {
     /// Whether the interpreter has something to read.
     pub fn is_empty(&self) -> bool {
         self.waiting().is_empty()
+    }
+
+    /// How much there is to read.
+    fn len(&self) -> usize {
+        self.waiting().len()
+    }
+
+    /// Takes out the oldest line that waits for one server.
+    fn take_line(&self, id: ServerId) -> Option<Line> {
+        let mut waiting = self.waiting();
+        let is_its = |note: &Note| matches!(note, Note::Line(server, _) if *server == id);
+        let at = waiting.iter().position(is_its)?;
+        match waiting.remove(at) {
+            Some(Note::Line(_, line)) => Some(line),
+            _ => None,
+        }
     }
 
     /// Takes out what waits for one server, oldest first.
@@ -194,10 +210,14 @@ pub fn drain_last(server: &ServerObject) {
 fn tell_dropped(world: &World, gone: Option<&ServerObject>) {
     let dropped = world.notes.dropped.swap(0, Ordering::Relaxed);
     if dropped > 0 {
-        let text = format!("{dropped} log lines were dropped");
+        let line = Line {
+            level: Level::Warning,
+            text: format!("{dropped} log lines were dropped"),
+            fields: Vec::new(),
+        };
         let servers = world.servers();
         for server in servers.iter().map(|server| &**server).chain(gone) {
-            server.log(Level::Warning, &text);
+            write(server, &line);
         }
     }
 }
@@ -217,9 +237,9 @@ fn whole(server: &ServerObject, line: &Line) -> String {
     printable(&text)
 }
 
-/// Writes one line; whether there is anybody to write to: not in an interpreter that is
-/// being deleted. An error of a log command must not stop a session: it goes to `interp
-/// bgerror`.
+/// Writes one line, to the server's `-log` or else through Tcllib's log; whether there is
+/// anybody to write to: not in an interpreter that is being deleted. An error of a log
+/// command must not stop a session: it goes to `interp bgerror`.
 fn write(server: &ServerObject, line: &Line) -> bool {
     let interp = &server.identity.interp;
     if interp::is_deleted(interp) {
@@ -227,37 +247,42 @@ fn write(server: &ServerObject, line: &Line) -> bool {
     }
     let level = Value::text(name(line.level));
     let text = whole(server, line);
-    let tcllib = command::exists(interp, "::log::log");
-    if tcllib && !is_suppressed(interp, line.level) {
-        let words = [Value::text("::log::log"), level.clone(), Value::text(&text)];
-        if let Err(raised) = interp::call(interp, &words) {
-            server.report(&raised);
-        }
-    }
+    let text = Value::text(&text);
     let prefix = server.log_prefix().to_list().unwrap_or_default();
-    if !prefix.is_empty() {
-        let fields = line
-            .fields
-            .iter()
-            .map(|(key, value)| (*key, Value::text(value)));
-        let server_field = ("server", Value::text(&server.identity.name));
-        let fields = Value::dict(fields.chain([server_field]));
-        let words = [&prefix[..], &[level, Value::text(&text), fields]].concat();
-        if let Err(raised) = interp::call(interp, &words) {
-            server.report(&raised);
-        }
+    let words = if !prefix.is_empty() {
+        [&prefix[..], &[level, text, fields(server, line)]].concat()
+    } else if !command::exists(interp, "::log::log") {
+        return false;
+    } else if is_suppressed(interp, line.level) {
+        return true;
+    } else {
+        vec![Value::text("::log::log"), level, text]
+    };
+    if let Err(raised) = interp::call(interp, &words) {
+        server.report(&raised);
     }
-    tcllib || !prefix.is_empty()
+    true
+}
+
+/// The fields of a line, with its server.
+fn fields(server: &ServerObject, line: &Line) -> Value {
+    let text = |(key, value): &(&'static str, String)| (*key, Value::text(value));
+    let name = ("server", Value::text(&server.identity.name));
+    Value::dict(line.fields.iter().map(text).chain([name]))
 }
 
 impl ServerObject {
-    /// Logs a line of the interpreter's side; whether there is anybody to read it.
-    pub fn log(&self, level: Level, text: &str) -> bool {
-        let line = Line {
-            level,
-            text: text.to_owned(),
-            fields: Vec::new(),
-        };
-        write(self, &line)
+    /// Logs a line of the interpreter's side, after those of the network side that have
+    /// led to it; whether there is anybody to read it.
+    pub fn log(&self, line: &Line) -> bool {
+        let notes = &self.world.notes;
+        // Those that come meanwhile are of other sessions.
+        for _ in 0..notes.len() {
+            let Some(earlier) = notes.take_line(self.id) else {
+                break;
+            };
+            deliver(self, &earlier);
+        }
+        write(self, line)
     }
 }

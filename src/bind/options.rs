@@ -27,8 +27,33 @@ pub struct Options {
     /// `-log`: command prefix for log lines, called with level, message and a
     /// dictionary of fields; empty: none.
     pub log: Value,
+    /// `-uidl`: where the unique ids of a script's storage come from.
+    pub uidl: UidlSource,
     /// The bounds, each an option.
     pub limits: Limits,
+}
+
+/// Where the unique ids of a script's storage come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UidlSource {
+    /// From its `uidl`, unless the first call shows that it has none.
+    Auto,
+    /// From its `uidl`, whatever that does.
+    Storage,
+    /// From digests of the messages; `uidl` is never called.
+    Digest,
+}
+
+impl UidlSource {
+    const ALL: [Self; 3] = [Self::Auto, Self::Storage, Self::Digest];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Storage => "storage",
+            Self::Digest => "digest",
+        }
+    }
 }
 
 impl Default for Options {
@@ -41,6 +66,7 @@ impl Default for Options {
             direct: true,
             finalize: false,
             log: Value::text(""),
+            uidl: UidlSource::Auto,
             limits: Limits::default(),
         }
     }
@@ -63,13 +89,15 @@ enum Field {
     Time(fn(&mut Options) -> &mut Duration, Duration),
     /// A command prefix.
     Prefix(fn(&mut Options) -> &mut Value),
+    /// Where unique ids come from.
+    Uidl,
 }
 
 /// RFC 1939 §3: an autologout timer is at least ten minutes.
 const SHORTEST_IDLE: Duration = Duration::from_secs(600);
 
 /// The options that Tcllib's server does not have.
-const OURS: [Row; 14] = [
+const OURS: [Row; 15] = [
     Row {
         name: "-connections",
         field: Field::Count(|all| &mut all.limits.connections),
@@ -126,6 +154,10 @@ const OURS: [Row; 14] = [
         name: "-pipelined",
         field: Field::Size(|all| &mut all.limits.pipelined, 1024..=1 << 20),
     },
+    Row {
+        name: "-uidl",
+        field: Field::Uidl,
+    },
 ];
 
 impl Options {
@@ -168,6 +200,7 @@ impl Field {
             Self::Size(field, _) => int(*field(all) as u128),
             Self::Time(field, _) => int(field(all).as_millis()),
             Self::Prefix(field) => field(all).clone(),
+            Self::Uidl => Value::text(all.uidl.name()),
         }
     }
 
@@ -181,6 +214,11 @@ impl Field {
             Self::Prefix(field) => {
                 value.to_list().ok_or("a command prefix, which is a list")?;
                 *field(all) = value.clone();
+            }
+            Self::Uidl => {
+                let named = |source: &UidlSource| source.name() == value.to_text();
+                let source = UidlSource::ALL.into_iter().find(named);
+                all.uidl = source.ok_or("auto, storage or digest")?;
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use super::direct::{self, Direct};
 use super::listen::{self, Listener};
 use super::log;
 use super::object::{self, Identity, Kind};
-use super::options::Options;
+use super::options::{Options, UidlSource};
 use super::reports::Reports;
 use super::world::World;
 use crate::ffi::command::{Command, Error};
@@ -248,7 +248,7 @@ impl ServerObject {
         }
         if let Some(me) = me {
             for lock in owed {
-                callbacks::unlock(&me, &lock.mailbox);
+                callbacks::unlock(&me, &lock.mailbox, None);
             }
         }
         // What `unlock` has to say comes first: it is written at once.
@@ -368,19 +368,22 @@ impl ServerObject {
         self.storage_number.get()
     }
 
-    /// Whether the storage may know the method `uidl`.
+    /// Whether the storage is to be asked for unique ids.
     pub fn storage_has_uidl(&self) -> bool {
-        self.uidl.get() != Some(false)
+        match self.options.borrow().uidl {
+            UidlSource::Auto => self.uidl.get() != Some(false),
+            source => source == UidlSource::Storage,
+        }
     }
 
-    /// Whether the storage has answered `uidl` before.
-    pub fn storage_uidl_is_proven(&self) -> bool {
-        self.uidl.get() == Some(true)
+    /// Whether a failure of `uidl` may still mean that the storage does not know it.
+    pub fn storage_uidl_is_in_doubt(&self) -> bool {
+        self.options.borrow().uidl == UidlSource::Auto && self.uidl.get() != Some(true)
     }
 
-    /// Remembers whether the storage knows `uidl`.
-    pub fn set_storage_has_uidl(&self, known: bool) {
-        self.uidl.set(Some(known));
+    /// Remembers whether the storage knows `uidl`; whether that is news.
+    pub fn set_storage_has_uidl(&self, known: bool) -> bool {
+        self.uidl.replace(Some(known)) != Some(known)
     }
 
     /// Whether the server has been destroyed.

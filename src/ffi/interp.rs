@@ -25,6 +25,20 @@ pub struct Raised {
 impl Raised {
     /// An error of ours, as if a script had raised it.
     pub fn new(message: &str, code: &[&str]) -> Self {
+        Self::with_options(message, code, [])
+    }
+
+    /// An error of ours whose stack trace tells more than its message.
+    pub fn noted(message: &str, code: &[&str], note: &str) -> Self {
+        let info = Value::text(&format!("{message}\n    ({note})"));
+        Self::with_options(message, code, [("-errorinfo", info)])
+    }
+
+    fn with_options<const N: usize>(
+        message: &str,
+        code: &[&str],
+        more: [(&str, Value); N],
+    ) -> Self {
         let options = [
             ("-code", Value::int(ERROR.into())),
             ("-level", Value::int(0)),
@@ -33,7 +47,7 @@ impl Raised {
         Self {
             code: ERROR,
             message: Value::text(message),
-            options: Value::dict(options),
+            options: Value::dict(options.into_iter().chain(more)),
         }
     }
 

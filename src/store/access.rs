@@ -14,7 +14,7 @@ use super::answer::{ask, lock, lock_at_once, refused, without_mailbox};
 use super::hold::{Hold, Lock, View};
 use super::jobs::{Outcome, Work};
 use super::{Account, Begin, Maildrop, Storage, Users};
-use pop3_proto::{Failure, MsgNo, Proof, Refusal, Reply, Request};
+use pop3_proto::{Failure, LoginStep, MsgNo, Proof, Refusal, Reply, Request};
 
 /// How users or mailboxes are reached now.
 pub enum Way<T: ?Sized> {
@@ -228,7 +228,7 @@ impl Access {
                 runner
                     .blocking(Box::new(job))
                     .await
-                    .unwrap_or_else(|_| refused(Failure::Temporary))
+                    .unwrap_or_else(|_| refused(LoginStep::Server, Failure::Temporary))
             }
         }
     }
@@ -238,8 +238,8 @@ impl Access {
 fn opened(outcome: Result<Outcome, RecvError>) -> Answer {
     match outcome {
         Ok(Outcome::Reply(reply @ (Reply::Opened { .. } | Reply::Refused(_)))) => reply.into(),
-        Ok(Outcome::Reply(Reply::Failed(failure))) => refused(failure),
-        _ => refused(Failure::Temporary),
+        Ok(Outcome::Reply(Reply::Failed(failure))) => refused(LoginStep::Server, failure),
+        _ => refused(LoginStep::Server, Failure::Temporary),
     }
 }
 
@@ -277,7 +277,11 @@ async fn by_script<R: Runner>(
     let work = match request {
         Request::Sizes => Work::Sizes { mailbox, count },
         Request::SizesOf(numbers) => Work::SizesOf { mailbox, numbers },
-        Request::Uid(number) => Work::Uid { mailbox, number },
+        Request::Uid(number) => Work::Uid {
+            mailbox,
+            number,
+            count,
+        },
         Request::Uids => Work::Uids { mailbox, count },
         Request::Fetch { number, extent } => Work::Fetch {
             mailbox,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::hold::{Hold, Lock};
 use super::{Maildrop, Message, Storage, StoreError};
-use pop3_proto::{Failure, MsgNo, Refusal, Reply, Request};
+use pop3_proto::{Failure, LoginStep, MsgNo, Refusal, Reply, Request};
 
 /// The answer to a session's request.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl Answer {
         match &self.reply {
             Reply::Opened { .. } => None,
             Reply::Refused(refusal) => Some(*refusal),
-            _ => Some(Refusal::Failed(Failure::Temporary)),
+            _ => Some(Refusal::Failed(LoginStep::Server, Failure::Temporary)),
         }
     }
 
@@ -36,7 +36,7 @@ impl Answer {
         };
         Self {
             trouble: Some(error),
-            ..refused(Failure::Temporary)
+            ..refused(LoginStep::Server, Failure::Temporary)
         }
     }
 
@@ -86,7 +86,7 @@ pub(super) fn lock(hold: &Arc<Hold>, storage: &dyn Storage, mailbox: &str) -> An
             let wanted = || !hold.is_ended();
             opened(hold, mailbox, storage.lock_while(mailbox, &wanted))
         }
-        None => refused(Failure::Temporary),
+        None => refused(LoginStep::Server, Failure::Temporary),
     }
 }
 
@@ -118,20 +118,20 @@ fn opened(
                     octets,
                 }
                 .into(),
-                Err(_) => refused(Failure::Temporary),
+                Err(_) => refused(LoginStep::Server, Failure::Temporary),
             }
         }
         Err(StoreError::InUse(_)) => Reply::Refused(Refusal::InUse).into(),
         Err(error) => Answer {
-            reply: refused(error.failure()).reply,
+            reply: refused(LoginStep::Mailbox, error.failure()).reply,
             message: None,
             trouble: Some(error),
         },
     }
 }
 
-pub(super) fn refused(failure: Failure) -> Answer {
-    Reply::Refused(Refusal::Failed(failure)).into()
+pub(super) fn refused(step: LoginStep, failure: Failure) -> Answer {
+    Reply::Refused(Refusal::Failed(step, failure)).into()
 }
 
 /// The answers of an empty mailbox, for a server without storage.

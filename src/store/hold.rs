@@ -92,7 +92,7 @@ struct State {
     busy: bool,
     /// Of the first messages of a script's storage without `uidl`: as long as the session
     /// lasts they are the same.
-    digests: Vec<Digest>,
+    digests: Vec<Option<Digest>>,
 }
 
 /// What [`Hold::end`] found.
@@ -144,12 +144,12 @@ impl Hold {
     }
 
     /// What [`keep_digests`](Self::keep_digests) was given last.
-    pub(super) fn take_digests(&self) -> Vec<Digest> {
+    pub(super) fn take_digests(&self) -> Vec<Option<Digest>> {
         mem::take(&mut self.state().digests)
     }
 
     /// Keeps digests of messages for the session's next job.
-    pub(super) fn keep_digests(&self, digests: Vec<Digest>) {
+    pub(super) fn keep_digests(&self, digests: Vec<Option<Digest>>) {
         self.state().digests = digests;
     }
 

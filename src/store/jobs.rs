@@ -63,6 +63,8 @@ pub enum Work {
         mailbox: Arc<str>,
         /// Which message.
         number: MsgNo,
+        /// Number of messages.
+        count: u32,
     },
     /// `uidl` of all messages, or their digests. Answered by [`Reply::Uids`].
     Uids {
@@ -200,13 +202,14 @@ impl Job {
         self.hold.keep(lock).map_err(UnlockNow)
     }
 
-    /// The digests of messages that earlier jobs of the session, or this one, have kept.
-    pub fn take_digests(&self) -> Vec<Digest> {
+    /// The digests of messages that earlier jobs of the session, or this one, have kept;
+    /// none for a message that could not be read.
+    pub fn take_digests(&self) -> Vec<Option<Digest>> {
         self.hold.take_digests()
     }
 
     /// Keeps digests for the next job, or the next step of this one.
-    pub fn keep_digests(&self, digests: Vec<Digest>) {
+    pub fn keep_digests(&self, digests: Vec<Option<Digest>>) {
         self.hold.keep_digests(digests);
     }
 

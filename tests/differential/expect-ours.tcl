@@ -132,7 +132,7 @@ proc ::expect::OursOpen {conn right} {
     set m(errors) 0
     # Not there, or outside of the base directory.
     if {![dict exists $::world::mail $mailbox] || [string match ../* $mailbox]} {
-	return [list {-ERR [SYS/PERM] authentication failed, sorry}]
+	return [list {-ERR [SYS/PERM] service unavailable: the maildrop could not be opened}]
     }
     if {[Held ours $mailbox]} {
 	return [list "-ERR \[IN-USE\] could not aquire lock for maildrop $m(name)"]

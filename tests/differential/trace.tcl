@@ -40,7 +40,7 @@ namespace eval ::trace-run {
 		exists {return [expr {[lindex $args 0] ne "nobody"}]}
 		lookup {return [list pw [dict get {al box busy taken nobox {}} [lindex $args 0]]]}
 	    }
-	    error "unknown method"
+	    error "unknown method \"$method\""
 	}
 	proc store {extra method args} {
 	    note store [list $extra $method {*}$args]
@@ -51,7 +51,7 @@ namespace eval ::trace-run {
 		get {return [mime::initialize -string "Subject: x\n\nhello\n"]}
 		dele - unlock return
 	    }
-	    error "unknown method"
+	    error "unknown method \"$method\""
 	}
 	pop3d::new srv
 	srv configure -port 0 -auth {::auth {an extra}} -storage {::store [x]}

@@ -10,7 +10,8 @@ use pop3_proto::session::EndReason;
 use crate::support::*;
 use pop3_proto::connection::End;
 
-const REFUSAL: &str = "-ERR [SYS/TEMP] too many connections, please try again later\r\n";
+const REFUSAL: &str =
+    "-ERR [SYS/TEMP] service unavailable: too many connections, please try again later\r\n";
 
 #[test]
 fn connections_in_all_and_per_address() {

@@ -191,8 +191,22 @@ pub enum Refusal {
     Credentials,
     /// Another session has the mailbox (`[IN-USE]`, RFC 2449 §8.1.1).
     InUse,
-    /// The stores failed.
-    Failed(Failure),
+    /// Something failed that has nothing to do with the credentials.
+    Failed(LoginStep, Failure),
+}
+
+/// Which step of a login failed. The reply names it: clients and their users must not
+/// take a failing mailbox for a wrong password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginStep {
+    /// Looking the user up.
+    Users,
+    /// Locking the mailbox, by a script.
+    Lock,
+    /// Opening and counting the mailbox.
+    Mailbox,
+    /// Having anything done: the interpreter or the runtime is ending.
+    Server,
 }
 
 /// A failure of the stores, as far as the client may know (RFC 3206); the detail

@@ -2,12 +2,21 @@
 //!
 //! Texts and spelling are those of Tcllib's pop3d, which scripts and tests look
 //! for; response codes (RFC 2449 §8, RFC 3206) stand in front of them.
+//!
+//! Clients read the words, too. Before a session is logged in fetchmail takes every -ERR
+//! for a wrong password and gives the account up, except with "lock", "wait", `[IN-USE]`
+//! or `[LOGIN-DELAY]` (another session is active) or with "service" and "unavailable" (it
+//! tries again later). So a failure before the end of a login says "service unavailable",
+//! and "authentication failed" stands for refused credentials alone.
 
-use super::{command, Extent, Failure, MsgNo};
+#[cfg(test)]
+mod client_words;
+
+use super::{command, Extent, Failure, LoginStep, MsgNo};
 
 /// For a connection that a server refuses to take, instead of the greeting.
 pub const TOO_MANY_CONNECTIONS: &[u8] =
-    b"-ERR [SYS/TEMP] too many connections, please try again later\r\n";
+    b"-ERR [SYS/TEMP] service unavailable: too many connections, please try again later\r\n";
 
 /// The first line of the answer to a command, or the greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +39,8 @@ pub enum Line<'a> {
     Welcome,
     /// PASS, APOP: not logged in.
     LoginFailed,
-    /// PASS, APOP: the stores failed.
-    LoginImpossible(Failure),
+    /// PASS, APOP: a step of the login failed.
+    LoginImpossible(LoginStep, Failure),
     /// PASS, APOP: another session has the mailbox of this user.
     InUse { name: &'a [u8] },
     /// APOP after USER.
@@ -64,8 +73,18 @@ pub enum Line<'a> {
     LinesMissing,
     /// TOP with something else than a number of lines.
     LinesNegative,
-    /// The storage failed while the session goes on.
-    StorageFailed(Failure),
+    /// STAT: the sizes of the marked messages could not be had.
+    TotalsFailed(Failure),
+    /// LIST n.
+    SizeFailed(Failure),
+    /// LIST.
+    SizesFailed(Failure),
+    /// UIDL n.
+    UidFailed(Failure),
+    /// UIDL.
+    UidsFailed(Failure),
+    /// RETR, TOP.
+    MessageFailed(Failure),
     /// No such command.
     Unknown { verb: &'a str },
     /// A command line over the bound.
@@ -112,8 +131,13 @@ impl Line<'_> {
             },
             Self::Unknown { verb } => texts(out, &["-ERR unknown command '", verb, "'"]),
             Self::NotRemoved(failure)
-            | Self::LoginImpossible(failure)
-            | Self::StorageFailed(failure) => {
+            | Self::LoginImpossible(_, failure)
+            | Self::TotalsFailed(failure)
+            | Self::SizeFailed(failure)
+            | Self::SizesFailed(failure)
+            | Self::UidFailed(failure)
+            | Self::UidsFailed(failure)
+            | Self::MessageFailed(failure) => {
                 texts(out, &["-ERR ", code(failure), " ", self.fixed()]);
             }
             _ => text(out, self.fixed()),
@@ -128,7 +152,7 @@ impl Line<'_> {
             Self::SendPassword => "+OK please send PASS command",
             Self::Welcome => "+OK congratulations",
             Self::LoginFailed => "-ERR authentication failed, sorry",
-            Self::LoginImpossible(_) => "authentication failed, sorry",
+            Self::LoginImpossible(step, _) => unavailable(*step),
             Self::UserChosen => "-ERR login mechanism USER/PASS was chosen",
             Self::AlreadyAuthenticated => "-ERR client already authenticated",
             Self::NotAuthenticated => "-ERR client not authenticated",
@@ -137,7 +161,12 @@ impl Line<'_> {
             Self::NoSuchMessage => "-ERR no such message",
             Self::LinesMissing => "-ERR missing argument: #lines to read",
             Self::LinesNegative => "-ERR number of lines has to be greater than or equal to zero.",
-            Self::StorageFailed(_) => "the maildrop could not be read",
+            Self::TotalsFailed(_) => "the maildrop could not be counted",
+            Self::SizeFailed(_) => "the size of the message could not be determined",
+            Self::SizesFailed(_) => "the messages could not be listed",
+            Self::UidFailed(_) => "the unique-id of the message could not be determined",
+            Self::UidsFailed(_) => "the unique-ids could not be listed",
+            Self::MessageFailed(_) => "the message could not be read",
             Self::NotRemoved(_) => "some deleted messages not removed",
             Self::TooLong => "-ERR command line too long",
             Self::TooManyErrors => "-ERR too many errors, closing the connection",
@@ -190,6 +219,17 @@ pub fn uid_item(out: &mut Vec<u8>, number: MsgNo, uid: &str) {
 /// Ends an answer of many lines (RFC 1939 §3).
 pub fn end_of_list(out: &mut Vec<u8>) {
     text(out, ".\r\n");
+}
+
+/// What follows the response code when a step of a login failed. "lock" stands only where
+/// a lock failed: fetchmail then says "lock busy".
+fn unavailable(step: LoginStep) -> &'static str {
+    match step {
+        LoginStep::Users => "service unavailable: the user could not be looked up",
+        LoginStep::Lock => "service unavailable: the maildrop could not be locked",
+        LoginStep::Mailbox => "service unavailable: the maildrop could not be opened",
+        LoginStep::Server => "service unavailable, please try again later",
+    }
 }
 
 /// The response code of a failure (RFC 3206 §4).
@@ -339,8 +379,8 @@ mod tests {
                 "-ERR [SYS/TEMP] some deleted messages not removed\r\n",
             ),
             (
-                Line::LoginImpossible(Failure::Permanent),
-                "-ERR [SYS/PERM] authentication failed, sorry\r\n",
+                Line::LoginImpossible(LoginStep::Mailbox, Failure::Permanent),
+                "-ERR [SYS/PERM] service unavailable: the maildrop could not be opened\r\n",
             ),
         ];
         for (line, want) in table {

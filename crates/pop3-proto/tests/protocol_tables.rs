@@ -5,7 +5,7 @@ mod dialog;
 use dialog::states::*;
 use dialog::{Fault, Mailbox, Play, GOODBYE, GREETING};
 use pop3_proto::limits::Limits;
-use pop3_proto::Failure;
+use pop3_proto::{Failure, LoginStep};
 
 const MISSING: &str = "-ERR missing argument: #lines to read\r\n";
 const NEGATIVE: &str = "-ERR number of lines has to be greater than or equal to zero.\r\n";
@@ -244,8 +244,7 @@ fn an_empty_maildrop() {
 #[test]
 fn faults_of_the_stores() {
     use Failure::{Permanent, Temporary};
-    let unreadable = "-ERR [SYS/TEMP] the maildrop could not be read\r\n";
-    let table: [(Fault, State, &str, &str); 13] = [
+    let table: [(Fault, State, &str, &str); 17] = [
         (
             Fault::InUse,
             NAMED,
@@ -259,29 +258,88 @@ fn faults_of_the_stores() {
             "-ERR [IN-USE] could not aquire lock for maildrop mrose\r\n",
         ),
         (
-            Fault::Login(Temporary),
+            Fault::Login(LoginStep::Users, Temporary),
             NAMED,
             "PASS tanstaaf",
-            "-ERR [SYS/TEMP] authentication failed, sorry\r\n",
+            "-ERR [SYS/TEMP] service unavailable: the user could not be looked up\r\n",
         ),
         (
-            Fault::Login(Permanent),
+            Fault::Login(LoginStep::Lock, Temporary),
             NAMED,
             "PASS tanstaaf",
-            "-ERR [SYS/PERM] authentication failed, sorry\r\n",
+            "-ERR [SYS/TEMP] service unavailable: the maildrop could not be locked\r\n",
         ),
-        (Fault::Reading(Temporary), OPEN, "LIST", unreadable),
-        (Fault::Reading(Temporary), OPEN, "LIST 1", unreadable),
-        (Fault::Reading(Temporary), OPEN, "UIDL", unreadable),
-        (Fault::Reading(Temporary), OPEN, "UIDL 1", unreadable),
-        (Fault::Reading(Temporary), OPEN, "RETR 1", unreadable),
-        (Fault::Reading(Temporary), OPEN, "TOP 1 1", unreadable),
-        (Fault::Reading(Temporary), MARKED, "STAT", unreadable),
+        (
+            Fault::Login(LoginStep::Mailbox, Temporary),
+            NAMED,
+            "PASS tanstaaf",
+            "-ERR [SYS/TEMP] service unavailable: the maildrop could not be opened\r\n",
+        ),
+        (
+            Fault::Login(LoginStep::Mailbox, Permanent),
+            NAMED,
+            "PASS tanstaaf",
+            "-ERR [SYS/PERM] service unavailable: the maildrop could not be opened\r\n",
+        ),
+        (
+            Fault::Login(LoginStep::Mailbox, Permanent),
+            FRESH,
+            DIGEST,
+            "-ERR [SYS/PERM] service unavailable: the maildrop could not be opened\r\n",
+        ),
+        (
+            Fault::Login(LoginStep::Server, Temporary),
+            NAMED,
+            "PASS tanstaaf",
+            "-ERR [SYS/TEMP] service unavailable, please try again later\r\n",
+        ),
+        (
+            Fault::Reading(Temporary),
+            OPEN,
+            "LIST",
+            "-ERR [SYS/TEMP] the messages could not be listed\r\n",
+        ),
+        (
+            Fault::Reading(Temporary),
+            OPEN,
+            "LIST 1",
+            "-ERR [SYS/TEMP] the size of the message could not be determined\r\n",
+        ),
+        (
+            Fault::Reading(Temporary),
+            OPEN,
+            "UIDL",
+            "-ERR [SYS/TEMP] the unique-ids could not be listed\r\n",
+        ),
+        (
+            Fault::Reading(Temporary),
+            OPEN,
+            "UIDL 1",
+            "-ERR [SYS/TEMP] the unique-id of the message could not be determined\r\n",
+        ),
+        (
+            Fault::Reading(Temporary),
+            OPEN,
+            "RETR 1",
+            "-ERR [SYS/TEMP] the message could not be read\r\n",
+        ),
+        (
+            Fault::Reading(Temporary),
+            OPEN,
+            "TOP 1 1",
+            "-ERR [SYS/TEMP] the message could not be read\r\n",
+        ),
+        (
+            Fault::Reading(Temporary),
+            MARKED,
+            "STAT",
+            "-ERR [SYS/TEMP] the maildrop could not be counted\r\n",
+        ),
         (
             Fault::Reading(Permanent),
             OPEN,
             "RETR 1",
-            "-ERR [SYS/PERM] the maildrop could not be read\r\n",
+            "-ERR [SYS/PERM] the message could not be read\r\n",
         ),
         (
             Fault::Deleting(Temporary),

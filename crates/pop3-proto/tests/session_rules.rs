@@ -53,7 +53,6 @@ fn requests() {
 
 #[test]
 fn replies_of_a_wrong_kind_are_failures() {
-    let unreadable = "-ERR [SYS/TEMP] the maildrop could not be read\r\n";
     let kinds = || {
         [
             Reply::Updated,
@@ -64,21 +63,31 @@ fn replies_of_a_wrong_kind_are_failures() {
             Reply::Uids(["a".into(), "b".into()].into()),
         ]
     };
-    for line in ["LIST", "LIST 1", "UIDL", "UIDL 1", "RETR 1"] {
+    for (line, want) in [
+        ("LIST", "the messages could not be listed"),
+        ("LIST 1", "the size of the message could not be determined"),
+        ("UIDL", "the unique-ids could not be listed"),
+        (
+            "UIDL 1",
+            "the unique-id of the message could not be determined",
+        ),
+        ("RETR 1", "the message could not be read"),
+        ("TOP 1 0", "the message could not be read"),
+    ] {
         for kind in kinds() {
             let mut play = play(mailbox(), OPEN);
             play.session.handle_input(format!("{line}\n").as_bytes());
             assert!(play.session.poll_request().is_some());
             play.session.handle_reply(kind);
             play.drive();
-            assert_eq!(play.take(), unreadable, "{line}");
+            assert_eq!(play.take(), format!("-ERR [SYS/TEMP] {want}\r\n"), "{line}");
         }
     }
 }
 
 #[test]
 fn totals_need_the_size_of_each_marked_message() {
-    let unreadable = "-ERR [SYS/TEMP] the maildrop could not be read\r\n";
+    let unreadable = "-ERR [SYS/TEMP] the maildrop could not be counted\r\n";
     let table = [
         (vec![], unreadable),
         (vec![9], unreadable),

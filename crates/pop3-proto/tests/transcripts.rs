@@ -8,7 +8,7 @@ use std::path::Path;
 
 use dialog::{Fault, Mailbox, Play};
 use pop3_proto::limits::Limits;
-use pop3_proto::Failure;
+use pop3_proto::{Failure, LoginStep};
 
 /// One dialog.
 struct Transcript {
@@ -93,7 +93,7 @@ impl Transcript {
 fn fault(rest: &str) -> Fault {
     match rest.split_once(' ') {
         None if rest == "in-use" => Fault::InUse,
-        None if rest == "login" => Fault::Login(Failure::Temporary),
+        None if rest == "login" => Fault::Login(LoginStep::Mailbox, Failure::Temporary),
         None if rest == "reading" => Fault::Reading(Failure::Temporary),
         None if rest == "deleting" => Fault::Deleting(Failure::Temporary),
         Some(("breaking", after)) => Fault::Breaking(after.parse().unwrap()),

@@ -2,10 +2,12 @@
 //! for `interp bgerror`.
 
 use super::{Callbacks, Trouble};
-use crate::bind::lines::shortened;
+use crate::bind::lines::{shortened, Line};
 use crate::ffi::interp::Raised;
 use crate::ffi::Value;
-use crate::net::Level;
+use crate::net::{ConnectionState, Level};
+use crate::store::access;
+use crate::store::ids::ConnectionId;
 use pop3_proto::{Failure, MsgNo};
 
 /// What a callback was asked, for complaints about what it returned.
@@ -38,9 +40,14 @@ impl<'a> Asked<'a> {
 }
 
 impl Callbacks<'_> {
-    /// A callback raised an error: in full to the log.
+    /// A callback raised an error: its stack trace goes to the log, unless the error is
+    /// a refusal.
     pub(super) fn raised(&self, method: &str, raised: &Raised) -> Trouble {
-        self.complain(&format!("{method}: {}", raised.info()), raised)
+        let text = match is_refusal(method, raised) {
+            true => raised.message(),
+            false => raised.info(),
+        };
+        self.complain(&format!("{method}: {text}"), raised)
     }
 
     /// A callback returned what it should not, which is shown if that may be.
@@ -60,16 +67,58 @@ impl Callbacks<'_> {
     /// Writes a line or, where nobody does, hands the error to `interp bgerror`, so that
     /// it is not lost.
     pub(super) fn complain(&self, line: &str, raised: &Raised) -> Trouble {
-        let heard = self.server.log(Level::Error, line);
-        let permanent = raised
-            .error_code()
-            .starts_with(&["POP3D", "MAILBOX", "UNUSABLE"].map(String::from));
-        if !heard {
+        if !self.log(Level::Error, line) {
             self.server.report(raised);
         }
-        Trouble(match permanent {
+        Trouble(match has_code(raised, &UNUSABLE) {
             true => Failure::Permanent,
             false => Failure::Temporary,
         })
     }
+
+    /// Writes a line that names the connection, as those of the network side do; whether
+    /// there is anybody to read it.
+    pub(super) fn log(&self, level: Level, text: &str) -> bool {
+        let (text, fields) = match self.connection {
+            Some(id) => (format!("conn{id} {text}"), self.session(id)),
+            None => (text.to_owned(), Vec::new()),
+        };
+        self.server.log(&Line {
+            level,
+            text,
+            fields,
+        })
+    }
+
+    /// The fields that name a session. One that has ended has only its number left.
+    fn session(&self, connection: ConnectionId) -> Vec<(&'static str, String)> {
+        let mut fields = vec![("connection", connection.to_string())];
+        if let Some(ConnectionState { snapshot, peer }) = self.server.session(connection) {
+            let user = access::text(&snapshot.name).into_owned();
+            fields.extend([("user", user), ("peer", peer.to_string())]);
+        }
+        fields
+    }
+}
+
+/// What somebody must mend.
+const UNUSABLE: [&str; 3] = ["POP3D", "MAILBOX", "UNUSABLE"];
+
+/// What may work later.
+const TEMPORARY: [&str; 2] = ["POP3D", "TEMP"];
+
+fn has_code(raised: &Raised, code: &[&str]) -> bool {
+    let words = raised.error_code();
+    words.len() >= code.len() && words.iter().zip(code).all(|(word, code)| word == code)
+}
+
+/// Whether an error of `lookup` says that it failed, rather than that there is no such user.
+pub(super) fn is_failure(raised: &Raised) -> bool {
+    has_code(raised, &UNUSABLE) || has_code(raised, &TEMPORARY)
+}
+
+/// Whether a script says no in its own words, where a stack trace tells nobody anything:
+/// by a code of ours, or by a plain `error` of `dele`, as read-only mailboxes do.
+fn is_refusal(method: &str, raised: &Raised) -> bool {
+    has_code(raised, &["POP3D"]) || method == "dele" && raised.error_code() == ["NONE"]
 }

@@ -7,7 +7,6 @@ use memchr::memmem;
 use sha2::{Digest as _, Sha256};
 
 use crate::bind::message::Got;
-use crate::ffi::interp::Raised;
 use crate::store::jobs::Digest;
 use crate::store::Content;
 use crate::stores::dbox::hex;
@@ -72,22 +71,34 @@ fn is_content_id(line: &[u8]) -> bool {
 }
 
 /// The ids of all messages: equal ones have equal digests, and get their ordinal number
-/// among the equals.
-pub fn ids(digests: &[Digest]) -> Vec<Box<str>> {
+/// among the equals. One that could not be read has an id by its number, which no digest
+/// looks like.
+pub fn ids(digests: &[Option<Digest>]) -> Vec<Box<str>> {
     let mut seen: HashMap<&Digest, u32> = HashMap::with_capacity(digests.len());
-    let id = |digest| {
-        let times = seen.entry(digest).or_default();
-        *times += 1;
-        text(digest, *times)
+    let id = |(index, digest)| match digest {
+        Some(digest) => {
+            let times = seen.entry(digest).or_default();
+            *times += 1;
+            text(digest, *times)
+        }
+        None => unreadable(index + 1),
     };
-    digests.iter().map(id).collect()
+    let digests = digests.iter().map(Option::as_ref);
+    digests.enumerate().map(id).collect()
 }
 
 /// The id of the last message.
-pub fn last_id(digests: &[Digest]) -> Option<Box<str>> {
-    let last = digests.last()?;
-    let times = digests.iter().filter(|digest| *digest == last).count();
+pub fn last_id(digests: &[Option<Digest>]) -> Option<Box<str>> {
+    let Some(last) = digests.last()? else {
+        return Some(unreadable(digests.len()));
+    };
+    let same = |digest: &&Option<Digest>| digest.as_ref() == Some(last);
+    let times = digests.iter().filter(same).count();
     Some(text(last, u32::try_from(times).unwrap_or(u32::MAX)))
+}
+
+fn unreadable(number: usize) -> Box<str> {
+    format!("unreadable.{number}").into()
 }
 
 fn text(digest: &Digest, times: u32) -> Box<str> {
@@ -96,61 +107,6 @@ fn text(digest: &Digest, times: u32) -> Box<str> {
         1 => hex,
         n => format!("{hex}.{n}").into(),
     }
-}
-
-/// Whether an error says that the command has no method `uidl`. Any other is a failure of
-/// the method: with digests in the place of its ids clients would fetch all mail again.
-pub fn is_unknown_method(raised: &Raised) -> bool {
-    let code = raised.error_code();
-    let code: Vec<&str> = code.iter().map(String::as_str).collect();
-    match *code {
-        ["TCL", "LOOKUP", .., name] if name.rsplit("::").next() == Some("uidl") => true,
-        ["TCL", "WRONGARGS"] | ["POP3D", "METHOD", ..] => true,
-        // Of the system and of other programs.
-        ["POSIX" | "CHILDSTATUS" | "CHILDKILLED" | "CHILDSUSP", ..] => false,
-        _ => says_unknown(&raised.message()),
-    }
-}
-
-/// As scripts say it in words of their own: "unknown method", "no such option", "uidl is not
-/// supported".
-fn says_unknown(message: &str) -> bool {
-    const UNKNOWN: [&str; 8] = [
-        "unknown",
-        "bad",
-        "invalid",
-        "illegal",
-        "unsupported",
-        "unrecognized",
-        // "unknown or ambiguous", "unable to dispatch"
-        "ambiguous",
-        "dispatch",
-    ];
-    const WHAT: [&str; 6] = [
-        "method",
-        "subcommand",
-        "command",
-        "option",
-        "operation",
-        "uidl",
-    ];
-    let message = message.to_lowercase();
-    let words = message.split(|c: char| !c.is_alphanumeric() && c != '_');
-    let words: Vec<&str> = words
-        .filter(|word| !word.is_empty() && *word != "is")
-        .collect();
-    let has_uidl = words.contains(&"uidl");
-    let is_what = |word: &str| WHAT.contains(&word);
-    words.windows(2).any(|pair| match *pair {
-        ["uidl", "unsupported"] => true,
-        [unknown, what] => UNKNOWN.contains(&unknown) && is_what(what),
-        _ => false,
-    }) || words.windows(3).any(|three| match *three {
-        ["no", "such", "element" | "key"] => has_uidl,
-        ["no", "such", what] => is_what(what),
-        ["uidl", "not", "supported" | "implemented" | "known" | "available"] => true,
-        _ => false,
-    })
 }
 
 #[cfg(test)]
@@ -185,56 +141,21 @@ mod tests {
     }
 
     #[test]
-    fn what_scripts_say_of_an_unknown_method() {
-        for (message, unknown) in [
-            ("unknown method \"uidl\"", true),
-            (
-                "unknown or ambiguous subcommand \"uidl\": must be get, or size",
-                true,
-            ),
-            ("bad option \"uidl\": must be get or size", true),
-            ("no such method", true),
-            ("uidl is not implemented", true),
-            ("Unsupported operation", true),
-            ("unknown command", true),
-            ("uidl unsupported", true),
-            ("unable to dispatch method 'uidl'", true),
-            (
-                "can't read \"handlers(uidl)\": no such element in array",
-                true,
-            ),
-            ("unknown host db.example", false),
-            ("can't read \"x\": no such element in array", false),
-            (
-                "couldn't open \"box/uidlist\": no such file or directory",
-                false,
-            ),
-            ("uidl: cannot connect to database", false),
-            ("uidl: mailbox is not locked", false),
-            ("uidl: unknown database", false),
-            ("another method failed", false),
-            ("uidl failed", false),
-            ("the database is locked", false),
-            ("", false),
-        ] {
-            assert_eq!(says_unknown(message), unknown, "{message}");
-        }
-    }
-
-    #[test]
     fn equal_messages_are_told_apart() {
-        let digests = [1, 2, 1, 1, 2].map(|n| [n; 16]);
+        let digests = [1, 2, 1, 0, 1, 2, 0].map(|n| (n > 0).then_some([n; 16]));
         let all = ids(&digests);
         for (n, id) in all.iter().enumerate() {
             assert_eq!(last_id(&digests[..=n]).as_ref(), Some(id));
         }
         let (one, two) = ("01".repeat(16), "02".repeat(16));
         let want = [
-            &one,
+            &*one,
             &two,
             &format!("{one}.2"),
+            "unreadable.4",
             &format!("{one}.3"),
             &format!("{two}.2"),
+            "unreadable.7",
         ];
         assert_eq!(all.iter().map(|id| &**id).collect::<Vec<_>>(), want);
         assert_eq!(last_id(&[]), None);

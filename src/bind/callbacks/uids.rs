@@ -3,13 +3,30 @@
 use std::collections::HashSet;
 
 use super::complaints::Asked;
+use super::unknown::is_unknown_method;
 use super::{digests, numbers_after, Callbacks, Trouble};
+use crate::bind::lines::shortened;
 use crate::bind::step::step;
 use crate::ffi::interp::Raised;
 use crate::ffi::Value;
+use crate::net::Level;
 use crate::store::jobs::{Digest, Job};
 use crate::store::reason::Reason;
-use pop3_proto::MsgNo;
+use pop3_proto::{Failure, MsgNo};
+
+/// After so many failures in a row, from the first message on, the storage is taken to fail
+/// as a whole. More would be a crowd of failing calls for nothing.
+const MOST_TRIED: u32 = 16;
+
+/// Whether a message could be read.
+fn any_read(digests: &[Option<Digest>]) -> bool {
+    digests.iter().any(Option::is_some)
+}
+
+/// What was made, if any message could be read. The failures are logged already.
+fn read_some<T>(made: Option<T>) -> Result<T, Trouble> {
+    made.ok_or(Trouble(Failure::Temporary))
+}
 
 impl Callbacks<'_> {
     /// One id; none when more is to be done for it. Without `uidl` it takes the digests of
@@ -19,6 +36,7 @@ impl Callbacks<'_> {
         job: &Job,
         mailbox: &str,
         number: MsgNo,
+        count: u32,
     ) -> Result<Option<Box<str>>, Trouble> {
         if self.server.storage_has_uidl() {
             if let Some(uid) = self.uidl(mailbox, &[Value::int(number.get().into())])? {
@@ -26,8 +44,17 @@ impl Callbacks<'_> {
                 return self.valid_uid(asked, &uid).map(Some);
             }
         }
-        self.with_digests(job, mailbox, number.get(), digests::last_id)
-            .map(Option::flatten)
+        let id = |digests: &[Option<Digest>]| digests::last_id(&digests[..=number.index()]);
+        let id = |digests: &[_]| any_read(digests).then(|| id(digests));
+        match self.with_digests(job, mailbox, number.get(), id)? {
+            // Of the messages up to this one none can be read: others may be.
+            Some(None) if number.get() < count => {
+                let tried = count.min(MOST_TRIED).max(number.get());
+                let id = self.with_digests(job, mailbox, tried, id)?;
+                id.map(read_some).transpose().map(Option::flatten)
+            }
+            id => id.map(read_some).transpose().map(Option::flatten),
+        }
     }
 
     /// All ids; none when more is to be done for them.
@@ -51,7 +78,9 @@ impl Callbacks<'_> {
                 return Ok(Some(uids));
             }
         }
-        self.with_digests(job, mailbox, count, digests::ids)
+        let ids = |digests: &[_]| (count == 0 || any_read(digests)).then(|| digests::ids(digests));
+        let ids = self.with_digests(job, mailbox, count, ids)?;
+        ids.map(read_some).transpose()
     }
 
     /// Makes something of the digests of the first `count` messages; none when a step has
@@ -61,10 +90,14 @@ impl Callbacks<'_> {
         job: &Job,
         mailbox: &str,
         count: u32,
-        make: impl FnOnce(&[Digest]) -> T,
+        make: impl FnOnce(&[Option<Digest>]) -> T,
     ) -> Result<Option<T>, Trouble> {
         let mut digests = job.take_digests();
         let taken = self.more_digests(mailbox, count, &mut digests);
+        if taken.is_err() && !any_read(&digests) {
+            // Nothing shows that it is only these: they are tried again.
+            digests.clear();
+        }
         let made = taken.map(|()| digests.get(..count as usize).map(make));
         job.keep_digests(digests);
         made
@@ -74,12 +107,40 @@ impl Callbacks<'_> {
         &self,
         mailbox: &str,
         count: u32,
-        digests: &mut Vec<Digest>,
+        digests: &mut Vec<Option<Digest>>,
     ) -> Result<(), Trouble> {
         for number in step(numbers_after(digests.len(), count)) {
-            digests.push(self.digest(mailbox, number)?);
+            let digest = match self.digest(mailbox, number) {
+                Ok(digest) => Some(digest),
+                Err(trouble) => {
+                    self.check_others(mailbox, digests, trouble)?;
+                    None
+                }
+            };
+            digests.push(digest);
         }
         Ok(())
+    }
+
+    /// One message that cannot be read must not hide the others, so it goes without a
+    /// digest. But when the storage as a whole fails, clients must not be told that all
+    /// ids are other ones now: they would fetch everything again later. So a message
+    /// that could be read must be readable still.
+    fn check_others(
+        &self,
+        mailbox: &str,
+        digests: &[Option<Digest>],
+        trouble: Trouble,
+    ) -> Result<(), Trouble> {
+        self.check_wanted()?;
+        let read = digests.iter().rposition(Option::is_some);
+        let read = read.and_then(|index| MsgNo::new(u32::try_from(index + 1).ok()?));
+        match (read, trouble) {
+            (_, trouble @ Trouble(Failure::Permanent)) => Err(trouble),
+            (Some(number), _) => self.digest(mailbox, number).map(drop),
+            (None, trouble) if digests.len() + 1 >= MOST_TRIED as usize => Err(trouble),
+            (None, _) => Ok(()),
+        }
     }
 
     /// What the storage's `uidl` says; none, for good, when the first call shows that the
@@ -88,25 +149,37 @@ impl Callbacks<'_> {
         self.check_wanted()?;
         let words = [&[Value::text("uidl"), Value::text(mailbox)], number].concat();
         let asked = self.server.storage_number();
+        let prefix = self.server.storage_prefix().to_list().unwrap_or_default();
         let said = self.call_storage(&words);
         // Another storage may have been configured meanwhile: this says nothing of it.
-        let learn = |known| {
-            if self.server.storage_number() == asked {
-                self.server.set_storage_has_uidl(known);
+        let is_the_same = self.server.storage_number() == asked;
+        if self.server.storage_uidl_is_in_doubt() {
+            let prefix: Vec<_> = prefix.iter().map(Value::to_text).collect();
+            let reason = match &said {
+                // A `switch` without a default says nothing.
+                Ok(value) if value.is_empty() => Some("an empty result".to_owned()),
+                Err(raised) => is_unknown_method(raised, &prefix).then(|| raised.message()),
+                Ok(_) => None,
+            };
+            let learnt = is_the_same && (reason.is_some() || said.is_ok());
+            let is_news = learnt && self.server.set_storage_has_uidl(reason.is_none());
+            if let Some(reason) = reason {
+                if is_news {
+                    self.tell_unknown(&reason);
+                }
+                return Ok(None);
             }
-        };
-        let unknown = match &said {
-            // A `switch` without a default says nothing.
-            Ok(value) => value.is_empty(),
-            Err(raised) => digests::is_unknown_method(raised),
-        };
-        if unknown && !self.server.storage_uidl_is_proven() {
-            learn(false);
-            return Ok(None);
         }
-        let value = said.map_err(|raised| self.raised("uidl", &raised))?;
-        learn(true);
-        Ok(Some(value))
+        said.map(Some)
+            .map_err(|raised| self.raised("uidl", &raised))
+    }
+
+    /// Says, once, where ids come from now: if the storage has some of its own, somebody
+    /// should know that clients do not see them.
+    fn tell_unknown(&self, reason: &str) {
+        let reason = shortened(reason);
+        let text = format!("uidl is unknown ({reason}): unique ids are digests (option -uidl)");
+        self.log(Level::Notice, &text);
     }
 
     fn valid_uid(&self, asked: Asked<'_>, said: &Value) -> Result<Box<str>, Trouble> {

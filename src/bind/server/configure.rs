@@ -87,6 +87,9 @@ impl ServerObject {
                     let known = "\"-port\", \"-auth\", \"-socket\", or \"-storage\"";
                     return Err(unknown_option(name, known));
                 }
+                if name == "-uidl" {
+                    self.uidl.set(None);
+                }
             }
         }
         Ok(())

@@ -94,10 +94,14 @@ impl Places {
     /// The file system's.
     pub fn stage(&self) -> std::io::Result<()> {
         fs::create_dir_all(self.package())?;
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
         for (name, from) in [
-            ("pkgIndex.tcl", "pkgIndex.tcl"),
-            ("tcl", "tcl"),
-            ("libpop3d.so", "target/release/libpop3d.so"),
+            ("pkgIndex.tcl", "pkgIndex.tcl".into()),
+            ("tcl", "tcl".into()),
+            (
+                "libpop3d.so",
+                PathBuf::from(target).join("release/libpop3d.so"),
+            ),
         ] {
             let link = self.package().join(name);
             if fs::symlink_metadata(&link).is_ok() {

@@ -8,7 +8,7 @@ use crate::limits::Limits;
 use crate::listing::{Column, Listing};
 use crate::maildrop::Maildrop;
 use crate::reply::Line;
-use crate::{Failure, Refusal, Reply};
+use crate::{Failure, LoginStep, Refusal, Reply};
 
 impl Session {
     /// Goes on with the command whose request is answered.
@@ -52,10 +52,16 @@ impl Session {
                 let name = name.clone();
                 self.respond(Line::InUse { name: &name });
             }
-            Reply::Refused(Refusal::Failed(failure)) | Reply::Failed(failure) => {
-                self.respond(Line::LoginImpossible(failure));
+            Reply::Refused(Refusal::Failed(step, failure)) => {
+                self.respond(Line::LoginImpossible(step, failure));
             }
-            _ => self.respond(Line::LoginImpossible(Failure::Temporary)),
+            Reply::Failed(failure) => {
+                self.respond(Line::LoginImpossible(LoginStep::Server, failure));
+            }
+            _ => {
+                let failure = Failure::Temporary;
+                self.respond(Line::LoginImpossible(LoginStep::Server, failure));
+            }
         }
     }
 
@@ -90,8 +96,8 @@ impl Session {
             }
             (Question::Sizes, Reply::Sizes(sizes)) => self.list(Column::Sizes(sizes)),
             (Question::Uids, Reply::Uids(uids)) => self.list(Column::Uids(uids)),
-            (_, Reply::Failed(failure)) => self.respond(Line::StorageFailed(failure)),
-            _ => self.respond(Line::StorageFailed(Failure::Temporary)),
+            (question, Reply::Failed(failure)) => self.respond(question.failed(failure)),
+            (question, _) => self.respond(question.failed(Failure::Temporary)),
         }
     }
 
@@ -102,7 +108,7 @@ impl Session {
         };
         let maildrop = &opened.maildrop;
         if marked.len() != maildrop.marked().len() {
-            return self.respond(Line::StorageFailed(Failure::Temporary));
+            return self.respond(Line::TotalsFailed(Failure::Temporary));
         }
         let count = maildrop.live_count();
         // A storage's total need not be the sum of its sizes; never below 0.
@@ -118,16 +124,16 @@ impl Session {
             return;
         };
         let count = opened.maildrop.live_count();
-        let first = match column {
-            Column::Sizes(_) => Line::Messages { count },
-            Column::Uids(_) => Line::UniqueIds,
+        let (question, first) = match column {
+            Column::Sizes(_) => (Question::Sizes, Line::Messages { count }),
+            Column::Uids(_) => (Question::Uids, Line::UniqueIds),
         };
         match Listing::new(column, &opened.maildrop) {
             Some(listing) => {
                 self.respond(first);
                 self.work_on(Work::Listing(listing));
             }
-            None => self.respond(Line::StorageFailed(Failure::Temporary)),
+            None => self.respond(question.failed(Failure::Temporary)),
         }
     }
 
@@ -155,6 +161,21 @@ impl Session {
     fn work_on(&mut self, work: Work) {
         if let Phase::Transaction(opened) = &mut self.phase {
             opened.work = work;
+        }
+    }
+}
+
+impl Question {
+    /// The reply when its answer is a failure.
+    fn failed(self, failure: Failure) -> Line<'static> {
+        match self {
+            Self::Totals => Line::TotalsFailed(failure),
+            Self::Size(_) => Line::SizeFailed(failure),
+            Self::Sizes => Line::SizesFailed(failure),
+            Self::Uid(_) => Line::UidFailed(failure),
+            Self::Uids => Line::UidsFailed(failure),
+            Self::Message(_) => Line::MessageFailed(failure),
+            Self::Update => Line::NotRemoved(failure),
         }
     }
 }

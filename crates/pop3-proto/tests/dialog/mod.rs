@@ -12,7 +12,7 @@ use std::time::Duration;
 use pop3_proto::body::{Cut, OctetCounter};
 use pop3_proto::limits::Limits;
 use pop3_proto::session::{Config, Session};
-use pop3_proto::{Extent, Failure, MsgNo, Refusal, Reply, Request, Secret};
+use pop3_proto::{Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request, Secret};
 
 /// The greeting's time stamp: that of the APOP example of RFC 1939 §7.
 pub const ID: &str = "<1896.697170952@dbc.mtview.ca.us>";
@@ -32,7 +32,7 @@ pub enum Fault {
     /// The lock is refused.
     InUse,
     /// The login fails for another reason than the password.
-    Login(Failure),
+    Login(LoginStep, Failure),
     /// Sizes, unique ids and messages cannot be had.
     Reading(Failure),
     /// Messages break off after so many bytes.
@@ -87,7 +87,7 @@ impl Mailbox {
                 }
                 match fault {
                     Fault::InUse => Reply::Refused(Refusal::InUse),
-                    Fault::Login(failure) => Reply::Refused(Refusal::Failed(failure)),
+                    Fault::Login(step, failure) => Reply::Refused(Refusal::Failed(step, failure)),
                     _ => Reply::Opened {
                         storage: self.storage.as_str().into(),
                         count: self.messages.len() as u32,
