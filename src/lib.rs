@@ -21,5 +21,6 @@ pub mod mime;
 pub mod net;
 pub mod store;
 pub mod stores;
+pub mod text;
 
 export_init!(bind::world::World::enter);

@@ -14,6 +14,7 @@ mod digests;
 mod uids;
 mod unknown;
 
+use std::mem;
 use std::rc::Rc;
 
 use self::complaints::Asked;
@@ -27,7 +28,8 @@ use crate::store::ids::ConnectionId;
 use crate::store::jobs::{Job, Outcome, UnlockNow, Work};
 use crate::store::reason::Reason;
 use crate::store::{Account, Message};
-use pop3_proto::{Extent, Failure, LoginStep, MsgNo, Proof, Refusal, Reply, Secret};
+use crate::text;
+use pop3_proto::{Extent, Failure, LoginStep, MsgNo, Proof, Refusal, Reply, Request, Secret};
 
 /// A callback that did not do its part. It has been logged already.
 pub struct Trouble(Failure);
@@ -84,7 +86,6 @@ struct Callbacks<'a> {
 impl Callbacks<'_> {
     /// Does the job; none when a part of it is left.
     fn outcome(&self, job: &Job, progress: &mut Progress) -> Option<Outcome> {
-        let sizes = &mut progress.sizes;
         let reply = match &job.work {
             Work::Login { user, proof } => {
                 let opened = self.login(job, user, proof);
@@ -95,50 +96,14 @@ impl Callbacks<'_> {
                 Ok(account) => return Some(Outcome::Account(account)),
                 Err(trouble) => Reply::Refused(trouble.at(LoginStep::Users)),
             },
-            Work::Fetch {
+            Work::Ask {
                 mailbox,
-                number,
-                extent,
-            } => match self.fetch(mailbox, *number, *extent) {
-                Ok(message) => return Some(Outcome::Message(message)),
-                Err(trouble) => failed(trouble),
-            },
-            Work::SizesOf { mailbox, numbers } => {
-                let left = numbers[sizes.len()..].iter().copied();
-                match self.more_sizes(mailbox, left, sizes) {
-                    Ok(()) if sizes.len() < numbers.len() => return None,
-                    Ok(()) => Reply::Sizes(std::mem::take(sizes).into()),
-                    Err(trouble) => failed(trouble),
-                }
-            }
-            Work::Sizes { mailbox, count } => {
-                let left = numbers_after(sizes.len(), *count);
-                match self.more_sizes(mailbox, left, sizes) {
-                    Ok(()) if sizes.len() < *count as usize => return None,
-                    Ok(()) => Reply::Sizes(std::mem::take(sizes).into()),
-                    Err(trouble) => failed(trouble),
-                }
-            }
-            Work::Uids { mailbox, count } => match self.all_uids(job, mailbox, *count) {
-                Ok(uids) => Reply::Uids(uids?.into()),
-                Err(trouble) => failed(trouble),
-            },
-            Work::Uid {
-                mailbox,
-                number,
                 count,
-            } => match self.one_uid(job, mailbox, *number, *count) {
-                Ok(uid) => Reply::Uids([uid?].into()),
-                Err(trouble) => failed(trouble),
+                request,
+            } => match self.ask(job, mailbox, *count, request, progress) {
+                Ok(outcome) => return outcome,
+                Err(Trouble(failure)) => Reply::Failed(failure),
             },
-            Work::Update { mailbox, delete } => {
-                let deleted = self.delete(mailbox, delete);
-                // Whether or not that went well the mailbox is unlocked, once.
-                if job.take_lock().is_some() {
-                    self.unlock(mailbox);
-                }
-                deleted.map_or_else(failed, |()| Reply::Updated)
-            }
             Work::Release(lock, _) => {
                 self.unlock(&lock.mailbox);
                 Reply::Updated
@@ -147,20 +112,74 @@ impl Callbacks<'_> {
         Some(Outcome::Reply(reply))
     }
 
+    /// What a session asks of its mailbox; none when a part of it is left.
+    fn ask(
+        &self,
+        job: &Job,
+        mailbox: &str,
+        count: u32,
+        request: &Request,
+        Progress { sizes }: &mut Progress,
+    ) -> Result<Option<Outcome>, Trouble> {
+        let reply = match request {
+            Request::Fetch { number, extent } => {
+                let message = self.fetch(mailbox, *number, *extent)?;
+                return Ok(Some(Outcome::Message(message)));
+            }
+            Request::SizesOf(numbers) => {
+                let left = numbers[sizes.len()..].iter().copied();
+                self.more_sizes(mailbox, left, sizes)?;
+                (sizes.len() == numbers.len()).then(|| Reply::Sizes(mem::take(sizes).into()))
+            }
+            Request::Sizes => {
+                let left = numbers_after(sizes.len(), count);
+                self.more_sizes(mailbox, left, sizes)?;
+                (sizes.len() == count as usize).then(|| Reply::Sizes(mem::take(sizes).into()))
+            }
+            Request::Uids => {
+                let uids = self.all_uids(job, mailbox, count)?;
+                uids.map(|uids| Reply::Uids(uids.into()))
+            }
+            Request::Uid(number) => {
+                let uid = self.one_uid(job, mailbox, *number, count)?;
+                uid.map(|uid| Reply::Uids([uid].into()))
+            }
+            Request::Update { delete } => {
+                let deleted = self.delete(mailbox, delete);
+                // Whether or not that went well the mailbox is unlocked, once.
+                if job.take_lock().is_some() {
+                    self.unlock(mailbox);
+                }
+                deleted?;
+                Some(Reply::Updated)
+            }
+            Request::Login { .. } => Some(Reply::Failed(Failure::Temporary)),
+        };
+        Ok(reply.map(Outcome::Reply))
+    }
+
     /// Logs in: `exists`, `lookup`, the check, `lock`, `stat`, `size`.
-    fn login(&self, job: &Job, user: &str, proof: &Proof) -> Result<Reply, Refusal> {
+    fn login(&self, job: &Job, user: &[u8], proof: &Proof) -> Result<Reply, Refusal> {
         let account = self.lookup(user);
         let account = account.map_err(|trouble| trouble.at(LoginStep::Users))?;
-        let account = account.filter(|a| proof.matches(&a.password) && !a.storage.is_empty());
-        match account {
-            Some(account) => self.open(job, &account.storage),
+        match account.and_then(|account| account.admits(proof)) {
+            Some(mailbox) => self.open(job, &mailbox),
             None => Err(Refusal::Credentials),
+        }
+    }
+
+    /// The entry of the user whom a client names, by either name that a script may know.
+    fn lookup(&self, user: &[u8]) -> Result<Option<Account>, Trouble> {
+        let (name, other) = text::names(user);
+        match (self.lookup_name(&name)?, other) {
+            (None, Some(other)) => self.lookup_name(&other),
+            (account, _) => Ok(account),
         }
     }
 
     /// The user's entry. With an error of `lookup` scripts say that there is none, unless
     /// its code says that something else has failed.
-    fn lookup(&self, user: &str) -> Result<Option<Account>, Trouble> {
+    fn lookup_name(&self, user: &str) -> Result<Option<Account>, Trouble> {
         let name = Value::text(user);
         let exists = self.call_auth(&[Value::text("exists"), name.clone()]);
         let exists = exists.map_err(|raised| self.raised("exists", &raised))?;
@@ -309,10 +328,15 @@ impl Callbacks<'_> {
         message::from_value(interp, &got, fetching, finalize).map_err(|error| match error {
             message::Error::Script(raised) => self.raised("get", &raised),
             message::Error::Unreadable(path, error) => {
-                let (path, reason) = (path.display(), Reason(&error));
+                let (path, reason) = (text::shown(path.as_os_str()), Reason(&error));
                 wrong(&format!("readable: {path}: {reason}"))
             }
-            message::Error::Form => wrong("a mime token, \"file PATH\" or \"data BYTES\""),
+            message::Error::NoBytes => {
+                wrong("bytes, as one character is above 255; text is returned as \"text TEXT\"")
+            }
+            message::Error::Form => {
+                wrong("a mime token, \"file PATH\", \"data BYTES\" or \"text TEXT\"")
+            }
         })
     }
 
@@ -374,10 +398,6 @@ impl Callbacks<'_> {
         self.call_storage(&words)
             .map_err(|raised| self.raised(method, &raised))
     }
-}
-
-fn failed(Trouble(failure): Trouble) -> Reply {
-    Reply::Failed(failure)
 }
 
 /// The numbers after the first `done` messages.

@@ -32,10 +32,10 @@ use crate::descriptors::Reserve;
 use crate::ffi::channel::{Channel, Read};
 use crate::ffi::interp::Preserved;
 use crate::net::{ConnectionState, Event, Permit};
-use crate::store::access::text;
 use crate::store::hold::{Ended, Hold};
 use crate::store::ids::ConnectionId;
 use crate::store::source::Source;
+use crate::text::characters;
 
 pub use accept::AcceptCommand;
 
@@ -346,7 +346,7 @@ impl ChannelSession {
         self.server.tell(&Event::Ended {
             connection: self.id,
             peer: self.peer,
-            user: &text(&user),
+            user: &characters(&user),
             tally,
             duration: begun.elapsed(),
             reason,

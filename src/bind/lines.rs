@@ -1,8 +1,8 @@
 //! What log lines say.
 
 use crate::net::{Event, Level};
-use crate::store::access::text;
 use crate::store::reason::Reason;
+use crate::text::characters;
 use pop3_proto::{Extent, LoginStep, MsgNo, Proof, Refusal, Request};
 
 /// Message numbers that a line names; of others it says how many there are.
@@ -136,7 +136,7 @@ fn asked(request: &Request) -> String {
                 Proof::Password(_) => "PASS",
                 Proof::Apop { .. } => "APOP",
             };
-            format!("login {} by {how}", text(user).escape_debug())
+            format!("login {} by {how}", characters(user).escape_debug())
         }
         Request::Sizes => "LIST".to_owned(),
         Request::SizesOf(which) => format!("size of {}", numbers(which)),

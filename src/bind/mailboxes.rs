@@ -9,12 +9,13 @@ use super::object::{self, Identity, Kind};
 use super::world::World;
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
+use crate::ffi::value::learn_system_encoding;
 use crate::ffi::{Interp, Value};
-use crate::store::access::text;
 use crate::store::Message;
 use crate::stores::files::mailbox_error::MailboxError;
 use crate::stores::files::mailboxes::{Links, Mailboxes, Octets};
 use crate::stores::{dbox, maildir};
+use crate::text::shown;
 
 const METHODS: &str = "add, base, dele, destroy, exists, get, list, lock, locked, move, remove, \
                        size, stat, or unlock";
@@ -148,9 +149,9 @@ impl MailboxesObject {
     }
 
     fn base(&self, directory: &Value) -> Result<Value, Error> {
-        let shown = directory.to_text();
+        learn_system_encoding(&self.identity.interp);
         let path = directory.to_path().unwrap_or_default();
-        self.mailboxes.set_base(&shown, &path)?;
+        self.mailboxes.set_base(&directory.to_text(), &path)?;
         self.identity.set("dir", directory);
         Ok(Value::text(""))
     }
@@ -163,9 +164,7 @@ impl MailboxesObject {
     /// path, and with its octets.
     fn get(&self, mailbox: &str, id: i64) -> Result<Value, Error> {
         let found = self.mailboxes.path_of(mailbox, id)?;
-        // A path is bytes; Tcl's file commands map characters below 256 and UTF-8
-        // alike through the system encoding.
-        let path = Value::text(&text(found.as_os_str().as_encoded_bytes()));
+        let path = Value::text(&shown(found.as_os_str()));
         let is_fetched = self.is_fetched(id);
         if is_fetched {
             let message = self.mailboxes.get(mailbox, id)?;

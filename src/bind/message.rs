@@ -1,5 +1,5 @@
-//! What a storage's `get` may return, as bytes: a mime token, `file PATH` or
-//! `data BYTES`.
+//! What a storage's `get` may return, as bytes: a mime token, `file PATH`, `data BYTES` or
+//! `text TEXT`.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,8 +20,10 @@ pub enum Error {
     Script(Raised),
     /// A file could not be read.
     Unreadable(PathBuf, io::Error),
-    /// The value is none of the three forms.
+    /// The value is none of the four forms.
     Form,
+    /// `data` with a character that is no byte.
+    NoBytes,
 }
 
 /// A storage's `get` that is under way for a session.
@@ -77,7 +79,11 @@ pub fn from_value(
             let path = path.to_path().ok_or(Error::Form)?;
             Ok(fetching.open(path)?.into())
         }
-        Some([form, bytes]) if form.is("data") => Ok(from_bytes(bytes.to_bytes()).into()),
+        Some([form, bytes]) if form.is("data") => {
+            let bytes = bytes.to_bytes().ok_or(Error::NoBytes)?;
+            Ok(from_bytes(bytes).into())
+        }
+        Some([form, text]) if form.is("text") => Ok(from_bytes(text.to_text().into_bytes()).into()),
         Some([_token]) => {
             let message = from_token(interp, value, fetching);
             if finalize {
@@ -120,9 +126,17 @@ fn from_token(interp: &Interp, token: &Value, fetching: Fetching) -> Result<Got,
         None => {
             let words = [Value::text("::mime::buildmessage"), token.clone()];
             let built = interp::call(interp, &words).map_err(Error::Script)?;
-            let message = from_bytes(built.to_bytes());
+            let message = from_bytes(bytes_of_token(&built));
             let built = true;
             Ok(Got { message, built })
         }
     }
+}
+
+/// The bytes of what `mime` builds or was given: bytes, or text beyond them, which goes out
+/// as UTF-8.
+pub fn bytes_of_token(value: &Value) -> Vec<u8> {
+    value
+        .to_bytes()
+        .unwrap_or_else(|| value.to_text().into_bytes())
 }

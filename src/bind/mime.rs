@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 
+use crate::bind::message::bytes_of_token;
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
@@ -297,7 +298,7 @@ fn setting(option: &str, value: &Value) -> Result<Setting, RecipeError> {
         "-encoding" => Setting::Encoding(value.to_text()),
         "-header" => pair("-header").map(|(key, value)| Setting::Header(key, value))?,
         "-file" => Setting::File(value.to_text()),
-        "-string" => Setting::Content(value.to_bytes()),
+        "-string" => Setting::Content(bytes_of_token(value)),
         "-parts" => {
             let tokens = value.to_list().unwrap_or_else(|| vec![value.clone()]);
             Setting::Parts(tokens.iter().map(|token| token.to_text().into()).collect())

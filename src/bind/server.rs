@@ -20,6 +20,7 @@ use super::reports::Reports;
 use super::world::World;
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp::{self, Preserved, Raised};
+use crate::ffi::value::learn_system_encoding;
 use crate::ffi::{Interp, Value};
 use crate::net::{self, Event, Observer};
 use crate::store::access::Access;
@@ -156,6 +157,7 @@ impl ServerObject {
         if self.state.get() == State::Up {
             return Ok(Value::text(""));
         }
+        learn_system_encoding(&self.identity.interp);
         // Its sessions may begin before the event loop looks next.
         log::refresh(&self.world);
         self.configure_engine();

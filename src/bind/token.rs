@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 
+use crate::bind::message::bytes_of_token;
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
 use crate::stores::files::message_file::open_message;
@@ -38,7 +39,7 @@ pub fn unchanged_source(interp: &Interp, token: &Value) -> Option<Source> {
         Some(path) => (Source::File(path.to_path()?), "-file", path),
         None => {
             let text = joined(&element("lines")?.to_list()?);
-            (Source::Text(text.to_bytes()), "-string", text)
+            (Source::Text(bytes_of_token(&text)), "-string", text)
         }
     };
     let headers = match &source {
@@ -88,7 +89,7 @@ impl Tree {
             tokens.extend(parts.to_list()?.iter().rev().map(Value::to_text));
             let params = element("params")?.to_list()?;
             let boundary = params.chunks_exact(2).find(|pair| pair[0].is("boundary"));
-            let boundary = boundary.map(|pair| pair[1].to_bytes());
+            let boundary = boundary.map(|pair| bytes_of_token(&pair[1]));
             tree.boundaries.extend(boundary);
         }
         Some(tree)

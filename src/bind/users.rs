@@ -9,6 +9,7 @@ use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
 use crate::stores::udb::{UserDb, UserError};
+use crate::text::characters;
 
 const KIND: Kind = Kind {
     prefix: "p3udb",
@@ -54,7 +55,7 @@ impl Command for UsersObject {
             ("rename", _) => Err(self.identity.usage("rename user newName")),
             ("lookup", [user]) => {
                 let account = users.account(&user.to_text())?;
-                let password = String::from_utf8_lossy(account.password.expose());
+                let password = characters(account.password.expose());
                 Ok(Value::texts([&*password, &*account.storage]))
             }
             ("lookup", _) => Err(self.identity.usage("lookup user")),
@@ -114,7 +115,15 @@ impl UsersObject {
                             return
                         }
                     }
-                    $safe invokehidden -global source $file
+                    interp limit $safe time -seconds [expr {[clock seconds] + 10}]
+                    if {[catch {$safe invokehidden -global source $file} said options]} {
+                        if {[clock seconds] >= [interp limit $safe time -seconds]} {
+                            set said \"couldn't read \\\"$file\\\": it takes longer than 10 seconds\"
+                            set options {-code error -errorcode {POP3D USER FILE}}
+                        }
+                        return -options $options $said
+                    }
+                    interp limit $safe time -seconds {}
                     return [$safe eval {set ::entries}]
                 } finally {
                     interp delete $safe

@@ -21,6 +21,7 @@ pub unsafe fn load(interp: *mut Tcl_Interp, enter: fn(&Interp)) -> c_int {
             return clib::TCL_ERROR as c_int;
         }
         value::learn_text(&handle);
+        value::learn_system_encoding(&handle);
         let entered = guarded("initialisation", || enter(&handle));
         conclude(interp, entered.map(|()| Value::text("")))
     }

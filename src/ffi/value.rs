@@ -7,10 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 use clib::Tcl_Obj;
 
 use super::{stubs, Interp};
+use crate::text::Table;
 
 const OK: c_int = clib::TCL_OK as c_int;
 
@@ -110,25 +112,24 @@ impl Value {
         self.raw_text() == text.as_bytes()
     }
 
-    /// The bytes of a message: a byte array, or a string whose characters are all
-    /// below 256, as they are; any other string as UTF-8.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    /// The bytes: of a byte array, or of a string whose characters are all below 256;
+    /// none of any other string.
+    pub fn to_bytes(&self) -> Option<Vec<u8>> {
         if self.is_pure_byte_array() {
             // SAFETY: a byte array without a string gives its own bytes and changes
             // nothing; they are copied at once.
-            return unsafe {
+            return Some(unsafe {
                 let (bytes, length) = stubs::bytes_of(self.as_ptr());
                 std::slice::from_raw_parts(bytes, length).to_vec()
-            };
+            });
         }
         if self.raw_text().is_ascii() {
-            return self.raw_text().to_vec();
+            return Some(self.raw_text().to_vec());
         }
         let text = self.to_text();
-        match text.chars().map(|c| u8::try_from(u32::from(c))).collect() {
-            Ok(bytes) => bytes,
-            Err(_) => text.into_bytes(),
-        }
+        text.chars()
+            .map(|c| u8::try_from(u32::from(c)).ok())
+            .collect()
     }
 
     fn is_pure_byte_array(&self) -> bool {
@@ -246,6 +247,23 @@ pub(super) fn learn_text(interp: &Interp) {
     let kept = super::interp::call(interp, &[&words[..], &[emoji]].concat());
     let pairs = kept.is_ok_and(|kept| kept.raw_text() == to_tcl_utf8("\u{1F600}", true).as_ref());
     PAIRS.store(pairs, Ordering::Relaxed);
+}
+
+/// Tells [`text`](crate::text) what the system encoding is now.
+pub fn learn_system_encoding(interp: &Interp) {
+    let all: Vec<u8> = (0..=u8::MAX).collect();
+    let words = ["::encoding", "system"].map(Value::text);
+    let Ok(name) = super::interp::call(interp, &words) else {
+        return;
+    };
+    let words = ["::encoding", "convertfrom"].map(Value::text);
+    let words = [&words[..], &[name.clone(), Value::bytes(&all)]].concat();
+    // An encoding of more bytes for a character refuses them, or makes less of them.
+    let read = super::interp::call(interp, &words).map(|read| read.to_text());
+    let table: Option<Vec<char>> = read.ok().map(|read| read.chars().collect());
+    let table = table.and_then(|table| Table::try_from(table).ok());
+    let table = table.filter(|table| !name.is("utf-8") && table[..128].iter().all(char::is_ascii));
+    crate::text::set_system_encoding(table.map(Arc::new));
 }
 
 /// UTF-8 as this Tcl keeps it.

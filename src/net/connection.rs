@@ -13,10 +13,10 @@ use super::runtime::Seat;
 use super::transport::Transport;
 use super::Server;
 use crate::descriptors::Reserve;
-use crate::store::access::text;
 use crate::store::hold::{Ended, Hold, Lock};
 use crate::store::ids::ConnectionId;
 use crate::store::jobs::{Afterwards, Work};
+use crate::text::characters;
 
 /// A connection: its machine, its socket and its lock.
 pub(super) struct Connection {
@@ -180,7 +180,7 @@ impl Connection {
             let session = machine.session();
             (session.snapshot().name, session.tally(), machine.begun())
         };
-        let user = text(&user);
+        let user = characters(&user);
         self.server.observe(|| Event::Ended {
             connection: self.id,
             peer: self.peer,

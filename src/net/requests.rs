@@ -12,10 +12,11 @@ use super::driver::{with_scratch, Boxed, Driver};
 use super::observer::{Event, Level};
 use super::runtime;
 use super::wait::{first, Either};
-use crate::store::access::{text, Answer, Runner};
+use crate::store::access::{Answer, Runner};
 use crate::store::hold::Hold;
 use crate::store::jobs::{Outcome, Work};
 use crate::store::source::Source;
+use crate::text::characters;
 use pop3_proto::{Extent, MsgNo, Request};
 
 /// What is read for TOP at first: most headers are shorter.
@@ -106,7 +107,9 @@ impl Driver<'_> {
         let server = &self.connection.server;
         let observed = || [Level::Warning, Level::Notice].map(|l| server.is_observed(l));
         match request {
-            Request::Login { user, .. } if observed().contains(&true) => Some(text(user).into()),
+            Request::Login { user, .. } if observed().contains(&true) => {
+                Some(characters(user).into())
+            }
             _ => None,
         }
     }

@@ -4,7 +4,6 @@
 //! One code path for both drivers, the network's and the one on Tcl channels: they differ
 //! in the [`Runner`], and in what the futures wake.
 
-use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::oneshot::{error::RecvError, Receiver};
@@ -13,7 +12,7 @@ pub use super::answer::Answer;
 use super::answer::{ask, lock, lock_at_once, refused, without_mailbox};
 use super::hold::{Hold, Lock, View};
 use super::jobs::{Outcome, Work};
-use super::{Account, Begin, Maildrop, Storage, Users};
+use super::{Begin, Maildrop, Storage, Users};
 use pop3_proto::{Failure, LoginStep, MsgNo, Proof, Refusal, Reply, Request};
 
 /// How users or mailboxes are reached now.
@@ -181,31 +180,21 @@ impl Access {
         proof: Proof,
         runner: &R,
     ) -> Answer {
-        let user = text(user);
-        let account = match self.users() {
+        let user = Box::from(user);
+        let mailbox = match self.users() {
             Way::None => None,
-            Way::Direct(users) => users.lookup(&user),
+            Way::Direct(users) => users.verify(&user, &proof),
             Way::Script if self.storage_is_script() => {
-                let work = Work::Login {
-                    user: user.into(),
-                    proof,
-                };
+                let work = Work::Login { user, proof };
                 return opened(runner.script(hold, work).await);
             }
-            Way::Script => {
-                match runner
-                    .script(hold, Work::Lookup { user: user.into() })
-                    .await
-                {
-                    Ok(Outcome::Account(account)) => account,
-                    other => return opened(other),
-                }
-            }
+            Way::Script => match runner.script(hold, Work::Lookup { user }).await {
+                Ok(Outcome::Account(account)) => account.and_then(|a| a.admits(&proof)),
+                other => return opened(other),
+            },
         };
-        // COMPAT 1: an empty storage reference fails the login.
-        let account = account.filter(|a| proof.matches(&a.password) && !a.storage.is_empty());
-        match account {
-            Some(Account { storage, .. }) => self.open(hold, storage, runner).await,
+        match mailbox {
+            Some(mailbox) => self.open(hold, mailbox, runner).await,
             None => Reply::Refused(Refusal::Credentials).into(),
         }
     }
@@ -274,22 +263,10 @@ async fn by_script<R: Runner>(
         Request::Uid(_) => 1,
         _ => count as usize,
     };
-    let work = match request {
-        Request::Sizes => Work::Sizes { mailbox, count },
-        Request::SizesOf(numbers) => Work::SizesOf { mailbox, numbers },
-        Request::Uid(number) => Work::Uid {
-            mailbox,
-            number,
-            count,
-        },
-        Request::Uids => Work::Uids { mailbox, count },
-        Request::Fetch { number, extent } => Work::Fetch {
-            mailbox,
-            number,
-            extent,
-        },
-        Request::Update { delete } => Work::Update { mailbox, delete },
-        Request::Login { .. } => return Answer::failed(Failure::Temporary),
+    let work = Work::Ask {
+        mailbox,
+        count,
+        request,
     };
     match runner.script(hold, work).await {
         Ok(Outcome::Message(message)) => message.into(),
@@ -304,14 +281,5 @@ fn fits(reply: &Reply, expected: usize) -> bool {
         Reply::Uids(uids) => uids.len() == expected,
         Reply::Updated | Reply::Failed(_) => true,
         Reply::Opened { .. } | Reply::Refused(_) | Reply::Fetching { .. } => false,
-    }
-}
-
-/// A name as scripts see it: UTF-8, or else each byte the character of its number,
-/// as Tcl reads such bytes.
-pub fn text(bytes: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(bytes.iter().map(|b| char::from(*b)).collect()),
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::hold::{Hold, Lock};
 use super::ids::{ConnectionId, ServerId};
 use super::{Account, Message};
-use pop3_proto::{Extent, MsgNo, Proof, Reply};
+use pop3_proto::{Proof, Reply, Request};
 
 /// What tells messages apart whose storage gives no unique ids.
 pub type Digest = [u8; 16];
@@ -22,20 +22,20 @@ pub type Digest = [u8; 16];
 /// What the interpreter's thread is asked to do, one variant for a command.
 #[derive(Debug)]
 pub enum Work {
-    /// `exists`, `lookup`, the check of the proof ([`Proof::matches`]),
+    /// `exists`, `lookup`, the check of the proof ([`proves`](crate::text::proves)),
     /// `lock`, `stat`, `size`: users and storage are scripts. Answered by
     /// [`Reply::Opened`] or [`Reply::Refused`].
     Login {
-        /// The user's name.
-        user: Box<str>,
+        /// The user's name as the client sent it.
+        user: Box<[u8]>,
         /// To be checked before anything is locked.
         proof: Proof,
     },
     /// `exists`, `lookup`: only the users are scripts. Answered by
     /// [`Outcome::Account`], or [`Reply::Refused`] when the script fails.
     Lookup {
-        /// The user's name.
-        user: Box<str>,
+        /// The user's name as the client sent it.
+        user: Box<[u8]>,
     },
     /// `lock`, `stat`, `size`: only the storage is a script. Answered by
     /// [`Reply::Opened`] or [`Reply::Refused`].
@@ -43,53 +43,16 @@ pub enum Work {
         /// The storage reference from the user's entry.
         mailbox: Box<str>,
     },
-    /// `size` of every message. Answered by [`Reply::Sizes`].
-    Sizes {
+    /// What a session asks of its mailbox. Answered as the [`Request`] says, a
+    /// [`Request::Fetch`] by [`Outcome::Message`]. After a [`Request::Update`] the mailbox
+    /// is unlocked in every case, if [`Job::take_lock`] gives the lock.
+    Ask {
         /// The mailbox.
         mailbox: Arc<str>,
-        /// Number of messages: they are 1 to `count`.
+        /// Number of its messages: they are 1 to `count`.
         count: u32,
-    },
-    /// `size` of some messages. Answered by [`Reply::Sizes`], in this order.
-    SizesOf {
-        /// The mailbox.
-        mailbox: Arc<str>,
-        /// Which messages.
-        numbers: Vec<MsgNo>,
-    },
-    /// `uidl` of one message, or its digest. Answered by [`Reply::Uids`].
-    Uid {
-        /// The mailbox.
-        mailbox: Arc<str>,
-        /// Which message.
-        number: MsgNo,
-        /// Number of messages.
-        count: u32,
-    },
-    /// `uidl` of all messages, or their digests. Answered by [`Reply::Uids`].
-    Uids {
-        /// The mailbox.
-        mailbox: Arc<str>,
-        /// Number of messages: they are 1 to `count`.
-        count: u32,
-    },
-    /// `size` (RETR only), `get`, and the bytes. Answered by [`Outcome::Message`].
-    Fetch {
-        /// The mailbox.
-        mailbox: Arc<str>,
-        /// Which message.
-        number: MsgNo,
-        /// How much of it will be sent.
-        extent: Extent,
-    },
-    /// `dele` if any are marked, then in every case `unlock` if
-    /// [`Job::take_lock`] gives the lock. Answered by [`Reply::Updated`], or by
-    /// [`Reply::Failed`] when `dele` fails.
-    Update {
-        /// The mailbox.
-        mailbox: Arc<str>,
-        /// Which messages, in the order of their marking.
-        delete: Vec<MsgNo>,
+        /// Never [`Request::Login`].
+        request: Request,
     },
     /// `unlock` only: the session has ended without QUIT. Nobody waits for the
     /// answer. The lock is dropped after the call.
@@ -125,7 +88,7 @@ impl fmt::Debug for Afterwards {
 pub enum Outcome {
     /// To [`Work::Lookup`]: the user's entry, if there is one.
     Account(Option<Account>),
-    /// To [`Work::Fetch`]: the message.
+    /// To [`Request::Fetch`]: the message.
     Message(Message),
     /// To all others, and [`Reply::Failed`] to any.
     Reply(Reply),
@@ -183,7 +146,7 @@ impl Job {
         }
     }
 
-    /// The lock, just before `unlock` is called for it: for [`Work::Update`], and for a
+    /// The lock, just before `unlock` is called for it: for [`Request::Update`], and for a
     /// mailbox that cannot be counted after [`keep_lock`](Self::keep_lock).
     ///
     /// None: somebody else (the destruction of the server inside a callback of
@@ -373,7 +336,9 @@ mod tests {
         let ask = |hold: &Arc<Hold>, work: Work| {
             drop(jobs.submit(server, ConnectionId::new(), hold.clone(), work));
         };
-        let lookup = || Work::Lookup { user: "u".into() };
+        let lookup = || Work::Lookup {
+            user: b"u"[..].into(),
+        };
         let stays = Hold::new();
         ask(&stays, lookup());
         let left = Hold::new();

@@ -15,7 +15,8 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use pop3_proto::{Failure, MsgNo, Secret};
+use crate::text::{names, proves};
+use pop3_proto::{Failure, MsgNo, Proof, Secret};
 use reason::{is_permanent, Reason};
 
 /// One user's entry.
@@ -30,10 +31,27 @@ pub struct Account {
 /// Whether somebody still waits for what is being done.
 pub type Wanted<'a> = &'a dyn Fn() -> bool;
 
+impl Account {
+    /// The storage reference, if the proof fits. An empty one fails the login, as in
+    /// Tcllib.
+    pub fn admits(self, proof: &Proof) -> Option<Box<str>> {
+        let admitted = proves(proof, &self.password) && !self.storage.is_empty();
+        admitted.then_some(self.storage)
+    }
+}
+
 /// A user database: the direct way for `-auth`.
 pub trait Users: Send + Sync {
     /// The entry of `user`, if there is one.
     fn lookup(&self, user: &str) -> Option<Account>;
+
+    /// The storage reference of the user whom a client names, if the proof fits.
+    fn verify(&self, user: &[u8], proof: &Proof) -> Option<Box<str>> {
+        let (name, other) = names(user);
+        let account = self.lookup(&name);
+        let account = account.or_else(|| self.lookup(&other?));
+        account?.admits(proof)
+    }
 }
 
 /// A set of mailboxes: the direct way for `-storage`.

@@ -6,10 +6,10 @@ use std::fmt::Write;
 /// Appends `element` so that Tcl, reading it as one word of a command or as one
 /// element of a list, gets exactly `element` back.
 ///
-/// What is written is plain ASCII but for characters above U+FFFF: `source` reads
-/// with the system's encoding in Tcl 8.6 and with UTF-8 in Tcl 9, and an escape is
-/// the same in both. Characters above U+FFFF stay as they are, as `\U` gives
-/// U+FFFD in Tcl 8.6. Control characters are escapes, as `source` makes CR a line
+/// What is written is plain ASCII: `source` reads with the system's encoding in Tcl 8.6
+/// and with UTF-8 in Tcl 9, and an escape is the same in both. Characters above U+FFFF are
+/// two escapes, a surrogate pair, as `\U` gives U+FFFD in Tcl 8.6; where Tcl does not join
+/// the pair, our `read` does. Control characters are escapes, as `source` makes CR a line
 /// end and stops at ^Z.
 pub fn push_element(out: &mut String, element: &str) {
     if element.is_empty() {
@@ -61,10 +61,11 @@ fn push_escaped(out: &mut String, c: char) {
             out.push(c);
         }
         // Always four digits, so that a digit that follows is not taken for one more.
-        '\0'..='\u{ffff}' => {
-            let _infallible = write!(out, "\\u{:04x}", u32::from(c));
+        _ => {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _infallible = write!(out, "\\u{unit:04x}");
+            }
         }
-        _ => out.push(c),
     }
 }
 
@@ -98,7 +99,7 @@ mod tests {
             ("a\nb", "a\\nb"),
             ("a b\r\u{1a}\0", "a\\ b\\r\\u001a\\u0000"),
             ("\u{e9}1", "\\u00e91"),
-            ("\u{20ac} \u{1f600}", "\\u20ac\\ \u{1f600}"),
+            ("\u{20ac} \u{1f600}", "\\u20ac\\ \\ud83d\\ude00"),
         ];
         for (element, want) in table {
             assert_eq!(quoted(element), *want, "{element:?}");
@@ -134,9 +135,18 @@ mod tests {
                     'r' => word.push('\r'),
                     't' => word.push('\t'),
                     'u' => {
-                        let digits: String = chars.by_ref().take(4).collect();
-                        assert_eq!(digits.len(), 4);
-                        word.push(char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?);
+                        let mut unit = || {
+                            let digits: String = chars.by_ref().take(4).collect();
+                            assert_eq!(digits.len(), 4);
+                            u16::from_str_radix(&digits, 16).ok()
+                        };
+                        let mut units = vec![unit()?];
+                        if (0xd800..0xdc00).contains(&units[0]) {
+                            assert_eq!((chars.next(), chars.next()), (Some('\\'), Some('u')));
+                            let digits: String = chars.by_ref().take(4).collect();
+                            units.push(u16::from_str_radix(&digits, 16).ok()?);
+                        }
+                        word.push_str(&String::from_utf16(&units).ok()?);
                     }
                     'a' | 'b' | 'f' | 'v' | 'x' | 'U' | '0'..='9' | '\n' => return None,
                     other => word.push(other),

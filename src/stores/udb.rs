@@ -1,16 +1,20 @@
 //! The built-in user database: what `pop3d::udb` objects are made of.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use rustix::fs::{flock, FlockOperation};
+use tempfile::NamedTempFile;
 
 use super::tcl_list::push_element;
 use crate::store::reason::Reason;
 use crate::store::{Account, Users};
+use crate::text::{characters, shown};
 use pop3_proto::Secret;
 
 /// Users with their passwords and mailboxes, in memory.
@@ -49,8 +53,8 @@ pub enum UserError {
     /// The file could not be written; what was there before is still there.
     #[error("couldn't save \"{file}\": {}", Reason(source))]
     Save {
-        /// The file as it was named.
-        file: PathBuf,
+        /// The file as scripts name it.
+        file: String,
         /// What the system said.
         source: io::Error,
     },
@@ -147,7 +151,7 @@ impl UserDb {
     pub fn save(&self, file: &Path) -> Result<(), UserError> {
         let script = self.script();
         replace_file(file, script.as_bytes()).map_err(|source| UserError::Save {
-            file: file.to_owned(),
+            file: shown(file.as_os_str()),
             source,
         })
     }
@@ -156,7 +160,7 @@ impl UserDb {
         let mut script =
             String::from("# -*- tcl -*-\n# ----------- user authentication database -\n\n");
         for (user, account) in self.read().iter() {
-            let password = String::from_utf8_lossy(account.password.expose());
+            let password = characters(account.password.expose());
             script.push_str("\tadd");
             for element in [user, password.as_ref(), &account.storage] {
                 script.push(' ');
@@ -200,31 +204,59 @@ fn replace_file(file: &Path, content: &[u8]) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    remove_stale(directory);
     let temporary = write_temporary(directory, content)?;
-    let done = keep_old(file).and_then(|()| fs::rename(&temporary, file));
-    if done.is_err() {
-        let _there_is_nothing_to_do_about_it = fs::remove_file(&temporary);
-    }
-    done?;
+    keep_old(file)?;
+    // Dropped before it has its name, the temporary file is removed.
+    temporary.persist(file)?;
     File::open(directory)?.sync_all()
 }
 
-/// A new file of mode 0600 with `content`, on the disk when this returns.
-fn write_temporary(directory: &Path, content: &[u8]) -> io::Result<PathBuf> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let path = directory.join(format!(".pop3d-udb.{}.{number}", std::process::id()));
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    let mut file = options.open(&path)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
-    if written.is_err() {
-        let _there_is_nothing_to_do_about_it = fs::remove_file(&path);
-    }
-    written.map(|()| path)
+/// Begins the names of temporary files.
+const TEMPORARY: &str = ".pop3d-udb.";
+
+/// No `save` takes so long; what is older was left by a process that has ended.
+const STALE: Duration = Duration::from_secs(60);
+
+/// A new file of mode 0600 with `content`, on the disk when this returns. Its name is
+/// random: after a crash the next process of the same number (in a container) must not
+/// stumble over what was left. It is locked as long as it is written.
+fn write_temporary(directory: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
+    let private = Permissions::from_mode(0o600);
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix(TEMPORARY).permissions(private);
+    let mut file = builder.tempfile_in(directory)?;
+    // Where the file system has no locks, age alone tells.
+    let _ = flock(file.as_file(), FlockOperation::NonBlockingLockExclusive);
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    Ok(file)
 }
 
-/// Keeps `file` as `file.old`. A second link, so that `file` exists all the time;
+/// Removes temporary files that crashed processes have left: there are passwords in them.
+/// A failure harms nobody but them.
+fn remove_stale(directory: &Path) {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+            let _ = remove_if_stale(&entry.path());
+        }
+    }
+}
+
+fn remove_if_stale(path: &Path) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    let age = found.modified()?.elapsed().unwrap_or_default();
+    if found.is_file() && age > STALE {
+        let file = File::open(path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// Keeps `file` as `file.old`, which only its owner can read. A second link, so that `file` exists all the time;
 /// where the file system has no links, a rename.
 fn keep_old(file: &Path) -> io::Result<()> {
     let mut old = file.as_os_str().to_owned();
@@ -239,13 +271,14 @@ fn keep_old(file: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    fs::hard_link(file, &old).or_else(|_| fs::rename(file, &old))
+    fs::hard_link(file, &old).or_else(|_| fs::rename(file, &old))?;
+    // Of somebody else's file only the owner can.
+    let _ = fs::set_permissions(&old, Permissions::from_mode(0o600));
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     fn text(result: Result<(), UserError>) -> String {

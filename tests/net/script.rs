@@ -6,7 +6,7 @@ use std::sync::mpsc::{channel, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use pop3_proto::{Failure, Refusal, Reply, Secret};
+use pop3_proto::{Failure, Refusal, Reply, Request, Secret};
 use pop3d::store::access::Way;
 use pop3d::store::hold::Lock;
 use pop3d::store::jobs::{Job, JobQueue, Outcome, UnlockNow, Work};
@@ -56,45 +56,49 @@ impl Script {
         })
     }
 
-    /// Runs one job, as the interpreter's thread does.
-    fn run(&self, job: Job) {
-        let work = format!("{:?}", job.work);
-        let name = work.split([' ', '(']).next().unwrap().to_string();
-        self.jobs.lock().unwrap().push(name);
-        self.gate.pass();
+    /// What a session asks of its mailbox.
+    fn answer(&self, job: &Job, count: u32, request: &Request) -> Outcome {
         let size = MAIL.len() as u64;
-        let outcome = match &job.work {
-            Work::Login { user, proof } => match EachUser.lookup(user) {
-                Some(Account { password, storage }) if proof.matches(&password) => {
-                    self.open(&job, &storage)
-                }
-                _ => Outcome::Reply(Reply::Refused(Refusal::Credentials)),
-            },
-            Work::Lookup { user } => Outcome::Account(EachUser.lookup(user)),
-            Work::Open { mailbox } => self.open(&job, mailbox),
-            Work::Sizes { count, .. } => {
-                Outcome::Reply(Reply::Sizes((0..*count).map(|_| size).collect()))
+        Outcome::Reply(match request {
+            Request::Sizes => Reply::Sizes((0..count).map(|_| size).collect()),
+            Request::SizesOf(numbers) => Reply::Sizes(numbers.iter().map(|_| size).collect()),
+            Request::Uid(number) => Reply::Uids([format!("s{number}").into()].into()),
+            Request::Uids => Reply::Uids((1..=count).map(|n| format!("s{n}").into()).collect()),
+            Request::Fetch { .. } => {
+                return Outcome::Message(Message {
+                    octets: size,
+                    content: Content::Data(MAIL.into()),
+                })
             }
-            Work::SizesOf { numbers, .. } => {
-                Outcome::Reply(Reply::Sizes(numbers.iter().map(|_| size).collect()))
-            }
-            Work::Uid { number, .. } => {
-                Outcome::Reply(Reply::Uids([format!("s{number}").into()].into()))
-            }
-            Work::Uids { count, .. } => Outcome::Reply(Reply::Uids(
-                (1..=*count).map(|n| format!("s{n}").into()).collect(),
-            )),
-            Work::Fetch { .. } => Outcome::Message(Message {
-                octets: size,
-                content: Content::Data(MAIL.into()),
-            }),
-            Work::Update { delete, .. } => {
+            Request::Update { delete } => {
                 self.deleted.fetch_add(delete.len(), SeqCst);
                 if let Some(lock) = job.take_lock() {
                     self.unlock(&lock.mailbox);
                 }
-                Outcome::Reply(Reply::Updated)
+                Reply::Updated
             }
+            Request::Login { .. } => panic!("a login is no question to a mailbox"),
+        })
+    }
+
+    /// Runs one job, as the interpreter's thread does.
+    fn run(&self, job: Job) {
+        let work = match &job.work {
+            Work::Ask { request, .. } => format!("{request:?}"),
+            work => format!("{work:?}"),
+        };
+        let name = work.split([' ', '(']).next().unwrap().to_string();
+        self.jobs.lock().unwrap().push(name);
+        self.gate.pass();
+        let lookup = |user: &[u8]| EachUser.lookup(std::str::from_utf8(user).unwrap());
+        let outcome = match &job.work {
+            Work::Login { user, proof } => match lookup(user).and_then(|a| a.admits(proof)) {
+                Some(storage) => self.open(&job, &storage),
+                None => Outcome::Reply(Reply::Refused(Refusal::Credentials)),
+            },
+            Work::Lookup { user } => Outcome::Account(lookup(user)),
+            Work::Open { mailbox } => self.open(&job, mailbox),
+            Work::Ask { count, request, .. } => self.answer(&job, *count, request),
             Work::Release(lock, _) => {
                 self.unlock(&lock.mailbox);
                 Outcome::Reply(Reply::Updated)

@@ -6,8 +6,8 @@ use crate::bind::lines::{shortened, Line};
 use crate::ffi::interp::Raised;
 use crate::ffi::Value;
 use crate::net::{ConnectionState, Level};
-use crate::store::access;
 use crate::store::ids::ConnectionId;
+use crate::text;
 use pop3_proto::{Failure, MsgNo};
 
 /// What a callback was asked, for complaints about what it returned.
@@ -94,7 +94,7 @@ impl Callbacks<'_> {
     fn session(&self, connection: ConnectionId) -> Vec<(&'static str, String)> {
         let mut fields = vec![("connection", connection.to_string())];
         if let Some(ConnectionState { snapshot, peer }) = self.server.session(connection) {
-            let user = access::text(&snapshot.name).into_owned();
+            let user = text::characters(&snapshot.name).into_owned();
             fields.extend([("user", user), ("peer", peer.to_string())]);
         }
         fields

@@ -14,12 +14,13 @@ use super::{ChannelSession, Step, CHUNK};
 use crate::bind::callbacks::{self, Progress};
 use crate::bind::server::ServerObject;
 use crate::net::{self, Event};
-use crate::store::access::{text, Answer, Runner};
+use crate::store::access::{Answer, Runner};
 use crate::store::hold::Hold;
 use crate::store::ids::ConnectionId;
 use crate::store::jobs::{Job, Outcome, Work};
 use crate::store::source::{Fed, Source};
 use crate::store::Content;
+use crate::text::characters;
 use pop3_proto::Request;
 
 /// What a session waits for.
@@ -73,7 +74,7 @@ impl ChannelSession {
         // Replies to earlier commands need not wait for this one.
         self.write();
         let user = match &request {
-            Request::Login { user, .. } => Some(text(user).into_owned()),
+            Request::Login { user, .. } => Some(characters(user).into_owned()),
             _ => None,
         };
         if matches!(request, Request::Login { .. }) && !self.reserve_session() {

@@ -5,8 +5,8 @@ use super::ServerObject;
 use crate::ffi::command::Error;
 use crate::ffi::Value;
 use crate::net::ConnectionState;
-use crate::store::access::text;
 use crate::store::ids::ConnectionId;
+use crate::text::characters;
 
 impl ServerObject {
     pub(super) fn conn(&self, args: &[Value]) -> Result<Value, Error> {
@@ -61,7 +61,7 @@ impl ServerObject {
         Value::dict([
             ("id", Value::text(&snapshot.id)),
             ("state", Value::text(&snapshot.state.to_string())),
-            ("name", Value::text(&text(&snapshot.name))),
+            ("name", Value::text(&characters(&snapshot.name))),
             ("storage", Value::text(&snapshot.storage)),
             ("logon", Value::text(snapshot.logon)),
             ("deleted", Value::list(&deleted)),

@@ -9,10 +9,12 @@ use rustix::io::Errno;
 
 use super::lock::{DirLock, LOCK_FILE};
 use crate::store::reason::is_permanent;
+use crate::text::to_native;
 
 /// The directory below `base` that `mailbox` names. Names are made of one or more
 /// file names with slashes between them; none of them is `..`. A `.` among them means
-/// nothing, so that each mailbox has one path, and by it one lock.
+/// nothing, so that each mailbox has one path, and by it one lock. None where `mailbox`
+/// leads out, or the system encoding cannot express it.
 pub fn path_within(base: &Path, mailbox: &str) -> Option<PathBuf> {
     if mailbox.starts_with('/') || mailbox.contains('\0') {
         return None;
@@ -26,7 +28,7 @@ pub fn path_within(base: &Path, mailbox: &str) -> Option<PathBuf> {
             ".." => return None,
             _ => {}
         }
-        path.push(part);
+        path.push(to_native(part)?);
         named = true;
     }
     named.then_some(path)

@@ -22,6 +22,7 @@ use super::locked::{Locked, Messages, Registry};
 use super::mailbox_dir::{lock_within, path_within, remove_mailbox, rename_new, there};
 use super::mailbox_error::{Fault, MailboxError};
 use crate::store::{Maildrop, Storage, StoreError, Wanted};
+use crate::text::{from_native, shown};
 
 /// Mailboxes below a base directory.
 pub struct Mailboxes {
@@ -178,12 +179,12 @@ impl Mailboxes {
     /// what is in it.
     pub fn list(&self) -> Result<Vec<String>, MailboxError> {
         let base = self.base()?;
-        let unreadable = |error| failed("couldn't read directory", &base.to_string_lossy(), error);
+        let unreadable = |error| failed("couldn't read directory", &shown(base.as_os_str()), error);
         let mut names = Vec::new();
         for entry in fs::read_dir(&base).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
-            // A name that is not UTF-8 cannot be a storage reference.
-            let Ok(name) = entry.file_name().into_string() else {
+            // What is no text in the system encoding cannot be a storage reference.
+            let Some(name) = from_native(&entry.file_name()) else {
                 continue;
             };
             if name.starts_with('.') {

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::mailboxes::Links;
 use crate::store::reason::Reason;
+use crate::text::shown;
 
 /// How long a thing must have been left alone before its time stamp tells that
 /// nothing changed: two changes within one tick of the file system's clock have the
@@ -61,7 +62,7 @@ impl Stamp {
             Err(Errno::LOOP) if links == Links::Follow => Ok(None),
             Err(error) => {
                 let error = io::Error::from(error);
-                let name = name.to_string_lossy();
+                let name = shown(name);
                 let text = format!("{}: {}", name.escape_debug(), Reason(&error));
                 Err(io::Error::new(error.kind(), text))
             }
