@@ -126,8 +126,9 @@ mod tests {
     #[test]
     fn text_is_written_and_read_by_the_encoding() {
         let table = latin_1_table();
-        // Text, its bytes in UTF-8, its bytes in Latin-1.
-        let rows: [(&str, &[u8], Option<&[u8]>); 4] = [
+        /// Text, its bytes in UTF-8, its bytes in Latin-1.
+        type Row = (&'static str, &'static [u8], Option<&'static [u8]>);
+        let rows: [Row; 4] = [
             ("abc", b"abc", Some(b"abc")),
             ("m\u{fc}ll", b"m\xc3\xbcll", Some(b"m\xfcll")),
             (
