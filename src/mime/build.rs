@@ -4,10 +4,12 @@
 //! written anew only if that was, and what lies between and around its parts
 //! stays. A built part is MIME with a header like Tcllib's.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::codec;
+use super::content_type::ContentType;
 use super::error::UnknownToken;
 use super::part::{Body, Origin, Part, Token};
 use super::store::Store;
@@ -36,7 +38,7 @@ enum Step<'a> {
     Part(&'a Token),
     /// A delimiter in front of a part, or the closing one.
     Delimiter {
-        boundary: &'a str,
+        boundary: Cow<'a, str>,
         closing: bool,
     },
 }
@@ -52,7 +54,7 @@ pub(super) fn build(store: &Store, token: &str, eol: Eol) -> Result<Vec<u8>, Unk
             Step::Delimiter { boundary, closing } => {
                 out.extend_from_slice(eol.bytes());
                 out.extend_from_slice(b"--");
-                out.extend_from_slice(&bytes_of(boundary));
+                out.extend_from_slice(&bytes_of(&boundary));
                 out.extend_from_slice(if closing { b"--" } else { b"" });
                 out.extend_from_slice(eol.bytes());
             }
@@ -103,17 +105,16 @@ fn push_content<'a>(
             steps.extend(parts.first().map(Step::Part));
         }
         Body::Parts(parts) => {
-            let named = part.params.iter().find(|(name, _)| name == "boundary");
-            let named = named.map(|(_, boundary)| boundary.as_str());
-            let boundary = named.or(boundary).unwrap_or_default();
+            let named = ContentType::boundary(&part.params);
+            let boundary = named.or(boundary.map(Cow::Borrowed)).unwrap_or_default();
             steps.push(Step::Delimiter {
-                boundary,
+                boundary: boundary.clone(),
                 closing: true,
             });
             for part in parts.iter().rev() {
                 steps.push(Step::Part(part));
                 steps.push(Step::Delimiter {
-                    boundary,
+                    boundary: boundary.clone(),
                     closing: false,
                 });
             }

@@ -1,5 +1,6 @@
 //! Charsets: their names in mail and in Tcl, and decoding.
 
+use charset::{Charset, UTF_7};
 use mail_parser::decoders::charsets::map::charset_decoder;
 
 /// Tcl's encoding, its name in mail, and further names in mail (IANA).
@@ -82,6 +83,11 @@ pub fn tcl_name(mime_name: &str) -> &'static str {
 /// Bytes that stand for none are kept as the characters of their numbers where
 /// the charset has one byte per character or is UTF-8, as Tcl 8.6 does.
 pub(super) fn decode(charset: &str, body: &[u8]) -> Option<String> {
+    // mail-parser loses the character that ends a shifted run, and leaves `+-`.
+    let utf_7 = Charset::for_label(charset.as_bytes()).filter(|found| *found == UTF_7);
+    if let Some(utf_7) = utf_7 {
+        return Some(utf_7.decode_without_bom_handling(body).0.into_owned());
+    }
     match tcl_name(charset) {
         "utf-8" => Some(decode_utf8(body)),
         // mail-parser takes these for Windows-1252, as browsers do; Tcl does not.
@@ -126,6 +132,13 @@ mod tests {
             ("koi8-r", b"\xf0", Some("\u{41f}")),
             ("Shift_JIS", b"\x83n", Some("\u{30cf}")),
             ("iso-2022-jp", b"\x1b$B%O\x1b(B", Some("\u{30cf}")),
+            // RFC 2152, examples, and what mail programs write.
+            ("utf-7", b"A+ImIDkQ.", Some("A\u{2262}\u{391}.")),
+            ("utf-7", b"Hi Mom -+Jjo--!", Some("Hi Mom -\u{263a}-!")),
+            ("utf-7", b"+ZeVnLIqe-", Some("\u{65e5}\u{672c}\u{8a9e}")),
+            ("utf-7", b"Item 3 is +AKM-1.", Some("Item 3 is \u{a3}1.")),
+            ("utf-7", b"1 +- 2", Some("1 + 2")),
+            ("UNICODE-1-1-UTF-7", b"a +AKM. b", Some("a \u{a3}. b")),
             ("x-none", b"a", None),
             ("", b"a", None),
         ];

@@ -3,6 +3,7 @@
 //! Parameters stay as they were written (names in lower case, `name*0` and
 //! `\"` as they are): that is what scripts written for Tcllib expect.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use mail_parser::parsers::MessageStream;
@@ -33,12 +34,51 @@ impl ContentType {
             .unwrap_or_else(ContentType::unstated)
     }
 
-    /// The boundary between the parts of a multipart (RFC 2046 §5.1.1: it does
-    /// not end in white space).
-    pub(super) fn boundary(params: &[(String, String)]) -> Option<&str> {
-        let (_, boundary) = params.iter().find(|(name, _)| name == "boundary")?;
-        Some(boundary.trim_end()).filter(|boundary| !boundary.is_empty())
+    /// RFC 2046 §5.1.5: what a part of a multipart/digest is that does not say.
+    pub(super) fn unstated_in_digest() -> ContentType {
+        ContentType {
+            content: "message/rfc822".into(),
+            params: Vec::new(),
+        }
     }
+
+    /// The boundary between the parts of a multipart (RFC 2046 §5.1.1: it does
+    /// not end in white space). It may be folded, and written as RFC 2231 §3 and §4
+    /// allow: `boundary*=`, `boundary*0=`, `boundary*0*=`.
+    pub(super) fn boundary(params: &[(String, String)]) -> Option<Cow<'_, str>> {
+        let boundary = match params.iter().find(|(name, _)| name == "boundary") {
+            Some((_, boundary)) if !boundary.contains(['\n', '\\']) => Cow::Borrowed(&**boundary),
+            _ => Cow::Owned(read_boundary(params)?),
+        };
+        let boundary = match boundary {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim_end()),
+            Cow::Owned(text) => Cow::Owned(text.trim_end().to_owned()),
+        };
+        Some(boundary).filter(|boundary| !boundary.is_empty())
+    }
+}
+
+/// What mail-parser makes of the parameters that are the boundary or its pieces.
+fn read_boundary(params: &[(String, String)]) -> Option<String> {
+    let mut value = String::from("multipart/mixed");
+    for (name, text) in params {
+        match name.strip_prefix("boundary") {
+            // Percent-encoded, so never quoted.
+            Some(rest) if rest.ends_with('*') => value.push_str(&format!("; {name}={text}")),
+            Some(rest) if rest.is_empty() || rest.starts_with('*') => {
+                value.push_str(&format!("; {name}=\"{text}\""));
+            }
+            _ => {}
+        }
+    }
+    if value.len() > LONGEST_REPAIRED {
+        return None;
+    }
+    // RFC 5322 §2.2.3: the line end of a fold is no part of the value.
+    let line = format!("{}\n", value.replace('\n', ""));
+    let parsed = MessageStream::new(line.as_bytes()).parse_content_type();
+    let boundary = parsed.as_content_type()?.attribute("boundary")?;
+    Some(boundary.to_owned())
 }
 
 /// A lexeme of RFC 2045 §5.1.
@@ -230,6 +270,34 @@ mod tests {
         ContentType {
             content: content.into(),
             params: params.collect(),
+        }
+    }
+
+    #[test]
+    fn boundaries() {
+        let table = [
+            ("a/b; boundary=x", Some("x")),
+            ("a/b; boundary=\"x y  \"", Some("x y")),
+            ("a/b; boundary=\"x\n y\"", Some("x y")),
+            ("a/b; boundary=\"x\\\"y\"", Some("x\"y")),
+            ("a/b; boundary*=us-ascii''x%20y%3D", Some("x y=")),
+            ("a/b; boundary*0=x; boundary*1=\"y z\"", Some("xy z")),
+            ("a/b; boundary*1=y; boundary*0=x", Some("xy")),
+            (
+                "a/b; boundary*0*=us-ascii'en'x%3D; boundary*1=y; boundary*2*=%20z",
+                Some("x=y z"),
+            ),
+            ("a/b; boundaryless=x", None),
+            ("a/b; boundary=\"\"", None),
+            ("a/b", None),
+        ];
+        for (value, want) in table {
+            let parsed = ContentType::parse(value);
+            assert_eq!(
+                ContentType::boundary(&parsed.params).as_deref(),
+                want,
+                "{value:?}"
+            );
         }
     }
 

@@ -30,8 +30,9 @@ static FINDER: LazyLock<MessageParser> = LazyLock::new(|| {
         .header_raw(HeaderName::ContentType)
 });
 
-/// Reads the fields of a header block, which ends before the blank line.
-pub(super) fn parse(block: &[u8]) -> Head {
+/// Reads the fields of a header block, which ends before the blank line. `unstated` is
+/// what the part is if it does not say.
+pub(super) fn parse(block: &[u8], unstated: fn() -> ContentType) -> Head {
     let mut found: Vec<Header<'_>> = Vec::new();
     MessageStream::new(block).parse_headers(&FINDER, &mut found);
 
@@ -51,7 +52,7 @@ pub(super) fn parse(block: &[u8]) -> Head {
         }
         None
     }));
-    let ContentType { content, params } = content_type.unwrap_or_else(ContentType::unstated);
+    let ContentType { content, params } = content_type.unwrap_or_else(unstated);
     Head {
         content,
         params,

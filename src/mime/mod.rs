@@ -13,20 +13,24 @@
 //!
 //! Parsing:
 //! 1. Nothing is an error. There: `improper line in header` (here the body
-//!    begins with that line), a missing or empty boundary, the end of a string
+//!    begins with that line: one without a colon, or whose field name has a blank in it
+//!    or a character beyond ASCII, RFC 5322 §2.2), a missing or empty boundary, the end of a string
 //!    before the closing boundary, a second Content-Type or encoding (here the
 //!    first counts).
 //! 2. A multipart without a boundary line is a leaf. A part that the closing
 //!    boundary does not end keeps its type (there `application/octet-stream`).
 //! 3. Lines in CRLF are read as such. There each header line gets a `]`, and
 //!    parts of a string lose their CR.
-//! 4. A boundary may have blanks behind it (RFC 2046 §5.1.1).
+//! 4. A boundary may have blanks behind it (RFC 2046 §5.1.1), be folded, and be written
+//!    in pieces or percent-encoded (RFC 2231). The parameters are shown as written.
 //! 5. A Content-Type that breaks the grammar is repaired where possible; there
 //!    it counts as absent.
 //! 6. A message in base64 or quoted-printable is decoded from files too, not
 //!    only from strings.
 //! 7. Parts nest 100 deep and are 20,000 at most; what goes beyond is content.
 //! 8. The `From ` line of an mbox file in front of the header is skipped.
+//!    A part of a multipart/digest that does not state its type is a message
+//!    (RFC 2046 §5.1.5).
 //! 9. Parameters come in their written order (there in that of a hash table).
 //!
 //! Reading:

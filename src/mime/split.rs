@@ -135,7 +135,7 @@ impl Splitter<'_> {
         self.parts.push(Outline {
             parent,
             kind: Kind::Leaf,
-            head: head::parse(b""),
+            head: head::parse(b"", ContentType::unstated),
             whole: start..start,
             body: start..start,
         });
@@ -208,11 +208,11 @@ impl Splitter<'_> {
         let place = self.open.len() - 1;
         let part = self.open[place].part;
         self.open[place].state = State::Body;
-        let head = head::parse(&self.data[header]);
+        let head = head::parse(&self.data[header], self.unstated(part));
         let full = self.depth + place >= MAX_DEPTH || self.parts.len() >= self.room;
         let kind = if full { Kind::Leaf } else { kind(&head) };
         if kind == Kind::Multipart {
-            let boundary = ContentType::boundary(&head.params).map(bytes_of);
+            let boundary = ContentType::boundary(&head.params).map(|text| bytes_of(&text));
             let boundary = boundary.filter(|text| !self.boundaries.contains_key(text));
             if let Some(boundary) = &boundary {
                 self.boundaries.insert(boundary.clone(), place);
@@ -229,6 +229,17 @@ impl Splitter<'_> {
         };
         if kind == Kind::Message {
             self.begin_part(Some(part), body);
+        }
+    }
+
+    /// What a part is that does not say.
+    fn unstated(&self, part: usize) -> fn() -> ContentType {
+        let parent = self.parts[part].parent.map(|parent| &self.parts[parent]);
+        match parent {
+            Some(parent) if parent.head.content == "multipart/digest" => {
+                ContentType::unstated_in_digest
+            }
+            _ => ContentType::unstated,
         }
     }
 
@@ -257,10 +268,11 @@ impl Splitter<'_> {
             let last = self.open.len() - 1;
             self.forget_boundary(last);
             let Some(open) = self.open.pop() else { return };
+            let unstated = self.unstated(open.part);
             let outline = &mut self.parts[open.part];
             end = end.max(outline.whole.start);
             if let State::Header { start } = open.state {
-                outline.head = head::parse(&self.data[start.min(end)..end]);
+                outline.head = head::parse(&self.data[start.min(end)..end], unstated);
                 outline.body.start = end;
             }
             outline.whole.end = end;
@@ -371,6 +383,29 @@ mod tests {
             (
                 "Content-Type: message/rfc822\n\nContent-Type: message/rfc822\n\nA: b\n\nx\n",
                 &["0:message/rfc822:...", "1:message/rfc822:...", "2:text/plain:x\n"],
+            ),
+            // RFC 2046 §5.1.5: what lies in a digest is a message, if it does not say.
+            (
+                "Content-Type: multipart/digest; boundary=b\n\n--b\n\nA: b\n\n1\n--b\nContent-Type: text/x\n\n2\n--b\n\nContent-Type: multipart/digest; boundary=c\n\n--c\n\nC: d\n\n3\n--c--\n--b--\n",
+                &[
+                    "0:multipart/digest:...",
+                    "1:message/rfc822:...",
+                    "2:text/plain:1",
+                    "1:text/x:2",
+                    "1:message/rfc822:...",
+                    "2:multipart/digest:...",
+                    "3:message/rfc822:...",
+                    "4:text/plain:3",
+                ],
+            ),
+            // A folded boundary, and one in pieces (RFC 2231).
+            (
+                "Content-Type: multipart/mixed; boundary=\"x\n y\"\n\n--x y\n\n1\n--x y--\n",
+                &["0:multipart/mixed:...", "1:text/plain:1"],
+            ),
+            (
+                "Content-Type: multipart/mixed; boundary*0=x;\n boundary*1*=%20y\n\n--x y\n\n1\n--x y--\n",
+                &["0:multipart/mixed:...", "1:text/plain:1"],
             ),
             ("Content-Type: message/rfc822\n\n", &["0:message/rfc822:...", "1:text/plain:"]),
             (
