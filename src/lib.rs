@@ -7,7 +7,7 @@
 //! - [`store`] – what a session asks of users and mailboxes, and how that reaches them.
 //! - [`stores`] – the built-in users and mailboxes.
 //! - [`net`] – sockets: the event loops, the listener and the driver of one connection.
-//! - [`mime`] – the fallback `mime` package: parts of messages, without Tcl.
+//! - [`tcl_mime`] – the fallback `mime` package: parts of messages, a crate of its own.
 //! - [`ffi`] – the one door to Tcl's C interface.
 //! - [`bind`] – the interpreter's side: object commands and callbacks.
 //!
@@ -17,7 +17,6 @@
 pub mod ffi;
 pub mod bind;
 pub mod descriptors;
-pub mod mime;
 pub mod net;
 pub mod store;
 pub mod stores;

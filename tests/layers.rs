@@ -5,10 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `src`, in order; what each may not name besides the rooms after it.
-const ROOMS: [(&str, &[&str]); 6] = [
+const ROOMS: [(&str, &[&str]); 5] = [
     ("store", &["tcl::", "clib", "Tcl_"]),
     ("stores", &["tcl::", "clib", "Tcl_", "tokio"]),
-    ("mime", &["tcl::", "clib", "Tcl_", "tokio"]),
     ("net", &["tcl::", "clib", "Tcl_"]),
     ("ffi", &[]),
     ("bind", &["clib::"]),

@@ -1,4 +1,4 @@
-# Reads the messages of tests/mail with Tcllib's mime and compares with what
+# Reads the messages of crates/tcl-mime/tests/mail with Tcllib's mime and compares with what
 # our fallback is to make of them.
 #
 #     tclsh mime-compare.tcl ?-print? ?NAME ...?
@@ -16,9 +16,10 @@
 
 package require mime
 
-set directory [file join [file dirname [file normalize [info script]]] mail]
+set tests [file dirname [file normalize [info script]]]
+set directory [file join [file dirname $tests] crates tcl-mime tests mail]
 
-source [file join [file dirname $directory] tcl mime-describe.tcl]
+source [file join $tests tcl mime-describe.tcl]
 
 # What Tcllib makes of a message, given as a file or as a string.
 proc tcllib {path how} {

@@ -1,5 +1,5 @@
 //! The fallback package `mime`: the commands of Tcllib's mime that mail stores
-//! use, on the model in [`crate::mime`].
+//! use, on the model in [`tcl_mime`].
 //!
 //! A token is the name of an array that exists as long as its part; its element
 //! `content` is there for the curious, what counts lies in the store.
@@ -12,10 +12,10 @@ use crate::bind::message::bytes_of_token;
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
-use crate::mime::{
+use crate::store::reason::Reason;
+use tcl_mime::{
     mime_name, tcl_name, BodyError, Eol, Property, Recipe, RecipeError, Setting, Store,
 };
-use crate::store::reason::Reason;
 
 /// Octets that `getbody -command` hands over at a time, if not told otherwise.
 const BLOCK: i64 = 4096;

@@ -172,12 +172,12 @@ proc run::rust {} {
     variable top
     # Not every Rust installation has these two.
     if {![catch {exec cargo fmt --version 2>@1}]} {
-	job rustfmt - fmt 120 {cargo fmt --check}
+	job rustfmt - fmt 120 {cargo fmt --all --check}
     }
     if {![catch {exec cargo clippy --version 2>@1}]} {
-	job clippy - clippy 900 {cargo clippy --locked --quiet --all-targets -- -D warnings}
+	job clippy - clippy 900 {cargo clippy --locked --quiet --workspace --all-targets -- -D warnings}
     }
-    job {cargo test} - cargo 1500 {cargo test --locked --no-fail-fast}
+    job {cargo test} - cargo 1500 {cargo test --locked --workspace --no-fail-fast}
     # cargo locks its directory anyway.
     drain 1
 }

@@ -1,7 +1,7 @@
 //! The fallback `mime` package: parts that scripts build, the options they
 //! build them with, and how long parts live.
 
-use pop3d::mime::{Eol, Property, Recipe, Setting, Store, Token};
+use tcl_mime::{Eol, Property, Recipe, Setting, Store, Token};
 
 use Setting::{Canonical, Content, Encoding, File, Header, Param, Parts};
 

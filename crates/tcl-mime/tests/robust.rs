@@ -5,8 +5,8 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use pop3d::mime::{Eol, Property, Recipe, Setting, Store, Token};
 use proptest::prelude::*;
+use tcl_mime::{Eol, Property, Recipe, Setting, Store, Token};
 
 fn parse(store: &mut Store, bytes: &[u8]) -> Vec<Token> {
     let mut recipe = Recipe::new();

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pop3d::mime::{Eol, Property, Recipe, Setting, Store};
+use tcl_mime::{Eol, Property, Recipe, Setting, Store};
 
 fn parse(store: &mut Store, bytes: &[u8]) -> String {
     let mut recipe = Recipe::new();
