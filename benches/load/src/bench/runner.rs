@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::results::{parse_sample, Results, Sample};
 use super::rows::{Row, Sweep, TCLLIB_CONNECTIONS};
-use super::servers::{Places, Running, Server};
+use super::servers::{pinned, Places, Running, Server, CLIENT_CORE};
 use crate::mailbox::{self, Kind};
 
 /// How long and how often.
@@ -93,7 +93,7 @@ impl Runner {
     }
 
     fn command(&self, running: &Running, server: Server, load: Load) -> Command {
-        let mut command = Command::new(self.places.programs.join("load"));
+        let mut command = pinned(CLIENT_CORE, self.places.programs.join("load"));
         command.args(["--workload", load.workload, "--kind", load.kind]);
         command
             .args(["--verify", server.verify()])

@@ -1,5 +1,6 @@
 //! The servers under test: how each is started, watched and stopped.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -125,6 +126,19 @@ impl Places {
     }
 }
 
+/// The core of the server, and that of its client. What a server costs is what one core of
+/// it serves; a client on the server's own cores would disturb it, and no user's is there.
+pub const SERVER_CORE: &str = "0";
+/// See [`SERVER_CORE`].
+pub const CLIENT_CORE: &str = "1";
+
+/// A command whose process, and all that it starts, stays on one core (taskset(1)).
+pub fn pinned(core: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", core]).arg(program);
+    command
+}
+
 /// A server that runs; it is stopped when this is dropped.
 pub struct Running {
     server: Server,
@@ -139,7 +153,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts the server and waits until it serves.
+    /// Starts the server on its core and waits until it serves.
     ///
     /// # Errors
     /// It cannot be started here; the text says why.
@@ -147,7 +161,7 @@ impl Running {
         match server {
             Server::Dovecot => Self::start_dovecot(places)?.with_timer(places),
             Server::Raw => {
-                let mut command = Command::new(places.programs.join("raw"));
+                let mut command = pinned(SERVER_CORE, places.programs.join("raw"));
                 command.arg("--mail").arg(&places.mail);
                 Self::start_speaking(server, server.name(), command, places)?.with_timer(places)
             }
@@ -157,7 +171,7 @@ impl Running {
     }
 
     fn start_tcl(server: Server, sort: &str, places: &Places) -> Result<Self, String> {
-        let mut command = Command::new(&places.tclsh);
+        let mut command = pinned(SERVER_CORE, &places.tclsh);
         command
             .arg(places.root.join("benches/server.tcl"))
             .arg(sort);
@@ -223,7 +237,7 @@ impl Running {
         let dir = places.build.join("dovecot");
         let port = dovecot::configure(&dir, &places.mail).map_err(|error| error.to_string())?;
         let config = dir.join("dovecot.conf");
-        let mut command = Command::new("dovecot");
+        let mut command = pinned(SERVER_CORE, "dovecot");
         command
             .arg("-F")
             .arg("-c")
