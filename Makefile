@@ -17,11 +17,13 @@ TARGET  := $(or $(CARGO_TARGET_DIR),target)
 LIBRARY := $(TARGET)/release/libpop3d.so
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src crates -name '*.rs' -o -name Cargo.toml)
 
-.PHONY: help demo build test test-tcllib install uninstall clean
+.PHONY: help demo build lint check test test-tcllib install uninstall clean
 
 help:
 	@echo "make demo         build, then serve a few demonstration mails on a free port"
 	@echo "make build        build the extension ($(LIBRARY))"
+	@echo "make lint         rustfmt and clippy"
+	@echo "make check        what is fast: lint, the protocol's tests, the layers"
 	@echo "make test         every check and test, under Tcl 8.6 and 9.0"
 	@echo "make test-tcllib  the same Tcl tests against Tcllib's own pop3d, to compare"
 	@echo "make bench        every benchmark beside Tcllib and Dovecot; writes docs/BENCHMARK.md"
@@ -43,6 +45,15 @@ demo:
 	@tests/tools/setup.sh demo
 	@$(MAKE) --no-print-directory build
 	@exec $(TCLSH) examples/demo.tcl
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
+
+# Under a minute once it has been built.
+check: lint
+	$(CARGO) test --locked --quiet -p pop3-proto
+	$(CARGO) test --locked --quiet --test layers --test walkthroughs
 
 test:
 	@tests/tools/setup.sh test

@@ -3,6 +3,12 @@
 //! What a session does for each byte of a message, each command line and each
 //! line of a listing, without sockets, files or Tcl.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark fails by it")]
+#![allow(
+    missing_docs,
+    reason = "criterion's macro makes a function without any"
+)]
+
 use std::hint::black_box;
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! The Maildir store beside others who deliver, read and rename.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;

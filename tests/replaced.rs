@@ -1,6 +1,8 @@
 //! Mailboxes that go or are replaced while a session has them: only from what is locked
 //! is deleted, and what was not deleted is said.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! The built-in mailboxes through their public interface, as scripts (by name) and
 //! sessions (by handle) use them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;

@@ -50,6 +50,7 @@ macro_rules! export_init {
         ///
         /// # Safety
         /// Called by Tcl's `load` only.
+        #[allow(unsafe_code, reason = "the entry points of `load` are those of `ffi`")]
         #[no_mangle]
         pub unsafe extern "C" fn Pop3d_Init(interp: *mut clib::Tcl_Interp) -> std::ffi::c_int {
             // SAFETY: `load` passes its interpreter.
@@ -60,6 +61,7 @@ macro_rules! export_init {
         ///
         /// # Safety
         /// Called by Tcl's `load` only.
+        #[allow(unsafe_code, reason = "the entry points of `load` are those of `ffi`")]
         #[no_mangle]
         pub unsafe extern "C" fn Pop3d_SafeInit(interp: *mut clib::Tcl_Interp) -> std::ffi::c_int {
             // SAFETY: `load` passes its interpreter.

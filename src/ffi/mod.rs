@@ -12,6 +12,8 @@
 //! What leaves this room is safe to call, on the thread that the handle belongs to;
 //! the handles are neither `Send` nor `Sync` where Tcl's objects are bound to a thread.
 
+#![allow(unsafe_code, reason = "the one door to Tcl's C interface")]
+
 // The `tcl` crate's handle of an interpreter is used for interpreters; its `Obj`
 // generates (and copies) the string representation of a value when its reference
 // count goes to 1 or 0, which no message of megabytes can afford: hence `value`.

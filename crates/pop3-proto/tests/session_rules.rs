@@ -1,6 +1,8 @@
 //! What a session promises its driver: requests, waits, bounds, and what is shown
 //! of it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod dialog;
 
 use std::time::Duration;

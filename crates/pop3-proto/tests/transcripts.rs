@@ -1,6 +1,8 @@
 //! Whole dialogs from files, in every chunking. The format is described in
 //! tests/transcripts/README.md.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod dialog;
 
 use std::fs;

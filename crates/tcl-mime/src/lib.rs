@@ -60,8 +60,6 @@
 //!     `-parts`; a part that was finalized early does not hinder its parent's
 //!     `finalize`.
 //! 21. `-string` beside another source is refused, as the others are.
-#![forbid(unsafe_code)]
-#![warn(missing_docs)]
 
 /// The example of the README.
 #[cfg(doctest)]

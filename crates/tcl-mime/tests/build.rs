@@ -1,6 +1,8 @@
 //! The fallback `mime` package: parts that scripts build, the options they
 //! build them with, and how long parts live.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use tcl_mime::{Eol, Property, Recipe, Setting, Store, Token};
 
 use Setting::{Canonical, Content, Encoding, File, Header, Param, Parts};

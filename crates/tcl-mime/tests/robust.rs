@@ -1,6 +1,8 @@
 //! The fallback `mime` package on hostile mail: nothing is refused, nothing
 //! panics, and what goes in comes out.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::fmt;
 use std::fs;
 use std::path::Path;

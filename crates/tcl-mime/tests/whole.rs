@@ -1,6 +1,8 @@
 //! The fallback `mime` package on whole messages: the mail in `tests/mail`, each
 //! with what is expected of it (checked against Tcllib by `mime-compare.tcl`).
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,57 @@
+//! CONTRIBUTING.md names files and items that are there.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+use std::fs;
+use std::path::Path;
+
+/// What stands in backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    // Blocks are indented, not fenced, so backquotes come in pairs.
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn files_that_the_guide_names_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let is_file = |name: &&str| name.contains('/') && !name.contains(' ') && name.contains('.');
+    // What is built is not there before it is.
+    let named: Vec<_> = quoted(&guide)
+        .filter(is_file)
+        .filter(|name| !name.starts_with("build/"))
+        .collect();
+    assert!(named.len() > 15, "{named:?}");
+    for name in named {
+        assert!(root.join(name).exists(), "there is no {name}");
+    }
+}
+
+/// The steps of the walkthroughs, by what must be found in their files.
+#[test]
+fn items_that_the_guide_names_are_in_their_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = [
+        ("crates/pop3-proto/src/command.rs", "pub enum Login {"),
+        ("crates/pop3-proto/src/command.rs", "pub enum Mail {"),
+        ("crates/pop3-proto/src/command.rs", "const COMMANDS:"),
+        ("crates/pop3-proto/src/reply.rs", "pub enum Line<"),
+        ("crates/pop3-proto/src/lib.rs", "pub enum Request {"),
+        ("crates/pop3-proto/src/lib.rs", "pub enum Reply {"),
+        ("crates/pop3-proto/src/limits.rs", "pub struct Limits {"),
+        ("src/store/answer.rs", "fn ask("),
+        ("src/bind/callbacks.rs", "fn ask("),
+        ("src/bind/options.rs", "const OURS:"),
+        ("src/bind/options.rs", "pub struct Options {"),
+        ("src/store/mod.rs", "pub trait Users"),
+        ("src/store/mod.rs", "pub trait Storage"),
+        ("src/store/mod.rs", "pub trait Maildrop"),
+        ("src/bind/world.rs", "impl Command for Native"),
+    ];
+    let guide = fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    for (file, item) in table {
+        let code = fs::read_to_string(root.join(file)).unwrap();
+        assert!(code.contains(item), "{file} has no {item}");
+        assert!(guide.contains(file), "the guide does not name {file}");
+    }
+}
