@@ -160,6 +160,11 @@ impl ChannelSession {
             self.machine.borrow_mut().handle_end_of_input();
         }
         if !self.machine.borrow().is_abandoned() {
+            if !self.ready.get() && self.left.get() {
+                // It has made room, and can be told nothing.
+                self.close();
+                return Step::Stop;
+            }
             if !self.ready.get() {
                 return self.shake_hands();
             }

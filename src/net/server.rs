@@ -226,8 +226,10 @@ impl Server {
     pub fn kill(&self) -> Vec<Lock> {
         self.dead.store(true, Ordering::Release);
         self.close_listener();
-        let connections: Vec<_> = self.connection_map().drain().map(|(_, c)| c).collect();
+        let connections: Vec<_> = self.connection_map().values().cloned().collect();
         let mut owed: Vec<Lock> = connections.iter().filter_map(|c| c.kill()).collect();
+        // One that came meanwhile sees that the server is dead.
+        self.connection_map().clear();
         let until = Instant::now() + UNDER_WAY;
         for connection in &connections {
             connection.hold.wait_idle(until);

@@ -77,11 +77,11 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Session(reason) => reason.fmt(f),
-            Self::PeerClosed => f.write_str("connection closed by client"),
+            Self::PeerClosed => f.write_str("closed by client"),
             Self::Broken(kind) => write!(f, "connection broken: {kind}"),
-            Self::Idle => f.write_str("idle for too long"),
-            Self::LoginTimeout => f.write_str("no login in time"),
-            Self::WriteTimeout => f.write_str("client reads nothing"),
+            Self::Idle => f.write_str("idle"),
+            Self::LoginTimeout => f.write_str("no login"),
+            Self::WriteTimeout => f.write_str("client does not read"),
             Self::Killed => f.write_str("server destroyed"),
             Self::Dropped => f.write_str("process ending"),
         }
