@@ -126,6 +126,10 @@ impl Callbacks<'_> {
                 let message = self.fetch(mailbox, *number, *extent)?;
                 return Ok(Some(Outcome::Message(message)));
             }
+            Request::Size(number) => {
+                let octets = self.size(mailbox, Some(*number))?;
+                Some(Reply::Sizes([octets].into()))
+            }
             Request::SizesOf(numbers) => {
                 let left = numbers[sizes.len()..].iter().copied();
                 self.more_sizes(mailbox, left, sizes)?;

@@ -2,11 +2,7 @@
 
 use crate::net::{Event, Level};
 use crate::store::reason::Reason;
-use crate::text::characters;
-use pop3_proto::{Extent, LoginStep, MsgNo, Proof, Refusal, Request};
-
-/// Message numbers that a line names; of others it says how many there are.
-const NUMBERS: usize = 10;
+use pop3_proto::{LoginStep, Refusal};
 
 /// Characters that are shown of a value.
 const SHOWN: usize = 60;
@@ -45,7 +41,7 @@ pub fn line(event: &Event<'_>) -> Line {
             request,
         } => {
             fields.push(("connection", connection.to_string()));
-            format!("conn{connection} asks {}", asked(request))
+            format!("conn{connection} asks {}", request)
         }
         Event::Login {
             connection,
@@ -125,38 +121,6 @@ fn why(refusal: Refusal) -> &'static str {
         Refusal::Failed(LoginStep::Lock, _) => "lock failed",
         Refusal::Failed(LoginStep::Mailbox, _) => "mailbox failed",
         Refusal::Failed(LoginStep::Server, _) => "not carried out",
-    }
-}
-
-/// A request in the words of the protocol, without secrets.
-fn asked(request: &Request) -> String {
-    match request {
-        Request::Login { user, proof } => {
-            let how = match proof {
-                Proof::Password(_) => "PASS",
-                Proof::Apop { .. } => "APOP",
-            };
-            format!("login {} by {how}", characters(user).escape_debug())
-        }
-        Request::Sizes => "LIST".to_owned(),
-        Request::SizesOf(which) => format!("size of {}", numbers(which)),
-        Request::Uids => "UIDL".to_owned(),
-        Request::Uid(number) => format!("UIDL {number}"),
-        Request::Fetch { number, extent } => match extent {
-            Extent::Whole => format!("RETR {number}"),
-            Extent::Top(lines) => format!("TOP {number} {lines}"),
-        },
-        Request::Update { delete } if delete.is_empty() => "QUIT".to_owned(),
-        Request::Update { delete } => format!("QUIT, deleting {}", numbers(delete)),
-    }
-}
-
-fn numbers(all: &[MsgNo]) -> String {
-    let shown: Vec<_> = all.iter().take(NUMBERS).map(MsgNo::to_string).collect();
-    let shown = shown.join(" ");
-    match all.len().saturating_sub(NUMBERS) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
     }
 }
 

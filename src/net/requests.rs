@@ -12,15 +12,12 @@ use super::driver::{with_scratch, Boxed, Driver};
 use super::observer::{Event, Level};
 use super::runtime;
 use super::wait::{first, Either};
-use crate::store::access::{Answer, Runner};
+use crate::store::access::{Answer, Now, Runner};
 use crate::store::hold::Hold;
 use crate::store::jobs::{Outcome, Work};
 use crate::store::source::Source;
 use crate::text::characters;
-use pop3_proto::{Extent, MsgNo, Request};
-
-/// What is read for TOP at first: most headers are shorter.
-const BEGIN_OF_TOP: usize = 4 * 1024;
+use pop3_proto::Request;
 
 impl Driver<'_> {
     /// Has a request answered: at once if that can be, else by another thread.
@@ -32,13 +29,12 @@ impl Driver<'_> {
             connection: *id,
             request: &request,
         });
-        let source = match request {
-            Request::Fetch { number, extent } => self.begin_at_once(number, extent),
-            _ => {
-                let answer = server.access.at_once(hold, &request);
-                answer.map(|answer| self.settle(answer))
-            }
-        };
+        let source = with_scratch(|buffer| {
+            Some(match server.access.try_now(hold, &request, buffer)? {
+                Now::Begin(begin) => begin.hand_to(&mut self.connection.machine(), buffer),
+                Now::Answer(answer) => self.settle(answer),
+            })
+        });
         let source = match source {
             Some(source) => source,
             None => {
@@ -47,20 +43,6 @@ impl Driver<'_> {
             }
         };
         self.source = source.map(Box::new);
-    }
-
-    /// Hands over a message, or its begin, if that can be had without waiting; returns
-    /// what is left to send.
-    fn begin_at_once(&self, number: MsgNo, extent: Extent) -> Option<Option<Source>> {
-        let Connection { server, hold, .. } = &*self.connection;
-        with_scratch(|buffer| {
-            let room = match extent {
-                Extent::Whole => buffer,
-                Extent::Top(_) => &mut buffer[..BEGIN_OF_TOP],
-            };
-            let begin = server.access.begin_at_once(hold, number, room)?;
-            Some(begin.hand_to(&mut self.connection.machine(), room))
-        })
     }
 
     async fn ask_elsewhere(&self, request: Request) -> Option<Source> {

@@ -13,7 +13,7 @@ use super::answer::{ask, lock, lock_at_once, refused, without_mailbox};
 use super::hold::{Hold, Lock, View};
 use super::jobs::{Outcome, Work};
 use super::{Begin, Maildrop, Storage, Users};
-use pop3_proto::{Failure, LoginStep, MsgNo, Proof, Refusal, Reply, Request};
+use pop3_proto::{Extent, Failure, LoginStep, Proof, Refusal, Reply, Request};
 
 /// How users or mailboxes are reached now.
 pub enum Way<T: ?Sized> {
@@ -65,6 +65,17 @@ pub trait Runner {
     /// Runs `work` where it may block on files.
     fn blocking(&self, work: Box<dyn FnOnce() -> Answer + Send>) -> Receiver<Answer>;
 }
+
+/// What [`Access::try_now`] gives.
+pub enum Now {
+    /// The whole answer.
+    Answer(Answer),
+    /// A message whose begin is in the buffer.
+    Begin(Begin),
+}
+
+/// What is read for TOP at first: most headers are shorter.
+const BEGIN_OF_TOP: usize = 4 * 1024;
 
 impl Access {
     /// Changes the way to users.
@@ -138,33 +149,33 @@ impl Access {
         }
     }
 
-    /// Answers a request at once if a built-in store can do so without waiting; else
-    /// none, and [`perform`](Self::perform) is to be asked.
+    /// Answers a request if a built-in store can do so without waiting: in microseconds, as
+    /// it is called on an event loop. Of a message the begin is read into `buffer`. None:
+    /// [`perform`](Self::perform) is to be asked.
     ///
     /// A hop to another thread costs as much as a small message.
-    pub fn at_once(&self, hold: &Arc<Hold>, request: &Request) -> Option<Answer> {
-        match request {
+    pub fn try_now(&self, hold: &Arc<Hold>, request: &Request, buffer: &mut [u8]) -> Option<Now> {
+        let begin = match request {
+            // Logins look for a way of their own; ids of a large mailbox are worth the hop.
+            Request::Login { .. } | Request::Uids => return None,
             Request::Update { delete } if !delete.is_empty() => return None,
-            // The driver has asked for its begin; ids of a large mailbox are worth the hop.
-            Request::Fetch { .. } | Request::Uids | Request::Login { .. } => return None,
-            _ => {}
+            Request::Update { .. } | Request::Size(_) | Request::SizesOf(_) => None,
+            Request::Sizes | Request::Uid(_) => None,
+            Request::Fetch { number, extent } => Some((number, extent)),
+        };
+        let maildrop = self.quick_maildrop(hold)?;
+        let _busy = hold.begin()?;
+        match begin {
+            None => Some(Now::Answer(ask(hold, &*maildrop, request))),
+            Some((number, extent)) => {
+                let most = match extent {
+                    Extent::Whole => buffer.len(),
+                    Extent::Top(_) => buffer.len().min(BEGIN_OF_TOP),
+                };
+                let begin = maildrop.begin_cached(*number, &mut buffer[..most]);
+                begin.map(Now::Begin)
+            }
         }
-        let maildrop = self.quick_maildrop(hold)?;
-        let _busy = hold.begin()?;
-        Some(ask(hold, &*maildrop, request))
-    }
-
-    /// Opens a message and reads its begin into `buffer`, if a built-in store can do so
-    /// without waiting; else none, and [`perform`](Self::perform) is to be asked.
-    pub fn begin_at_once(
-        &self,
-        hold: &Arc<Hold>,
-        number: MsgNo,
-        buffer: &mut [u8],
-    ) -> Option<Begin> {
-        let maildrop = self.quick_maildrop(hold)?;
-        let _busy = hold.begin()?;
-        maildrop.begin_cached(number, buffer)
     }
 
     /// The mailbox, if it is a built-in store's that answers some things at once.
@@ -250,7 +261,7 @@ async fn direct<R: Runner>(
         .unwrap_or_else(|_| Answer::failed(Failure::Temporary))
 }
 
-/// A request to a script, and whether its answer fits.
+/// A request to a script.
 async fn by_script<R: Runner>(
     hold: &Arc<Hold>,
     view: View,
@@ -258,11 +269,6 @@ async fn by_script<R: Runner>(
     runner: &R,
 ) -> Answer {
     let View { mailbox, count, .. } = view;
-    let expected = match &request {
-        Request::SizesOf(numbers) => numbers.len(),
-        Request::Uid(_) => 1,
-        _ => count as usize,
-    };
     let work = Work::Ask {
         mailbox,
         count,
@@ -270,16 +276,9 @@ async fn by_script<R: Runner>(
     };
     match runner.script(hold, work).await {
         Ok(Outcome::Message(message)) => message.into(),
-        Ok(Outcome::Reply(reply)) if fits(&reply, expected) => reply.into(),
+        // Whether the reply fits the request is the session's to see; a message comes with
+        // its content only.
+        Ok(Outcome::Reply(reply)) if !matches!(reply, Reply::Fetching { .. }) => reply.into(),
         _ => Answer::failed(Failure::Temporary),
-    }
-}
-
-fn fits(reply: &Reply, expected: usize) -> bool {
-    match reply {
-        Reply::Sizes(sizes) => sizes.len() == expected,
-        Reply::Uids(uids) => uids.len() == expected,
-        Reply::Updated | Reply::Failed(_) => true,
-        Reply::Opened { .. } | Reply::Refused(_) | Reply::Fetching { .. } => false,
     }
 }

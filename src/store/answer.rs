@@ -150,6 +150,9 @@ pub(super) fn without_mailbox(request: Request) -> Answer {
 pub(super) fn ask(hold: &Hold, maildrop: &dyn Maildrop, request: &Request) -> Answer {
     let answer = match request {
         Request::Sizes => maildrop.sizes().map(|sizes| Reply::Sizes(sizes).into()),
+        Request::Size(number) => maildrop
+            .size(*number)
+            .map(|octets| Reply::Sizes([octets].into()).into()),
         Request::SizesOf(numbers) => numbers
             .iter()
             .map(|n| maildrop.size(*n))

@@ -61,6 +61,7 @@ impl Script {
         let size = MAIL.len() as u64;
         Outcome::Reply(match request {
             Request::Sizes => Reply::Sizes((0..count).map(|_| size).collect()),
+            Request::Size(_) => Reply::Sizes([size].into()),
             Request::SizesOf(numbers) => Reply::Sizes(numbers.iter().map(|_| size).collect()),
             Request::Uid(number) => Reply::Uids([format!("s{number}").into()].into()),
             Request::Uids => Reply::Uids((1..=count).map(|n| format!("s{n}").into()).collect()),

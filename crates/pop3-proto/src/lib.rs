@@ -119,8 +119,10 @@ pub enum Request {
         /// What came with it.
         proof: Proof,
     },
-    /// LIST n; also STAT when messages are marked. Answered by [`Reply::Sizes`],
-    /// one size for each number in the order asked.
+    /// LIST n. Answered by [`Reply::Sizes`] with one element.
+    Size(MsgNo),
+    /// STAT when messages are marked: their sizes. Answered by [`Reply::Sizes`], one
+    /// for each number in the order asked.
     SizesOf(Vec<MsgNo>),
     /// LIST: the size of every message. Answered by [`Reply::Sizes`].
     Sizes,
@@ -142,6 +144,52 @@ pub enum Request {
         /// The marked messages, in the order of their marking.
         delete: Vec<MsgNo>,
     },
+}
+
+/// In the words of the protocol, for a log: without secrets, of bounded length.
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Login { user, proof } => {
+                let how = match proof {
+                    Proof::Password(_) => "PASS",
+                    Proof::Apop { .. } => "APOP",
+                };
+                write!(
+                    f,
+                    "login {} by {how}",
+                    String::from_utf8_lossy(user).escape_debug()
+                )
+            }
+            Self::Size(number) => write!(f, "LIST {number}"),
+            Self::SizesOf(marked) => write!(f, "STAT without {}", Numbers(marked)),
+            Self::Sizes => f.write_str("LIST"),
+            Self::Uid(number) => write!(f, "UIDL {number}"),
+            Self::Uids => f.write_str("UIDL"),
+            Self::Fetch { number, extent } => match extent {
+                Extent::Whole => write!(f, "RETR {number}"),
+                Extent::Top(lines) => write!(f, "TOP {number} {lines}"),
+            },
+            Self::Update { delete } if delete.is_empty() => f.write_str("QUIT"),
+            Self::Update { delete } => write!(f, "QUIT, deleting {}", Numbers(delete)),
+        }
+    }
+}
+
+/// Message numbers as a log shows them.
+struct Numbers<'a>(&'a [MsgNo]);
+
+impl fmt::Display for Numbers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// So many are named; of more it says how many there are.
+        const NAMED: usize = 10;
+        let shown: Vec<_> = self.0.iter().take(NAMED).map(MsgNo::to_string).collect();
+        f.write_str(&shown.join(" "))?;
+        match self.0.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
 }
 
 impl Request {

@@ -26,7 +26,7 @@ use super::line::{Line, LineReader};
 use super::listing::Listing;
 use super::maildrop::Maildrop;
 use super::output::Output;
-use super::{reply, Extent, MsgNo, Reply, Request, TOO_MANY_CONNECTIONS};
+use super::{reply, Reply, Request, TOO_MANY_CONNECTIONS};
 
 use super::limits::COMMANDS_PER_TURN;
 
@@ -109,24 +109,11 @@ enum Work {
     /// It waits for a command.
     Idle,
     /// It waits for the answer to a request.
-    Asked(Question),
+    Asked(Request),
     /// It writes a listing as output drains.
     Listing(Listing),
     /// It sends a message.
     Body(Body),
-}
-
-/// Which request is open, and what its answer is for.
-#[derive(Clone, Copy, Debug)]
-enum Question {
-    /// STAT: the sizes of the marked messages.
-    Totals,
-    Size(MsgNo),
-    Sizes,
-    Uid(MsgNo),
-    Uids,
-    Message(Extent),
-    Update,
 }
 
 impl Session {

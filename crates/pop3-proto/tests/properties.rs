@@ -304,7 +304,9 @@ fn reply(kind: u8) -> Reply {
 fn numbers(request: &Request) -> Vec<MsgNo> {
     match request {
         Request::SizesOf(numbers) => numbers.clone(),
-        Request::Uid(number) | Request::Fetch { number, .. } => vec![*number],
+        Request::Size(number) | Request::Uid(number) | Request::Fetch { number, .. } => {
+            vec![*number]
+        }
         Request::Update { delete } => delete.clone(),
         Request::Login { .. } | Request::Sizes | Request::Uids => vec![],
     }

@@ -30,7 +30,7 @@ fn requests() {
         (OPEN, "STAT", vec![]),
         (OPEN, "NOOP", vec![]),
         (OPEN, "LIST", vec![Request::Sizes]),
-        (OPEN, "LIST 2", vec![Request::SizesOf(numbers(&[2]))]),
+        (OPEN, "LIST 2", vec![Request::Size(numbers(&[2])[0])]),
         (OPEN, "LIST 4", vec![]),
         (OPEN, "UIDL", vec![Request::Uids]),
         (OPEN, "UIDL 2", vec![Request::Uid(numbers(&[2])[0])]),

@@ -14,7 +14,7 @@ use super::{ChannelSession, Step, CHUNK};
 use crate::bind::callbacks::{self, Progress};
 use crate::bind::server::ServerObject;
 use crate::net::{self, Event};
-use crate::store::access::{Answer, Runner};
+use crate::store::access::{Answer, Now, Runner};
 use crate::store::hold::Hold;
 use crate::store::ids::ConnectionId;
 use crate::store::jobs::{Job, Outcome, Work};
@@ -56,18 +56,13 @@ impl ChannelSession {
             request: &request,
         });
         let access = self.server.access().clone();
-        let at_once = match &request {
-            Request::Fetch { number, .. } => {
-                let mut buffer = [0; CHUNK];
-                let begin = access.begin_at_once(&self.hold, *number, &mut buffer);
-                begin.map(|begin| begin.hand_to(&mut self.machine.borrow_mut(), &buffer))
-            }
-            _ => {
-                let answer = access.at_once(&self.hold, &request);
-                answer.map(|answer| self.settle(answer))
-            }
-        };
-        if let Some(source) = at_once {
+        let mut buffer = [0; CHUNK];
+        let now = access.try_now(&self.hold, &request, &mut buffer);
+        if let Some(now) = now {
+            let source = match now {
+                Now::Begin(begin) => begin.hand_to(&mut self.machine.borrow_mut(), &buffer),
+                Now::Answer(answer) => self.settle(answer),
+            };
             *self.source.borrow_mut() = source.map(Box::new);
             return Step::Again;
         }

@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use super::{EndReason, Opened, Phase, Question, Session, Step, Work};
+use super::{EndReason, Opened, Phase, Session, Step, Work};
 use crate::command::{BadLines, Command, Login, Mail, Number, TopArguments};
 use crate::maildrop::NoSuchMessage;
 use crate::reply::{self, Line};
@@ -78,8 +78,7 @@ impl Session {
         match mem::replace(&mut self.phase, nobody) {
             Phase::Transaction(mut opened) => {
                 let delete = opened.maildrop.marked().to_vec();
-                opened.work = Work::Asked(Question::Update);
-                self.request = Some(Request::Update { delete });
+                opened.ask(Request::Update { delete }, &mut self.request);
                 self.phase = Phase::Update(opened);
             }
             phase => {
@@ -107,10 +106,7 @@ impl Session {
         let next = opened.transaction(command);
         match next {
             Next::Reply(line) => self.respond(line),
-            Next::Ask(question, request) => {
-                opened.work = Work::Asked(question);
-                self.request = Some(request);
-            }
+            Next::Ask(request) => opened.ask(request, &mut self.request),
         }
     }
 }
@@ -119,8 +115,8 @@ impl Session {
 enum Next {
     /// An answer at once.
     Reply(Line<'static>),
-    /// A request, and what its answer is for.
-    Ask(Question, Request),
+    /// A request.
+    Ask(Request),
 }
 
 impl From<NoSuchMessage> for Next {
@@ -130,18 +126,23 @@ impl From<NoSuchMessage> for Next {
 }
 
 impl Opened {
+    /// Waits for the answer to a request, which the driver polls.
+    fn ask(&mut self, request: Request, open: &mut Option<Request>) {
+        self.work = Work::Asked(request.clone());
+        *open = Some(request);
+    }
+
     fn transaction(&mut self, command: Mail) -> Next {
         let next = match command {
             Mail::Stat => Ok(self.stat()),
-            Mail::List(None) => Ok(Next::Ask(Question::Sizes, Request::Sizes)),
-            Mail::List(Some(number)) => self.live(number).map(|number| {
-                let request = Request::SizesOf(vec![number]);
-                Next::Ask(Question::Size(number), request)
-            }),
-            Mail::Uidl(None) => Ok(Next::Ask(Question::Uids, Request::Uids)),
+            Mail::List(None) => Ok(Next::Ask(Request::Sizes)),
+            Mail::List(Some(number)) => self
+                .live(number)
+                .map(|number| Next::Ask(Request::Size(number))),
+            Mail::Uidl(None) => Ok(Next::Ask(Request::Uids)),
             Mail::Uidl(Some(number)) => self
                 .live(number)
-                .map(|number| Next::Ask(Question::Uid(number), Request::Uid(number))),
+                .map(|number| Next::Ask(Request::Uid(number))),
             Mail::Retr(number) => self.live(number).map(|number| fetch(number, Extent::Whole)),
             Mail::Top(arguments) => self.top(arguments),
             Mail::Dele(number) => self.dele(number),
@@ -169,7 +170,7 @@ impl Opened {
         } else if count == 0 {
             Next::Reply(Line::Totals { count, octets: 0 })
         } else {
-            Next::Ask(Question::Totals, Request::SizesOf(marked.to_vec()))
+            Next::Ask(Request::SizesOf(marked.to_vec()))
         }
     }
 
@@ -195,5 +196,5 @@ impl Opened {
 
 fn fetch(number: MsgNo, extent: Extent) -> Next {
     let request = Request::Fetch { number, extent };
-    Next::Ask(Question::Message(extent), request)
+    Next::Ask(request)
 }

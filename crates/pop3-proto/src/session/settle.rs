@@ -2,13 +2,13 @@
 
 use std::mem;
 
-use super::{EndReason, Opened, Phase, Question, Session, Step, Work};
+use super::{EndReason, Opened, Phase, Session, Step, Work};
 use crate::body::Body;
 use crate::limits::Limits;
 use crate::listing::{Column, Listing};
 use crate::maildrop::Maildrop;
 use crate::reply::Line;
-use crate::{Failure, LoginStep, Refusal, Reply};
+use crate::{Failure, LoginStep, Refusal, Reply, Request};
 
 impl Session {
     /// Goes on with the command whose request is answered.
@@ -21,9 +21,8 @@ impl Session {
                 }
             }
             Phase::Transaction(opened) | Phase::Update(opened) => {
-                if let Work::Asked(question) = opened.work {
-                    opened.work = Work::Idle;
-                    self.settle_question(question, reply);
+                if let Work::Asked(request) = mem::replace(&mut opened.work, Work::Idle) {
+                    self.settle_request(request, reply);
                 }
             }
         }
@@ -78,26 +77,26 @@ impl Session {
         }
     }
 
-    fn settle_question(&mut self, question: Question, reply: Reply) {
-        match (question, reply) {
-            (Question::Update, reply) => self.settle_update(&reply),
-            (Question::Message(extent), Reply::Fetching { octets }) => {
+    fn settle_request(&mut self, request: Request, reply: Reply) {
+        match (request, reply) {
+            (Request::Update { .. }, reply) => self.settle_update(&reply),
+            (Request::Fetch { extent, .. }, Reply::Fetching { octets }) => {
                 self.respond(Line::Message { extent, octets });
                 self.work_on(Work::Body(Body::new(extent)));
             }
-            (Question::Totals, Reply::Sizes(sizes)) => self.settle_totals(&sizes),
-            (Question::Size(number), Reply::Sizes(sizes)) if sizes.len() == 1 => {
+            (Request::SizesOf(_), Reply::Sizes(sizes)) => self.settle_totals(&sizes),
+            (Request::Size(number), Reply::Sizes(sizes)) if sizes.len() == 1 => {
                 let octets = sizes[0];
                 self.respond(Line::Size { number, octets });
             }
-            (Question::Uid(number), Reply::Uids(uids)) if uids.len() == 1 => {
+            (Request::Uid(number), Reply::Uids(uids)) if uids.len() == 1 => {
                 let uid = &uids[0];
                 self.respond(Line::UniqueId { number, uid });
             }
-            (Question::Sizes, Reply::Sizes(sizes)) => self.list(Column::Sizes(sizes)),
-            (Question::Uids, Reply::Uids(uids)) => self.list(Column::Uids(uids)),
-            (question, Reply::Failed(failure)) => self.respond(question.failed(failure)),
-            (question, _) => self.respond(question.failed(Failure::Temporary)),
+            (Request::Sizes, Reply::Sizes(sizes)) => self.list(Column::Sizes(sizes)),
+            (Request::Uids, Reply::Uids(uids)) => self.list(Column::Uids(uids)),
+            (request, Reply::Failed(failure)) => self.respond(failed(&request, failure)),
+            (request, _) => self.respond(failed(&request, Failure::Temporary)),
         }
     }
 
@@ -124,16 +123,16 @@ impl Session {
             return;
         };
         let count = opened.maildrop.live_count();
-        let (question, first) = match column {
-            Column::Sizes(_) => (Question::Sizes, Line::Messages { count }),
-            Column::Uids(_) => (Question::Uids, Line::UniqueIds),
+        let (request, first) = match column {
+            Column::Sizes(_) => (Request::Sizes, Line::Messages { count }),
+            Column::Uids(_) => (Request::Uids, Line::UniqueIds),
         };
         match Listing::new(column, &opened.maildrop) {
             Some(listing) => {
                 self.respond(first);
                 self.work_on(Work::Listing(listing));
             }
-            None => self.respond(question.failed(Failure::Temporary)),
+            None => self.respond(failed(&request, Failure::Temporary)),
         }
     }
 
@@ -165,17 +164,16 @@ impl Session {
     }
 }
 
-impl Question {
-    /// The reply when its answer is a failure.
-    fn failed(self, failure: Failure) -> Line<'static> {
-        match self {
-            Self::Totals => Line::TotalsFailed(failure),
-            Self::Size(_) => Line::SizeFailed(failure),
-            Self::Sizes => Line::SizesFailed(failure),
-            Self::Uid(_) => Line::UidFailed(failure),
-            Self::Uids => Line::UidsFailed(failure),
-            Self::Message(_) => Line::MessageFailed(failure),
-            Self::Update => Line::NotRemoved(failure),
-        }
+/// The reply when the answer to a request is a failure.
+fn failed(request: &Request, failure: Failure) -> Line<'static> {
+    match request {
+        Request::SizesOf(_) => Line::TotalsFailed(failure),
+        Request::Size(_) => Line::SizeFailed(failure),
+        Request::Sizes => Line::SizesFailed(failure),
+        Request::Uid(_) => Line::UidFailed(failure),
+        Request::Uids => Line::UidsFailed(failure),
+        Request::Fetch { .. } => Line::MessageFailed(failure),
+        Request::Update { .. } => Line::NotRemoved(failure),
+        Request::Login { .. } => Line::LoginImpossible(LoginStep::Server, failure),
     }
 }

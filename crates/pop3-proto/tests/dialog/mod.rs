@@ -98,6 +98,7 @@ impl Mailbox {
             (Fault::Deleting(failure), Request::Update { .. }) => Reply::Failed(failure),
             (_, Request::Update { .. }) => Reply::Updated,
             (Fault::Reading(failure), _) => Reply::Failed(failure),
+            (_, Request::Size(number)) => Reply::Sizes([self.octets(*number)].into()),
             (_, Request::SizesOf(numbers)) => {
                 Reply::Sizes(numbers.iter().map(|&n| self.octets(n)).collect())
             }
