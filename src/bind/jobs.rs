@@ -87,6 +87,8 @@ impl Source for JobSource {
 
     fn run(&self) {
         let started = Instant::now();
+        // Once in each turn of the event loop: a step of sessions, then others.
+        let mut woken = false;
         // A callback may delete the interpreter: not before all is done.
         let _preserved = self
             .world
@@ -100,7 +102,9 @@ impl Source for JobSource {
                 let _level = world.depth.descend();
                 log::drain(&world)
             };
-            Self::wake_sessions(&world);
+            if !std::mem::replace(&mut woken, true) {
+                Self::wake_sessions(&world);
+            }
             let _level = world.depth.descend();
             match self.next(&world) {
                 Some((job, progress)) => self.step(&world, job, progress),

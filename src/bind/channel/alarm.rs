@@ -93,9 +93,14 @@ impl ChannelSession {
             // A callback is under way: what comes after it sets the timer again.
             return;
         }
-        match &*self.awaited.borrow() {
-            Some(awaited) if !awaited.may_be_given_up() || !self.channel.is_broken() => {}
-            Some(_) => {
+        let broken = match &*self.awaited.borrow() {
+            Some(awaited) => Some(awaited.may_be_given_up() && self.channel.is_broken()),
+            None => None,
+        };
+        match broken {
+            // What is awaited comes still: its coming is an event.
+            Some(false) => return self.wait(),
+            Some(true) => {
                 let mut machine = self.machine.borrow_mut();
                 machine.handle_broken(ErrorKind::ConnectionReset);
             }
