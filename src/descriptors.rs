@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use rustix::io::{fcntl_dupfd_cloexec, Errno};
 use rustix::process::{getrlimit, Resource};
@@ -65,7 +65,7 @@ impl Reserve {
     }
 
     fn more(&self, n: usize) -> bool {
-        let limit = limit();
+        let limit = known_limit();
         let most = limit - left_to_scripts(limit) - OF_PROCESS.min(limit / 4);
         let most = usize::try_from(most).unwrap_or(0);
         let fits = RESERVED.fetch_add(n, Ordering::Relaxed) + n <= most;
@@ -87,6 +87,17 @@ impl Drop for Reserve {
 fn limit() -> i32 {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     i32::try_from(limit).unwrap_or(i32::MAX)
+}
+
+/// The same, asked for every 32nd time: it hardly ever changes, and each connection
+/// wants to know.
+fn known_limit() -> i32 {
+    static KNOWN: AtomicI32 = AtomicI32::new(0);
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    if ASKED.fetch_add(1, Ordering::Relaxed).is_multiple_of(32) {
+        KNOWN.store(limit(), Ordering::Relaxed);
+    }
+    KNOWN.load(Ordering::Relaxed)
 }
 
 fn left_to_scripts(limit: i32) -> i32 {
