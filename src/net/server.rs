@@ -1,6 +1,5 @@
 //! The network side of one server object.
 
-use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -20,7 +19,6 @@ use crate::store::ids::{ConnectionId, ServerId};
 use crate::store::jobs::JobQueue;
 use pop3_proto::connection::{Connection as Machine, End};
 use pop3_proto::session::{Config, Snapshot};
-use rustix::rand::GetRandomFlags;
 
 /// One server: its listener and its connections.
 pub struct Server {
@@ -200,7 +198,16 @@ impl Server {
     /// A time stamp for a greeting, `<DIGITS_SERVER_PID@HOST>`: unique, and not to
     /// be predicted, as it is what APOP digests (RFC 1939 §7).
     pub fn time_stamp(&self) -> Box<str> {
-        let digits = random();
+        let mut random = [0; 8];
+        // Fails only on kernels without the call; then time is all there is.
+        let filled =
+            rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty());
+        let digits = match filled {
+            Ok(n) if n == random.len() => u64::from_ne_bytes(random),
+            _ => std::time::UNIX_EPOCH
+                .elapsed()
+                .map_or(0, |t| t.as_nanos() as u64),
+        };
         let config = self.config();
         let host = config.as_ref().map_or("localhost", |c| &c.host);
         format!("<{digits}_{}@{host}>", self.label).into()
@@ -368,34 +375,6 @@ impl Server {
     pub(super) fn is_observed(&self, level: super::Level) -> bool {
         self.observer.wants(level)
     }
-}
-
-/// A number that cannot be predicted. The system is asked for many at once.
-fn random() -> u64 {
-    const AT_ONCE: usize = 32;
-    thread_local! {
-        static WAITING: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
-    }
-    let more = || {
-        let mut bytes = [0; 8 * AT_ONCE];
-        let filled = rustix::rand::getrandom(&mut bytes[..], GetRandomFlags::empty());
-        // Fails only on kernels without the call; then time is all there is.
-        let whole = filled.is_ok_and(|n| n == bytes.len());
-        let numbers = bytes.as_chunks().0.iter().map(|b| u64::from_ne_bytes(*b));
-        whole.then(|| numbers.collect::<Vec<_>>())
-    };
-    let number = WAITING.with_borrow_mut(|waiting| {
-        if waiting.is_empty() {
-            waiting.extend(more().unwrap_or_default());
-        }
-        waiting.pop()
-    });
-    let time = || {
-        std::time::UNIX_EPOCH
-            .elapsed()
-            .map_or(0, |t| t.as_nanos() as u64)
-    };
-    number.unwrap_or_else(time)
 }
 
 /// The name as it may stand in a time stamp, which is one word (RFC 1939 §7).

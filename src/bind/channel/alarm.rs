@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use pop3_proto::limits::Limits;
 
+use super::requests::Awaited;
 use super::{with, ChannelSession};
 use crate::ffi::channel::Channel;
 use crate::ffi::notifier::Timer;
@@ -93,10 +94,8 @@ impl ChannelSession {
             // A callback is under way: what comes after it sets the timer again.
             return;
         }
-        let broken = match &*self.awaited.borrow() {
-            Some(awaited) => Some(awaited.may_be_given_up() && self.channel.is_broken()),
-            None => None,
-        };
+        let gone = |awaited: &Awaited| awaited.may_be_given_up() && self.channel.is_broken();
+        let broken = self.awaited.borrow().as_ref().map(gone);
         match broken {
             // What is awaited comes still: its coming is an event.
             Some(false) => return self.wait(),
