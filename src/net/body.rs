@@ -2,6 +2,7 @@
 //! client is one chunk, however large the message.
 
 use std::io;
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 
@@ -20,6 +21,7 @@ impl Driver<'_> {
         let mut fed = with_scratch(|buffer| source.feed(&mut self.connection.machine(), buffer));
         if let Fed::Waits = fed {
             fed = self.feed_waiting().await;
+            self.now = Instant::now();
         }
         match fed {
             Fed::More => {}

@@ -41,10 +41,12 @@ pub(super) fn with_scratch<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
 pub(super) async fn drive(connection: Arc<Connection>) {
     // Whatever ends this future, a panic or the end of the runtime included.
     let _leaving = Leaving(connection.clone());
-    let sleep = pin!(sleep_until((Instant::now() + NEVER).into()));
+    let now = Instant::now();
+    let sleep = pin!(sleep_until((now + NEVER).into()));
     let mut driver = Driver {
         connection,
         timer: Timer::new(sleep),
+        now,
         source: None,
         bounded: false,
         departure: None,
@@ -67,6 +69,8 @@ pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(super) struct Driver<'a> {
     pub(super) connection: Arc<Connection>,
     timer: Timer<'a>,
+    /// The time when the last wait ended: what is done since took microseconds.
+    pub(super) now: Instant,
     /// The message that is being sent.
     pub(super) source: Option<Box<Source>>,
     /// The system bounds how long the client may take nothing.
@@ -78,14 +82,17 @@ pub(super) struct Driver<'a> {
 impl Driver<'_> {
     /// Does the next thing; false when there is none.
     async fn step(&mut self) -> bool {
-        let action = self.connection.machine().next(Instant::now());
+        let action = self.connection.machine().next(self.now);
         match action {
             Action::Read(room) => self.read(room).await,
             Action::Write => self.write().await,
             Action::Ask(request) => self.ask(request).await,
             Action::Feed => self.feed().await,
             Action::Pause => self.pause().await,
-            Action::Yield => tokio::task::yield_now().await,
+            Action::Yield => {
+                tokio::task::yield_now().await;
+                self.now = Instant::now();
+            }
             Action::Leave(end) => self.connection.leave(end),
             Action::ShutWrite => self.shut_writing(),
             Action::Close => {
@@ -127,7 +134,7 @@ impl Driver<'_> {
             let stall = self.stall();
             self.connection
                 .machine()
-                .handle_write_blocked(Instant::now(), stall);
+                .handle_write_blocked(self.now, stall);
             self.timer.set(self.connection.machine().deadline());
             let transport = &self.connection.transport;
             let woken = self.timer.wait(|cx| transport.poll_writable(cx)).await;
@@ -174,14 +181,16 @@ impl Driver<'_> {
     async fn pause(&mut self) {
         self.timer.set(self.connection.machine().deadline());
         self.timer.expired().await;
-        self.connection.machine().handle_timeout(Instant::now());
+        self.now = Instant::now();
+        self.connection.machine().handle_timeout(self.now);
     }
 
-    fn was_woken(&self, woken: Woken) {
+    fn was_woken(&mut self, woken: Woken) {
+        self.now = Instant::now();
         let mut machine = self.connection.machine();
         match woken {
             Woken::Ready => {}
-            Woken::TimedOut => machine.handle_timeout(Instant::now()),
+            Woken::TimedOut => machine.handle_timeout(self.now),
             Woken::Broken(e) => machine.handle_broken(e.kind()),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot::Receiver;
@@ -39,7 +40,9 @@ impl Driver<'_> {
             Some(source) => source,
             None => {
                 let asked: Boxed<'_, _> = Box::pin(self.ask_elsewhere(request));
-                asked.await
+                let source = asked.await;
+                self.now = Instant::now();
+                source
             }
         };
         self.source = source.map(Box::new);
