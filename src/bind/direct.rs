@@ -11,7 +11,7 @@ use super::watched::Use;
 use super::world::World;
 use crate::ffi::command::{self, Command};
 use crate::ffi::{Interp, Value};
-use crate::store::access::{Access, Way};
+use crate::store::access::{Access, Route};
 use crate::store::{Storage, Users};
 
 /// What a server uses directly, and how it learns that it may no longer.
@@ -43,13 +43,13 @@ impl Direct {
     /// Chooses the ways that these options of a server ask for.
     pub fn refresh(&self, world: &World, auth: &Value, storage: &Value, direct: bool) {
         let (users, used) = self.way(world, auth, direct, as_users, |access| {
-            access.set_users(Way::Script);
+            access.set_users(Route::Script);
         });
         self.access.set_users(users);
         let before = std::mem::replace(&mut self.used.borrow_mut().users, used);
         drop(before);
         let (storage, used) = self.way(world, storage, direct, as_storage, |access| {
-            access.set_storage(Way::Script);
+            access.set_storage(Route::Script);
         });
         self.access.set_storage(storage);
         let before = std::mem::replace(&mut self.used.borrow_mut().storage, used);
@@ -63,17 +63,17 @@ impl Direct {
         direct: bool,
         store: fn(&Rc<dyn Command>) -> Option<Arc<T>>,
         by_script: fn(&Access),
-    ) -> (Way<T>, Option<Use>) {
+    ) -> (Route<T>, Option<Use>) {
         let words = prefix.to_list();
         let name = match words.as_deref() {
-            Some([]) => return (Way::None, None),
+            Some([]) => return (Route::None, None),
             Some([name]) if direct => name.clone(),
-            _ => return (Way::Script, None),
+            _ => return (Route::Script, None),
         };
         let (interp, text) = (&world.interp, name.to_text());
         let found = command::find(interp, &text).and_then(|found| store(&found));
         let Some(found) = found else {
-            return (Way::Script, None);
+            return (Route::Script, None);
         };
         let used = Arc::downgrade(&found);
         let is_still = Box::new(move |interp: &Interp| {
@@ -84,8 +84,8 @@ impl Direct {
         let changed = Box::new(move || by_script(&access));
         let at = Arc::as_ptr(&found).cast::<()>();
         match world.watched.watch(interp, &text, at, is_still, changed) {
-            Some(used) => (Way::Direct(found), Some(used)),
-            None => (Way::Script, None),
+            Some(used) => (Route::Direct(found), Some(used)),
+            None => (Route::Script, None),
         }
     }
 

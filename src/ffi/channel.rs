@@ -123,7 +123,7 @@ impl Channel {
         set.is_some_and(|set| set.is_ok())
     }
 
-    /// As above: unknown here.
+    /// Lets the system break the connection: not on this platform.
     #[cfg(not(target_os = "linux"))]
     pub fn limit_writing(&self, _time: Duration) -> bool {
         false

@@ -9,7 +9,7 @@ use pop3_proto::session::{Config, EndReason};
 
 use super::admission::Permit;
 use super::observer::{Event, Level};
-use super::runtime::Seat;
+use super::runtime::LoopSlot;
 use super::transport::Transport;
 use super::Server;
 use crate::descriptors::Reserve;
@@ -32,14 +32,14 @@ pub(super) struct Connection {
     /// queued: `kill` must not look into the queue before.
     left: Mutex<bool>,
     /// The loop that drives it.
-    pub(super) seat: Seat,
+    pub(super) slot: LoopSlot,
     permit: Mutex<Option<Permit>>,
     /// Free again when the socket is closed.
     descriptors: Reserve,
 }
 
 impl Connection {
-    /// Registers `stream` with the loop of its seat.
+    /// Registers `stream` with the loop of its slot.
     ///
     /// # Errors
     /// What the system said.
@@ -49,10 +49,10 @@ impl Connection {
         peer: SocketAddr,
         machine: Machine,
         config: Arc<Config>,
-        (permit, descriptors, seat): (Permit, Reserve, Seat),
+        (permit, descriptors, slot): (Permit, Reserve, LoopSlot),
     ) -> io::Result<Arc<Self>> {
         let transport = {
-            let _loop = seat.enter();
+            let _loop = slot.enter();
             Transport::new(stream)?
         };
         Ok(Arc::new(Self {
@@ -64,7 +64,7 @@ impl Connection {
             hold: Hold::new(),
             machine: Mutex::new(machine),
             left: Mutex::new(false),
-            seat,
+            slot,
             permit: Mutex::new(Some(permit)),
             descriptors,
         }))

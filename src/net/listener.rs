@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use super::observer::Event;
-use super::runtime::{Loops, Seat};
+use super::runtime::{LoopSlot, Loops};
 use super::{wait, Server};
 use crate::descriptors::{out_of_the_way, Reserve};
 
@@ -82,7 +82,7 @@ pub(super) fn start(
                 return Err(error);
             }
         };
-        let door = Door {
+        let acceptor = Acceptor {
             server: server.clone(),
             loops: loops.clone(),
             here,
@@ -90,8 +90,8 @@ pub(super) fn start(
         };
         let (mut stopping, confirm) = (stopping.clone(), confirm.clone());
         on.spawn(async move {
-            wait::first(stopping.changed(), accept_all(&door)).await;
-            drop(door);
+            wait::first(stopping.changed(), accept_all(&acceptor)).await;
+            drop(acceptor);
             drop(confirm);
         });
     }
@@ -108,7 +108,7 @@ impl AsRawFd for Shared {
 }
 
 /// What one loop accepts by.
-struct Door {
+struct Acceptor {
     server: Arc<Server>,
     loops: Loops,
     /// Index of the loop.
@@ -170,13 +170,14 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts until dropped.
-async fn accept_all(door: &Door) {
+async fn accept_all(acceptor: &Acceptor) {
     let mut pause = BACK_OFF.0;
     loop {
-        match accept_some(door).await {
+        match accept_some(acceptor).await {
             Ok(()) => pause = BACK_OFF.0,
             Err(error) => {
-                door.server
+                acceptor
+                    .server
                     .observe(|| Event::AcceptFailed { error: &error });
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(BACK_OFF.1);
@@ -187,19 +188,19 @@ async fn accept_all(door: &Door) {
 }
 
 /// Accepts what has come, up to a bound.
-async fn accept_some(door: &Door) -> io::Result<()> {
-    let mut ready = door.listener.readable().await?;
+async fn accept_some(acceptor: &Acceptor) -> io::Result<()> {
+    let mut ready = acceptor.listener.readable().await?;
     for _ in 0..ACCEPTS_PER_WAKE {
         let descriptors = Reserve::for_connection();
-        if descriptors.is_none() && door.server.make_room() {
+        if descriptors.is_none() && acceptor.server.make_room() {
             // Who waits to be accepted waits until the one that makes room has closed.
             tokio::time::sleep(CLOSING).await;
             return Ok(());
         }
         match ready.try_io(|listener| accept(&listener.get_ref().0)) {
             Ok(Ok((stream, peer))) => {
-                let seat = Seat::take(&door.loops, door.here);
-                door.server.welcome(stream, peer, (descriptors, seat));
+                let slot = LoopSlot::take(&acceptor.loops, acceptor.here);
+                acceptor.server.welcome(stream, peer, (descriptors, slot));
             }
             // That one client has gone; the others wait still.
             Ok(Err(e)) if is_of_the_client(&e) => {}

@@ -102,7 +102,7 @@ impl Driver<'_> {
     /// Asks the stores; none when the connection breaks meanwhile.
     async fn perform(&self, request: Request) -> Option<Answer> {
         let carried_out = request.is_carried_out();
-        let runner = Elsewhere(&self.connection);
+        let runner = BlockingPool(&self.connection);
         let Connection { server, hold, .. } = &*self.connection;
         let answer = server.access.perform(hold, request, &runner);
         if carried_out {
@@ -120,9 +120,9 @@ impl Driver<'_> {
 }
 
 /// Other threads: the interpreter's, and those for calls that may block.
-struct Elsewhere<'a>(&'a Connection);
+struct BlockingPool<'a>(&'a Connection);
 
-impl Runner for Elsewhere<'_> {
+impl Runner for BlockingPool<'_> {
     fn script(&self, hold: &Arc<Hold>, work: Work) -> Receiver<Outcome> {
         let Connection { server, id, .. } = self.0;
         server.jobs.submit(server.id, *id, hold.clone(), work)

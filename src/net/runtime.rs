@@ -45,7 +45,7 @@ struct Thread {
 }
 
 /// A connection's place on a loop; ends when dropped.
-pub(super) struct Seat {
+pub(super) struct LoopSlot {
     on: Arc<Loop>,
     _counted: Counted,
 }
@@ -62,7 +62,7 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 const BLOCKING_THREADS: (usize, usize) = (64, 16);
 
 /// Descriptors that a process may have at most, where the hard limit is higher.
-/// Ten thousand connections and files fit; who has a limit of a thousand million
+/// Ten thousand connections and files fit; a process with a limit of a thousand million
 /// does not want it spread to the programs it starts.
 const DESCRIPTORS: u64 = 65_536;
 
@@ -232,7 +232,7 @@ impl Loop {
     }
 }
 
-impl Seat {
+impl LoopSlot {
     /// A place on the loop with the fewest connections; of equal ones, on the one at index
     /// `here`, which has accepted it: telling another one costs a system call.
     pub(super) fn take(loops: &[Arc<Loop>], here: usize) -> Self {
@@ -246,7 +246,7 @@ impl Seat {
     }
 }
 
-impl std::ops::Deref for Seat {
+impl std::ops::Deref for LoopSlot {
     type Target = Loop;
 
     fn deref(&self) -> &Loop {
@@ -313,9 +313,9 @@ mod tests {
         ];
         for &(loads, here, want) in table {
             let loops = loops(loads);
-            let seat = Seat::take(&loops, here);
+            let slot = LoopSlot::take(&loops, here);
             assert_eq!(loops[want].load(), loads[want] + 1, "{loads:?} at {here}");
-            drop(seat);
+            drop(slot);
             assert_eq!(loops[want].load(), loads[want]);
         }
     }

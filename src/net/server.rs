@@ -11,7 +11,7 @@ use super::admission::{Admission, Permit};
 use super::connection::Connection;
 use super::listener::{self, Listening};
 use super::observer::{Event, Observer, Refused};
-use super::runtime::Seat;
+use super::runtime::LoopSlot;
 use crate::descriptors::Reserve;
 use crate::store::access::Access;
 use crate::store::hold::{Lock, UNDER_WAY};
@@ -303,7 +303,7 @@ impl Server {
         self: &Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        (descriptors, seat): (Option<Reserve>, Seat),
+        (descriptors, slot): (Option<Reserve>, LoopSlot),
     ) {
         let admitted = match descriptors {
             Some(descriptors) => self.admit_by_force(peer.ip()).map(|p| (p, descriptors)),
@@ -325,7 +325,7 @@ impl Server {
             peer,
             machine,
             config,
-            (permit, descriptors, seat),
+            (permit, descriptors, slot),
         );
         match opened {
             Ok(connection) => self.start(connection),
@@ -351,7 +351,7 @@ impl Server {
             return;
         }
         let driving = super::driver::drive(connection.clone());
-        connection.seat.spawn(driving);
+        connection.slot.spawn(driving);
     }
 
     /// Takes a connection that has ended out of the list and tells of it, unless

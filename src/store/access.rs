@@ -16,7 +16,7 @@ use super::{Begin, Maildrop, Storage, Users};
 use pop3_proto::{Extent, Failure, LoginStep, Proof, Refusal, Reply, Request};
 
 /// How users or mailboxes are reached now.
-pub enum Way<T: ?Sized> {
+pub enum Route<T: ?Sized> {
     /// Without the interpreter.
     Direct(Arc<T>),
     /// By jobs to the interpreter's thread, which evaluates a command prefix.
@@ -26,7 +26,7 @@ pub enum Way<T: ?Sized> {
     None,
 }
 
-impl<T: ?Sized> Clone for Way<T> {
+impl<T: ?Sized> Clone for Route<T> {
     fn clone(&self) -> Self {
         match self {
             Self::Direct(store) => Self::Direct(store.clone()),
@@ -39,15 +39,15 @@ impl<T: ?Sized> Clone for Way<T> {
 /// The two ways of one server. Read afresh for every request, so that a renamed or
 /// traced command takes effect at once, in running sessions too.
 pub struct Access {
-    users: RwLock<Way<dyn Users>>,
-    storage: RwLock<Way<dyn Storage>>,
+    users: RwLock<Route<dyn Users>>,
+    storage: RwLock<Route<dyn Storage>>,
 }
 
 impl Default for Access {
     fn default() -> Self {
         Self {
-            users: RwLock::new(Way::None),
-            storage: RwLock::new(Way::None),
+            users: RwLock::new(Route::None),
+            storage: RwLock::new(Route::None),
         }
     }
 }
@@ -79,17 +79,17 @@ const BEGIN_OF_TOP: usize = 4 * 1024;
 
 impl Access {
     /// Changes the way to users.
-    pub fn set_users(&self, way: Way<dyn Users>) {
+    pub fn set_users(&self, way: Route<dyn Users>) {
         *self.users.write().unwrap_or_else(PoisonError::into_inner) = way;
     }
 
     /// Changes the way to mailboxes.
-    pub fn set_storage(&self, way: Way<dyn Storage>) {
+    pub fn set_storage(&self, way: Route<dyn Storage>) {
         *self.storage.write().unwrap_or_else(PoisonError::into_inner) = way;
     }
 
     /// The way to users now.
-    pub fn users(&self) -> Way<dyn Users> {
+    pub fn users(&self) -> Route<dyn Users> {
         self.users
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -97,7 +97,7 @@ impl Access {
     }
 
     /// The way to mailboxes now.
-    pub fn storage(&self) -> Way<dyn Storage> {
+    pub fn storage(&self) -> Route<dyn Storage> {
         self.storage
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -106,7 +106,7 @@ impl Access {
 
     fn storage_is_script(&self) -> bool {
         let way = self.storage.read().unwrap_or_else(PoisonError::into_inner);
-        matches!(&*way, Way::Script)
+        matches!(&*way, Route::Script)
     }
 
     /// Releases a lock that its session no longer needs.
@@ -193,13 +193,13 @@ impl Access {
     ) -> Answer {
         let user = Box::from(user);
         let mailbox = match self.users() {
-            Way::None => None,
-            Way::Direct(users) => users.verify(&user, &proof),
-            Way::Script if self.storage_is_script() => {
+            Route::None => None,
+            Route::Direct(users) => users.verify(&user, &proof),
+            Route::Script if self.storage_is_script() => {
                 let work = Work::Login { user, proof };
                 return opened(runner.script(hold, work).await);
             }
-            Way::Script => match runner.script(hold, Work::Lookup { user }).await {
+            Route::Script => match runner.script(hold, Work::Lookup { user }).await {
                 Ok(Outcome::Account(account)) => account.and_then(|a| a.admits(&proof)),
                 other => return opened(other),
             },
@@ -212,14 +212,14 @@ impl Access {
 
     async fn open<R: Runner>(&self, hold: &Arc<Hold>, mailbox: Box<str>, runner: &R) -> Answer {
         match self.storage() {
-            Way::None => Reply::Opened {
+            Route::None => Reply::Opened {
                 storage: mailbox,
                 count: 0,
                 octets: 0,
             }
             .into(),
-            Way::Script => opened(runner.script(hold, Work::Open { mailbox }).await),
-            Way::Direct(storage) => {
+            Route::Script => opened(runner.script(hold, Work::Open { mailbox }).await),
+            Route::Direct(storage) => {
                 if let Some(answer) = lock_at_once(hold, &*storage, &mailbox) {
                     return answer;
                 }

@@ -17,7 +17,7 @@ use super::Maildrop;
 /// file system does not hang the interpreter for good.
 pub const UNDER_WAY: Duration = Duration::from_secs(5);
 
-/// A locked mailbox. Not cloneable: who has it owes one unlock.
+/// A locked mailbox. Not cloneable: its holder owes one unlock.
 pub struct Lock {
     /// The storage reference, as scripts name the mailbox.
     pub mailbox: Arc<str>,
@@ -221,7 +221,7 @@ impl Drop for Busy {
             }
             state.lock.take()
         };
-        // Unlocked before anybody who waits for this job goes on.
+        // Unlocked before those that wait for this job go on.
         if let Some(maildrop) = orphan.and_then(|lock| lock.maildrop) {
             maildrop.unlock();
         }

@@ -141,7 +141,7 @@ pub fn read_cached(file: &File, buffer: &mut [u8]) -> io::Result<Option<usize>> 
     }
 }
 
-/// As above: unknown here.
+/// Reads on in a file: whether it must be waited for is unknown on this platform.
 #[cfg(not(target_os = "linux"))]
 pub fn read_cached(_file: &File, _buffer: &mut [u8]) -> io::Result<Option<usize>> {
     Ok(None)

@@ -26,7 +26,7 @@ pub struct UserDb {
     users: RwLock<BTreeMap<Box<str>, Account>>,
 }
 
-/// Why a change of the users was refused. Scripts see the text (COMPAT.md).
+/// Why a change of the users was refused. Scripts see the text, which is Tcllib's.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
     /// No user name was given.

@@ -4,7 +4,7 @@
 #	results and errors.
 
 # Where results may differ: rule -> {number text {code ours} {code Tcllib's}},
-# the latter two as patterns of glob. 1 is COMPAT's part 1: nothing promised there
+# the latter two as patterns of glob. 1 is Tcllib's interface: nothing promised there
 # is touched, but Tcllib's own words or its failure to keep it.
 namespace eval ::api {
     variable rules {

@@ -1,6 +1,6 @@
 # expect-ours.tcl --
 #
-#	What our server answers: the table of COMPAT.md with its part 2.
+#	What our server answers: Tcllib's replies, with our deliberate differences.
 
 # expect::ours --
 #

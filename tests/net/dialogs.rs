@@ -160,16 +160,16 @@ fn no_secret_is_told() {
 /// Without storage every mailbox is empty; without users every login fails.
 #[test]
 fn without_stores() {
-    use pop3d::store::access::Way;
+    use pop3d::store::access::Route;
     let store = Same::of(&MAILS);
     let bench = Bench::direct(&store, limits());
-    bench.access.set_storage(Way::None);
+    bench.access.set_storage(Route::None);
     let mut client = bench.connect();
     client.login("u1");
     client.expect("STAT", "+OK 0 0");
     client.expect("LIST", "+OK 0 messages");
     assert_eq!(client.line(), ".\r\n");
-    bench.access.set_users(Way::None);
+    bench.access.set_users(Route::None);
     let mut client = bench.connect();
     client.ask("USER u1");
     client.expect("PASS secret", "-ERR authentication failed, sorry");

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use pop3_proto::{Failure, Refusal, Reply, Request, Secret};
-use pop3d::store::access::Way;
+use pop3d::store::access::Route;
 use pop3d::store::hold::Lock;
 use pop3d::store::jobs::{Job, JobQueue, Outcome, UnlockNow, Work};
 use pop3d::store::{Account, Content, Message, Storage, Users};
@@ -142,7 +142,7 @@ impl Interpreter {
     }
 
     fn bench(&self) -> Bench {
-        Bench::with(Way::Script, Way::Script, limits(), self.jobs.clone())
+        Bench::with(Route::Script, Route::Script, limits(), self.jobs.clone())
     }
 
     fn assert_clean(&self, bench: &Bench) {
@@ -202,15 +202,15 @@ fn mixed_ways() {
     let bench = tcl.bench();
     bench
         .access
-        .set_users(Way::Direct(Arc::new(EachUser) as Arc<dyn Users>));
+        .set_users(Route::Direct(Arc::new(EachUser) as Arc<dyn Users>));
     let mut client = bench.connect();
     client.login("u1");
     client.expect("STAT", "+OK 2 22");
     client.expect("QUIT", "+OK h.example S shutting down");
-    bench.access.set_users(Way::Script);
+    bench.access.set_users(Route::Script);
     bench
         .access
-        .set_storage(Way::Direct(Arc::new(store.clone()) as Arc<dyn Storage>));
+        .set_storage(Route::Direct(Arc::new(store.clone()) as Arc<dyn Storage>));
     let mut client = bench.connect();
     client.login("u1");
     client.expect("STAT", "+OK 1 1");
@@ -231,10 +231,10 @@ fn a_direct_storage_becomes_a_script() {
         let bench = tcl.bench();
         bench
             .access
-            .set_storage(Way::Direct(Arc::new(store.clone()) as Arc<dyn Storage>));
+            .set_storage(Route::Direct(Arc::new(store.clone()) as Arc<dyn Storage>));
         let mut client = bench.connect();
         client.login("u1");
-        bench.access.set_storage(Way::Script);
+        bench.access.set_storage(Route::Script);
         // What the wrapped store would do.
         assert!(tcl.script.lock("m1"));
         client.expect("LIST 1", "+OK 1 11");
@@ -314,7 +314,7 @@ fn killed_inside_a_job() {
     // No thread: this one is the interpreter's.
     let jobs = Arc::new(JobQueue::new(|| ()));
     for command in ["PASS secret", "RETR 1", "QUIT"] {
-        let bench = Bench::with(Way::Script, Way::Script, limits(), jobs.clone());
+        let bench = Bench::with(Route::Script, Route::Script, limits(), jobs.clone());
         let (mut one, mut two) = (bench.connect(), bench.connect());
         let script = &tcl.script;
         let next = |what: &str| {
@@ -353,7 +353,7 @@ fn killed_inside_a_job() {
 #[test]
 fn answers_that_do_not_fit() {
     let jobs = Arc::new(JobQueue::new(|| ()));
-    let bench = Bench::with(Way::Script, Way::Script, limits(), jobs.clone());
+    let bench = Bench::with(Route::Script, Route::Script, limits(), jobs.clone());
     let mut client = bench.connect();
     client.ask("USER u1");
     client.send("PASS secret\r\n");

@@ -13,7 +13,7 @@ use pop3_proto::limits::Limits;
 use pop3_proto::session::{Config, Tally};
 use pop3_proto::{MsgNo, Secret};
 use pop3d::net::{Event, Level, Observer, Server};
-use pop3d::store::access::{Access, Way};
+use pop3d::store::access::{Access, Route};
 use pop3d::store::ids::{ConnectionId, ServerId};
 use pop3d::store::jobs::JobQueue;
 use pop3d::store::{Account, Content, Maildrop, Message, Storage, StoreError, Users};
@@ -287,8 +287,8 @@ pub fn config(limits: Limits) -> Arc<Config> {
 
 impl Bench {
     pub fn with(
-        users: Way<dyn Users>,
-        storage: Way<dyn Storage>,
+        users: Route<dyn Users>,
+        storage: Route<dyn Storage>,
         limits: Limits,
         jobs: Arc<JobQueue>,
     ) -> Self {
@@ -310,8 +310,8 @@ impl Bench {
 
     /// With the stores of this file, reached directly.
     pub fn direct(store: &Same, limits: Limits) -> Self {
-        let users = Way::Direct(Arc::new(EachUser) as Arc<dyn Users>);
-        let storage = Way::Direct(Arc::new(store.clone()) as Arc<dyn Storage>);
+        let users = Route::Direct(Arc::new(EachUser) as Arc<dyn Users>);
+        let storage = Route::Direct(Arc::new(store.clone()) as Arc<dyn Storage>);
         Self::with(users, storage, limits, no_interpreter())
     }
 

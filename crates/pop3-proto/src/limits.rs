@@ -56,7 +56,7 @@ pub struct Limits {
     pub pipelined: usize,
     /// Bad commands in a row before the session ends; 0: no bound.
     ///
-    /// A POP3 client makes none: who makes twenty speaks another protocol.
+    /// A POP3 client makes none. One that makes twenty speaks another protocol.
     pub errors: u32,
     /// Failed logins before the session ends; 0: no bound.
     ///
@@ -73,7 +73,7 @@ pub struct Limits {
     pub idle: Duration,
     /// Time to log in, from the greeting on; 0: for ever.
     ///
-    /// Those who have not shown who they are get less; a human types a password
+    /// A stranger gets less time than a user; a human types a password
     /// in two minutes.
     pub login_timeout: Duration,
     /// Connections of a server at a time; 0: no bound.

@@ -377,7 +377,7 @@ impl Session {
         }
     }
 
-    /// As [`work`](Self::work), to go on with.
+    /// What the session is at, to change it.
     fn work_mut(&mut self) -> Option<&mut Work> {
         match &mut self.phase {
             Phase::Transaction(opened) | Phase::Update(opened) if self.end.is_none() => {

@@ -12,7 +12,7 @@ pub fn text_of(bytes: &[u8]) -> String {
 }
 
 /// The bytes of a script's string: one per character while all are below 256,
-/// else UTF-8 (COMPAT: what no byte can carry goes out as UTF-8).
+/// else UTF-8 (what no byte can carry goes out as UTF-8).
 pub fn bytes_of(text: &str) -> Vec<u8> {
     let narrow: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
     narrow.unwrap_or_else(|_| text.as_bytes().to_vec())

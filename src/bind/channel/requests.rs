@@ -78,7 +78,7 @@ impl ChannelSession {
         }
         let carried_out = request.is_carried_out();
         let (hold, server) = (self.hold.clone(), self.server.clone());
-        let runner = Nearby { server, connection };
+        let runner = LocalRunner { server, connection };
         let answer = async move { access.perform(&hold, request, &runner).await };
         self.hear(Awaited::Answer {
             answer: Box::pin(answer),
@@ -191,12 +191,12 @@ impl ChannelSession {
 }
 
 /// This thread, which is the interpreter's, and those for calls that may block.
-struct Nearby {
+struct LocalRunner {
     server: Rc<ServerObject>,
     connection: ConnectionId,
 }
 
-impl Runner for Nearby {
+impl Runner for LocalRunner {
     fn script(&self, hold: &Arc<Hold>, work: Work) -> Receiver<Outcome> {
         let (job, answer) = Job::new(self.server.id, self.connection, hold.clone(), work);
         if let Some(rest) = callbacks::run(&self.server, job, Progress::default()) {

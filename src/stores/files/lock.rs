@@ -35,7 +35,7 @@ const ATTEMPTS: usize = 8;
 /// How long somebody's question whether the lock is held is waited out, and how often
 /// it is looked whether it has been answered. It takes microseconds, but on a busy machine
 /// its asker may be put aside meanwhile, for some slices of time. Who holds the lock is
-/// told from who asks at once, without any wait.
+/// told from a question at once, without any wait.
 const PATIENCE: Duration = Duration::from_millis(200);
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 
@@ -89,7 +89,7 @@ impl DirLock {
     /// As [`acquire`](Self::acquire), but makes no lock file.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`acquire`](Self::acquire).
     pub fn acquire_as_it_is(dir: &Path) -> io::Result<Option<Self>> {
         Self::acquire_by(dir, Absent::Go, lock_patiently)
     }
@@ -98,7 +98,7 @@ impl DirLock {
     /// somebody only asks for the lock.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`acquire`](Self::acquire).
     pub fn acquire_at_once(dir: &Path) -> io::Result<Option<Self>> {
         Self::acquire_by(dir, Absent::Fail, |fd| {
             flock(fd, FlockOperation::NonBlockingLockExclusive)
@@ -207,7 +207,7 @@ impl DirLock {
 impl Drop for DirLock {
     fn drop(&mut self) {
         // A child between fork and exec has copies of the descriptors, which would
-        // keep the lock past our close. The directory's goes last: who gets it next finds
+        // keep the lock past our close. The directory's goes last: the next session finds
         // the file free.
         if let Some(file) = &self.file {
             let _closing_ends_it_too = flock(file.as_fd(), FlockOperation::Unlock);
@@ -262,7 +262,7 @@ fn is_full(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::NOSPC | Errno::DQUOT))
 }
 
-/// Locks; waits while those who have the file locked only [ask](DirLock::is_held).
+/// Locks; waits while the lock is held only by [questions](DirLock::is_held).
 fn lock_patiently(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut begin = None;
     loop {

@@ -1,4 +1,4 @@
-//! A locked mailbox, and who has which.
+//! A locked mailbox, and the registry of all that are locked in this process.
 
 use std::collections::HashMap;
 use std::fs::File;

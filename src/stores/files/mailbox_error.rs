@@ -1,4 +1,4 @@
-//! What can go wrong with mailboxes, in the words that scripts know (COMPAT.md).
+//! What can go wrong with mailboxes, in Tcllib's words, which scripts know.
 
 use std::fmt;
 use std::io;

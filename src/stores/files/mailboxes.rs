@@ -3,7 +3,7 @@
 //!
 //! A mailbox is a directory inside the base directory, and its name the way from
 //! there. No name leads out, but a symbolic link in the base directory is followed:
-//! only who may write there can make one. `remove` of a link removes the link. From the
+//! only those who may write there can make one. `remove` of a link removes the link. From the
 //! lock on all files are reached from the directory that was locked, whatever has its
 //! path.
 
@@ -303,7 +303,7 @@ impl Mailboxes {
         lock.map_err(|error| self.explain("couldn't lock", mailbox, error))
     }
 
-    /// What an error means for who wants the mailbox.
+    /// What an error means for a session that wants the mailbox.
     fn explain(&self, what: &str, mailbox: &str, error: io::Error) -> MailboxError {
         match self.check(mailbox) {
             Err(explained @ MailboxError::Unusable { .. }) => explained,

@@ -31,7 +31,7 @@ pub fn open_message(path: &Path) -> io::Result<(File, Stamp)> {
 /// As [`open_message`], of a name in the open directory `dir`.
 ///
 /// # Errors
-/// As there, and when it is a link that is not to be followed.
+/// Those of [`open_message`], and when it is a link that is not to be followed.
 pub fn open_message_at(
     dir: BorrowedFd<'_>,
     name: &Path,

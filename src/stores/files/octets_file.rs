@@ -225,7 +225,7 @@ fn escape(name: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// FNV-1a: against torn and damaged lines, not against malice, as who can write
+/// FNV-1a: against torn and damaged lines, not against malice, as those who can write
 /// here can write messages too.
 fn sum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |sum, &byte| {

@@ -64,7 +64,7 @@ impl Session {
         }
     }
 
-    /// Slows down who guesses, and sends them off at the bound.
+    /// Slows down guessing, and ends the session at the bound.
     fn login_failed(&mut self) {
         self.failed_logins += 1;
         let limits = &self.config.limits;
