@@ -94,10 +94,14 @@ fn limit() -> i32 {
 fn known_limit() -> i32 {
     static KNOWN: AtomicI32 = AtomicI32::new(0);
     static ASKED: AtomicUsize = AtomicUsize::new(0);
-    if ASKED.fetch_add(1, Ordering::Relaxed).is_multiple_of(32) {
-        KNOWN.store(limit(), Ordering::Relaxed);
+    let known = KNOWN.load(Ordering::Relaxed);
+    // Another thread may be asking for the first time.
+    if known != 0 && !ASKED.fetch_add(1, Ordering::Relaxed).is_multiple_of(32) {
+        return known;
     }
-    KNOWN.load(Ordering::Relaxed)
+    let limit = limit();
+    KNOWN.store(limit, Ordering::Relaxed);
+    limit
 }
 
 fn left_to_scripts(limit: i32) -> i32 {
