@@ -69,7 +69,7 @@ impl Layout for Files {
         let known = self.cache.get(dir.path);
         let known = known.filter(|known| known.rules == rules);
         if let Some(known) = &known {
-            if known.stamp == stamp && known.still_holds(dir.fd)? {
+            if known.stamp == stamp && known.still_holds(dir.fd, rules.links)? {
                 return Ok(known.clone());
             }
         }
@@ -88,7 +88,10 @@ impl Layout for Files {
             return None;
         }
         let same = DirStamp::of(dir.fd).ok()? == known.stamp;
-        (same && known.still_holds(dir.fd).ok()?).then_some(known as Arc<dyn Messages>)
+        // A link may lead to where another machine must be asked: it is not followed here,
+        // and so never still what it was.
+        let holds = same && known.still_holds(dir.fd, Links::Refuse).ok()?;
+        holds.then_some(known as Arc<dyn Messages>)
     }
 
     fn forget(&self, dir: &Path) {
@@ -151,12 +154,12 @@ impl FileList {
     ///
     /// # Errors
     /// When the system cannot say.
-    fn still_holds(&self, dir: BorrowedFd<'_>) -> io::Result<bool> {
+    fn still_holds(&self, dir: BorrowedFd<'_>, links: Links) -> io::Result<bool> {
         if !self.settled {
             return Ok(false);
         }
         for (index, stamp) in self.stamps.iter().enumerate() {
-            let now = Stamp::at(dir, self.names.file(index), self.rules.links)?;
+            let now = Stamp::at(dir, self.names.file(index), links)?;
             let counted = self.rules.octets == Octets::File || stamp.is_settled(self.moment);
             if now.as_ref() != Some(stamp) || !counted {
                 return Ok(false);

@@ -94,15 +94,20 @@ impl DirLock {
         Self::acquire_by(dir, Absent::Go, lock_patiently)
     }
 
-    /// As [`acquire_again`](Self::acquire_again), but without waiting: `None` also while
-    /// somebody only asks for the lock.
+    /// As [`acquire_again`](Self::acquire_again), of a directory that is open and had the
+    /// path `path`, without waiting: `None` also while somebody only asks for the lock, or
+    /// another directory has the path meanwhile.
     ///
     /// # Errors
     /// Those of [`acquire`](Self::acquire).
-    pub fn acquire_at_once(dir: &Path) -> io::Result<Option<Self>> {
-        Self::acquire_by(dir, Absent::Fail, |fd| {
+    pub fn acquire_at_once(dir: OwnedFd, path: &Path) -> io::Result<Option<Self>> {
+        let held = Self::take(out_of_the_way(dir)?, Absent::Fail, |fd| {
             flock(fd, FlockOperation::NonBlockingLockExclusive)
-        })
+        });
+        match held? {
+            Some(held) if held.is_at(path)? => Ok(Some(held)),
+            _ => Ok(None),
+        }
     }
 
     fn acquire_by(path: &Path, absent: Absent, take: Take) -> io::Result<Option<Self>> {
@@ -423,7 +428,9 @@ mod tests {
             fs::write(&file, "").unwrap();
             assert!(way(path).unwrap().is_none());
             assert!(DirLock::acquire_again(path).unwrap().is_none());
-            assert!(DirLock::acquire_at_once(path).unwrap().is_none());
+            assert!(DirLock::acquire_at_once(open_dir(path).unwrap(), path)
+                .unwrap()
+                .is_none());
             assert!(alone.is_at(path).unwrap());
             drop(alone);
             assert!(way(path).unwrap().is_some());

@@ -9,29 +9,38 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::fs::{access, Access};
 
 pub use super::layout::{Layout, Links, Octets, Rules};
-use super::listing::MailboxDir;
+use super::listing::{open_dir, open_dir_cached, MailboxDir};
 use super::lock::DirLock;
 use super::locked::{Locked, Messages, Registry};
 use super::mailbox_dir::{lock_within, path_within, remove_mailbox, rename_new, there};
 use super::mailbox_error::{Fault, MailboxError};
+use crate::descriptors::out_of_the_way;
 use crate::store::{Maildrop, Storage, StoreError, Wanted};
 use crate::text::{from_native, shown};
 
 /// Mailboxes below a base directory.
 pub struct Mailboxes {
     layout: Box<dyn Layout>,
-    base: RwLock<Option<Arc<Path>>>,
-    /// Whether the base directory is on a disk of this machine.
-    local: AtomicBool,
+    base: RwLock<Option<Base>>,
     rules: RwLock<Rules>,
     pub(super) registry: Arc<Registry>,
+}
+
+/// The base directory.
+#[derive(Clone)]
+struct Base {
+    path: Arc<Path>,
+    /// It is open if it is on a disk of this machine. What is found from there without
+    /// crossing a mount is on that disk too, so that no other machine or process can hold
+    /// up those that open it.
+    local: Option<Arc<OwnedFd>>,
 }
 
 impl Mailboxes {
@@ -40,7 +49,6 @@ impl Mailboxes {
         Self {
             layout: Box::new(layout),
             base: RwLock::default(),
-            local: AtomicBool::new(false),
             rules: RwLock::new(rules),
             registry: Arc::default(),
         }
@@ -91,8 +99,13 @@ impl Mailboxes {
         if let Some(found) = found {
             return Err(fault(found));
         }
-        self.local.store(is_local(&path), Ordering::Relaxed);
-        *self.base.write().unwrap_or_else(PoisonError::into_inner) = Some(path.into());
+        let dir = open_dir(&path).and_then(out_of_the_way);
+        let dir = dir.ok().filter(|dir| is_local(dir.as_fd()));
+        let base = Base {
+            path: path.into(),
+            local: dir.map(Arc::new),
+        };
+        *self.base.write().unwrap_or_else(PoisonError::into_inner) = Some(base);
         Ok(())
     }
 
@@ -101,6 +114,10 @@ impl Mailboxes {
     /// # Errors
     /// Before [`set_base`](Self::set_base).
     pub fn base(&self) -> Result<Arc<Path>, MailboxError> {
+        self.base_dir().map(|base| base.path)
+    }
+
+    fn base_dir(&self) -> Result<Base, MailboxError> {
         let base = self.base.read().unwrap_or_else(PoisonError::into_inner);
         base.clone().ok_or(MailboxError::NoBase)
     }
@@ -284,7 +301,8 @@ impl Mailboxes {
         };
         let messages = self.layout.read(here, self.rules(), wanted);
         let messages = messages.map_err(|error| self.explain("couldn't list", mailbox, error))?;
-        Ok(self.locked(mailbox, dir, lock, messages))
+        let local = is_local(lock.dir());
+        Ok(self.locked(mailbox, dir, lock, messages, local))
     }
 
     /// Locks the directory of a mailbox; none while somebody has it.
@@ -316,18 +334,21 @@ impl Mailboxes {
     /// Locks a mailbox that was good before and has not changed; none if that cannot be
     /// told within microseconds, or it cannot be locked.
     fn open_known(&self, mailbox: &str) -> Option<Arc<Locked>> {
-        let dir = self.find(mailbox).ok()??;
+        let base = self.base_dir().ok()?;
+        let dir = path_within(&base.path, mailbox)?;
         if self.registry.has(&dir) {
             return None;
         }
+        let name = dir.strip_prefix(&base.path).ok()?;
+        let open = open_dir_cached(base.local?.as_fd(), name)?;
         // Whether it can be used is not asked: it could when it was listed.
-        let lock = DirLock::acquire_at_once(&dir).ok()??;
+        let lock = DirLock::acquire_at_once(open, &dir).ok()??;
         let here = MailboxDir {
             path: &dir,
             fd: lock.dir(),
         };
         let messages = self.layout.known(here, self.rules())?;
-        Some(self.locked(mailbox, dir, lock, messages))
+        Some(self.locked(mailbox, dir, lock, messages, true))
     }
 
     fn locked(
@@ -336,8 +357,8 @@ impl Mailboxes {
         dir: PathBuf,
         lock: DirLock,
         messages: Arc<dyn Messages>,
+        local: bool,
     ) -> Arc<Locked> {
-        let local = self.local.load(Ordering::Relaxed);
         Locked::new(&self.registry, mailbox, dir, lock, messages, local)
     }
 
@@ -384,15 +405,15 @@ impl Storage for Mailboxes {
     }
 
     fn lock_at_once(&self, mailbox: &str) -> Option<Arc<dyn Maildrop>> {
-        let local = self.local.load(Ordering::Relaxed);
-        let locked = local.then(|| self.open_known(mailbox))?;
-        locked.map(|locked| locked as Arc<dyn Maildrop>)
+        self.open_known(mailbox)
+            .map(|locked| locked as Arc<dyn Maildrop>)
     }
 }
 
-/// Whether `dir` is on a file system that asks no other machine and no other process.
+/// Whether `dir` is on a file system that asks no other machine and no other process. It
+/// may have to ask to find that out.
 #[cfg(target_os = "linux")]
-fn is_local(dir: &Path) -> bool {
+fn is_local(dir: BorrowedFd<'_>) -> bool {
     /// Magic numbers of statfs(2): NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS (two), Coda,
     /// autofs, Lustre, GPFS.
     const ELSEWHERE: [u32; 13] = [
@@ -410,12 +431,12 @@ fn is_local(dir: &Path) -> bool {
         0x5346_414F,
         0x7375_7245,
     ];
-    let kind = rustix::fs::statfs(dir).map(|found| found.f_type as u32);
+    let kind = rustix::fs::fstatfs(dir).map(|found| found.f_type as u32);
     kind.is_ok_and(|kind| !ELSEWHERE.contains(&kind))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_local(_dir: &Path) -> bool {
+fn is_local(_dir: BorrowedFd<'_>) -> bool {
     false
 }
 

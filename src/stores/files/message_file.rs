@@ -69,9 +69,11 @@ pub fn regular(file: File) -> io::Result<(File, Stamp)> {
 pub fn open_message_cached(dir: BorrowedFd<'_>, name: &Path, links: Links) -> Option<File> {
     use rustix::fs::{openat2, ResolveFlags};
     let resolve = match links {
-        Links::Follow => ResolveFlags::CACHED,
-        Links::Refuse => ResolveFlags::CACHED | ResolveFlags::NO_SYMLINKS,
+        Links::Follow => ResolveFlags::empty(),
+        Links::Refuse => ResolveFlags::NO_SYMLINKS,
     };
+    // Behind a mount, or a link to one, another machine or process may be asked.
+    let resolve = resolve | ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
     let fd = openat2(dir, name, reading(links), Mode::empty(), resolve).ok()?;
     Some(out_of_the_way(fd).ok()?.into())
 }
