@@ -275,9 +275,10 @@ pub const ROWS: [Row; 13] = [
         name: "idle-after",
         workload: "idle-after",
         kind: "u",
-        connections: 5000,
+        // Each has four descriptors, so that 20,000 are enough.
+        connections: 4000,
         lines: &[Line {
-            title: "memory per connection logged in, 5,000 held, mailboxes of 10",
+            title: "memory per connection logged in, 4,000 held, mailboxes of 10",
             key: "pss_kib_per_connection",
             unit: "KiB",
             targets: &[Target {
