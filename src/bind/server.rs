@@ -24,7 +24,7 @@ use crate::ffi::value::learn_system_encoding;
 use crate::ffi::{Interp, Value};
 use crate::net::{self, Event, Observer};
 use crate::store::access::Access;
-use crate::store::hold::UNDER_WAY;
+use crate::store::hold::MAX_IDLE_WAIT;
 use crate::store::ids::ServerId;
 use pop3_proto::session::Config;
 
@@ -244,7 +244,7 @@ impl ServerObject {
         for session in channels.values() {
             session.kill();
         }
-        let until = Instant::now() + UNDER_WAY;
+        let until = Instant::now() + MAX_IDLE_WAIT;
         for session in channels.values() {
             session.wait_idle(until);
         }

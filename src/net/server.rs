@@ -14,7 +14,7 @@ use super::observer::{Event, Observer, Refused};
 use super::runtime::LoopSlot;
 use crate::descriptors::Reserve;
 use crate::store::access::Access;
-use crate::store::hold::{Lock, UNDER_WAY};
+use crate::store::hold::{Lock, MAX_IDLE_WAIT};
 use crate::store::ids::{ConnectionId, ServerId};
 use crate::store::jobs::JobQueue;
 use pop3_proto::connection::{Connection as Machine, End};
@@ -230,7 +230,7 @@ impl Server {
         let mut owed: Vec<Lock> = connections.iter().filter_map(|c| c.kill()).collect();
         // One that came meanwhile sees that the server is dead.
         self.connection_map().clear();
-        let until = Instant::now() + UNDER_WAY;
+        let until = Instant::now() + MAX_IDLE_WAIT;
         for connection in &connections {
             connection.hold.wait_idle(until);
         }

@@ -4,14 +4,15 @@
 //! One code path for both drivers, the network's and the one on Tcl channels: they differ
 //! in the [`Runner`], and in what the futures wake.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot::{error::RecvError, Receiver};
 
 pub use super::answer::Answer;
 use super::answer::{ask, lock, lock_at_once, refused, without_mailbox};
-use super::hold::{Hold, Lock, View};
+use super::hold::{Hold, Lock, MailboxView};
 use super::jobs::{Outcome, Work};
+use super::sync::RwLock;
 use super::{Begin, Maildrop, Storage, Users};
 use pop3_proto::{Extent, Failure, LoginStep, Proof, Refusal, Reply, Request};
 
@@ -139,7 +140,7 @@ impl Access {
         }
         match hold.view() {
             None => without_mailbox(request),
-            Some(View {
+            Some(MailboxView {
                 maildrop: Some(maildrop),
                 ..
             }) if !self.storage_is_script() || !maildrop.is_locked() => {
@@ -264,11 +265,11 @@ async fn direct<R: Runner>(
 /// A request to a script.
 async fn by_script<R: Runner>(
     hold: &Arc<Hold>,
-    view: View,
+    view: MailboxView,
     request: Request,
     runner: &R,
 ) -> Answer {
-    let View { mailbox, count, .. } = view;
+    let MailboxView { mailbox, count, .. } = view;
     let work = Work::Ask {
         mailbox,
         count,

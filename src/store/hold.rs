@@ -1,21 +1,22 @@
 //! The lock of one session, so that it is released exactly once.
 //!
-//! Three may want to release it, on three threads: the session itself (QUIT or
-//! its end), the job that is just using it, and the destruction of the server.
-//! Whoever gets the [`Lock`] out of the [`Hold`] releases it; the others find
-//! nothing.
+//! Three threads may want to release it: that of the session (QUIT or its end), that of a
+//! job which is using the mailbox, and the interpreter's when the server is destroyed. The
+//! thread that takes the [`Lock`] out of the [`Hold`] releases it. The others find nothing.
+//! `models/hold.rs` tries every order in which they can come.
 
 use std::mem;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::jobs::Digest;
+use super::sync::{Condvar, Mutex, MutexGuard};
 use super::Maildrop;
 
-/// How long the destruction of a server waits for file operations that are under way on
-/// other threads. Longer than any healthy disk takes, short enough that a dead network
-/// file system does not hang the interpreter for good.
-pub const UNDER_WAY: Duration = Duration::from_secs(5);
+/// How long the destruction of a server waits for the file operations of other threads.
+/// A healthy disk is faster. A network file system that has died does not hang the
+/// interpreter for good.
+pub const MAX_IDLE_WAIT: Duration = Duration::from_secs(5);
 
 /// A locked mailbox. Not cloneable: its holder owes one unlock.
 pub struct Lock {
@@ -23,7 +24,8 @@ pub struct Lock {
     pub mailbox: Arc<str>,
     /// Number of messages at login.
     pub count: u32,
-    /// The handle, when a built-in store took the lock. Dropping it unlocks too.
+    /// The handle of a built-in store that took the lock; none for a script's lock. Dropping
+    /// it unlocks too.
     pub(super) maildrop: Option<Arc<dyn Maildrop>>,
 }
 
@@ -46,8 +48,8 @@ impl Lock {
         }
     }
 
-    /// Whether it is still to be released: not when a script has unlocked the mailbox by
-    /// name, or destroyed its store. Who has the mailbox now is somebody else.
+    /// Whether the lock must still be released. It must not be once a script has unlocked
+    /// the mailbox by name or destroyed its store: another session may have it by then.
     pub(super) fn is_owed(&self) -> bool {
         let maildrop = self.maildrop.as_ref();
         maildrop.is_none_or(|maildrop| maildrop.is_locked())
@@ -69,163 +71,168 @@ impl std::fmt::Debug for Lock {
     }
 }
 
-/// What a job needs to know of the mailbox; holding it keeps no lock.
-pub(super) struct View {
+/// What a job needs to know of the session's mailbox. It is no lock.
+pub(super) struct MailboxView {
     pub(super) mailbox: Arc<str>,
     pub(super) count: u32,
     pub(super) maildrop: Option<Arc<dyn Maildrop>>,
 }
 
-/// Where the lock of one session is, shared by its driver, its jobs and its server.
+/// Keeps the lock of one session. Its driver, its jobs and its server share it.
 #[derive(Default)]
 pub struct Hold {
-    state: Mutex<State>,
+    ownership: Mutex<Ownership>,
     idle: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct Ownership {
     lock: Option<Lock>,
-    /// The session has ended: nothing may be locked, deleted or begun any more.
+    /// The session has ended: from now on nothing may be locked, deleted or begun for it.
     ended: bool,
-    /// A direct job works on the mailbox on some thread.
+    /// A direct job works on the mailbox, on any thread.
     busy: bool,
-    /// Of the first messages of a script's storage without `uidl`: as long as the session
-    /// lasts they are the same.
+    /// Digests of the first messages, where a script's storage has no `uidl`. A message
+    /// does not change during a session.
     digests: Vec<Option<Digest>>,
 }
 
 /// What [`Hold::end`] found.
 #[derive(Debug)]
 pub enum Ended {
-    /// Nothing is locked, or it is released already.
+    /// Nothing is locked, or the lock has been taken out before.
     Nothing,
     /// The caller owes the unlock.
     Owed(Lock),
-    /// A direct job is under way; it releases the lock as soon as it is done.
+    /// A direct job is under way. It releases the lock when it is done.
     UnderWay,
 }
 
 impl Hold {
-    /// A hold of nothing.
+    /// A hold without a lock.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn ownership(&self) -> MutexGuard<'_, Ownership> {
         // A panic cannot leave the fields half changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ownership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The session's lock from now on.
+    /// Makes `lock` the session's lock.
     ///
     /// # Errors
-    /// The lock itself when the session has ended: the caller must unlock.
+    /// The lock itself when the session has ended: the caller must release it.
     pub fn keep(&self, lock: Lock) -> Result<(), Lock> {
-        let mut state = self.state();
-        if state.ended {
+        let mut ownership = self.ownership();
+        if ownership.ended {
             return Err(lock);
         }
-        state.lock = Some(lock);
+        ownership.lock = Some(lock);
         Ok(())
     }
 
-    /// Sets the number of messages of the lock, if it is still there.
+    /// Sets the number of messages of the lock, unless it has been taken out.
     pub(super) fn set_count(&self, count: u32) {
-        if let Some(lock) = &mut self.state().lock {
+        if let Some(lock) = &mut self.ownership().lock {
             lock.count = count;
         }
     }
 
-    /// Whether the session's lock has ended without it (see [`Lock::is_owed`]).
+    /// Whether somebody else has ended the session's lock (see [`Lock::is_owed`]).
     pub(super) fn is_lost(&self) -> bool {
         self.maildrop()
             .is_some_and(|maildrop| !maildrop.is_locked())
     }
 
-    /// What [`keep_digests`](Self::keep_digests) was given last.
+    /// Takes out what [`keep_digests`](Self::keep_digests) was given last.
     pub(super) fn take_digests(&self) -> Vec<Option<Digest>> {
-        mem::take(&mut self.state().digests)
+        mem::take(&mut self.ownership().digests)
     }
 
     /// Keeps digests of messages for the session's next job.
     pub(super) fn keep_digests(&self, digests: Vec<Option<Digest>>) {
-        self.state().digests = digests;
+        self.ownership().digests = digests;
     }
 
-    /// Takes the lock out in order to release it; none if somebody did before.
+    /// Takes the lock out: the caller must release it. None if it has been taken before.
     pub fn take(&self) -> Option<Lock> {
-        self.state().lock.take()
+        self.ownership().lock.take()
     }
 
     /// Whether the session has ended.
     pub fn is_ended(&self) -> bool {
-        self.state().ended
+        self.ownership().ended
     }
 
     /// Ends the session's use of the mailbox.
     #[must_use = "an owed lock must be released"]
     pub fn end(&self) -> Ended {
-        let mut state = self.state();
-        state.ended = true;
-        if state.busy {
+        let mut ownership = self.ownership();
+        ownership.ended = true;
+        if ownership.busy {
             return Ended::UnderWay;
         }
-        state.lock.take().map_or(Ended::Nothing, Ended::Owed)
+        ownership.lock.take().map_or(Ended::Nothing, Ended::Owed)
     }
 
-    /// Waits until no direct job is under way, but not longer than `until`. Only for the
-    /// interpreter's thread, and only without any lock: direct jobs never need either.
+    /// Waits until no direct job is under way, or until `until`. Call it after
+    /// [`end`](Self::end), on the interpreter's thread, with no mutex locked: a direct job
+    /// needs neither that thread nor such a mutex.
     pub fn wait_idle(&self, until: Instant) {
-        let state = self.state();
+        let ownership = self.ownership();
         let left = until.saturating_duration_since(Instant::now());
-        let _ = self.idle.wait_timeout_while(state, left, |s| s.busy);
+        let busy = |ownership: &mut Ownership| ownership.busy;
+        let _ = self.idle.wait_timeout_while(ownership, left, busy);
     }
 
-    /// The built-in store's mailbox, if it is one's that is locked.
+    /// The session's mailbox, if a built-in store has locked it.
     pub(super) fn maildrop(&self) -> Option<Arc<dyn Maildrop>> {
-        self.state().lock.as_ref()?.maildrop.clone()
+        self.ownership().lock.as_ref()?.maildrop.clone()
     }
 
-    pub(super) fn view(&self) -> Option<View> {
-        self.state().lock.as_ref().map(|lock| View {
+    pub(super) fn view(&self) -> Option<MailboxView> {
+        self.ownership().lock.as_ref().map(|lock| MailboxView {
             mailbox: lock.mailbox.clone(),
             count: lock.count,
             maildrop: lock.maildrop.clone(),
         })
     }
 
-    /// Begins a direct job; none when the session has ended meanwhile.
-    pub(super) fn begin(self: &Arc<Self>) -> Option<Busy> {
-        let mut state = self.state();
-        if state.ended {
+    /// Begins a direct job, until what is returned is dropped. None when the session has
+    /// ended.
+    pub(super) fn begin(self: &Arc<Self>) -> Option<DirectJob> {
+        let mut ownership = self.ownership();
+        if ownership.ended {
             return None;
         }
-        state.busy = true;
-        Some(Busy(self.clone()))
+        ownership.busy = true;
+        Some(DirectJob(self.clone()))
     }
 }
 
-/// A direct job under way. Its end, by return or panic, releases the lock of a
-/// session that ended meanwhile.
-pub(super) struct Busy(Arc<Hold>);
+/// A direct job under way. Its end, by return or panic, releases the lock if the session
+/// has ended meanwhile.
+pub(super) struct DirectJob(Arc<Hold>);
 
-impl Drop for Busy {
+impl Drop for DirectJob {
     fn drop(&mut self) {
-        let orphan = {
-            let mut state = self.0.state();
-            if !state.ended {
-                // Who ends the session from now on finds no job to wait for.
-                state.busy = false;
+        let left_behind = {
+            let mut ownership = self.0.ownership();
+            if !ownership.ended {
+                // An end of the session from now on finds no job, and takes the lock itself.
+                ownership.busy = false;
                 return;
             }
-            state.lock.take()
+            ownership.lock.take()
         };
-        // Unlocked before those that wait for this job go on.
-        if let Some(maildrop) = orphan.and_then(|lock| lock.maildrop) {
+        // Busy until it is unlocked: what waits for the job relies on that.
+        if let Some(maildrop) = left_behind.and_then(|lock| lock.maildrop) {
             maildrop.unlock();
         }
-        self.0.state().busy = false;
+        self.0.ownership().busy = false;
         self.0.idle.notify_all();
     }
 }

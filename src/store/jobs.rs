@@ -1,25 +1,26 @@
 //! Jobs for the interpreter's thread: how sessions reach stores that are scripts.
 //!
-//! One job is all that a command needs, so that a command crosses to the
-//! interpreter once and back once. Sessions push from the network threads; the
-//! interpreter's thread pops, runs the callbacks and answers. Neither waits for
-//! the other while it holds a lock.
+//! A job holds all that a command needs, so a command crosses to the interpreter once and
+//! back once. Sessions push from the network threads. The interpreter's thread pops, runs
+//! the callbacks and answers. No thread waits for another one while it holds a mutex.
+//! `models/jobs.rs` tries every order in which they can come.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
 use super::hold::{Hold, Lock};
 use super::ids::{ConnectionId, ServerId};
+use super::sync::{Mutex, MutexGuard};
 use super::{Account, Message};
 use pop3_proto::{Proof, Reply, Request};
 
-/// What tells messages apart whose storage gives no unique ids.
+/// Tells messages apart where the storage gives no unique ids.
 pub type Digest = [u8; 16];
 
-/// What the interpreter's thread is asked to do, one variant for a command.
+/// What the interpreter's thread is asked to do.
 #[derive(Debug)]
 pub enum Work {
     /// `exists`, `lookup`, the check of the proof ([`proves`](crate::text::proves)),
@@ -44,8 +45,8 @@ pub enum Work {
         mailbox: Box<str>,
     },
     /// What a session asks of its mailbox. Answered as the [`Request`] says, a
-    /// [`Request::Fetch`] by [`Outcome::Message`]. After a [`Request::Update`] the mailbox
-    /// is unlocked in every case, if [`Job::take_lock`] gives the lock.
+    /// [`Request::Fetch`] by [`Outcome::Message`]. A [`Request::Update`] unlocks the mailbox
+    /// whether or not the messages could be deleted, if [`Job::take_lock`] gives the lock.
     Ask {
         /// The mailbox.
         mailbox: Arc<str>,
@@ -54,12 +55,13 @@ pub enum Work {
         /// Never [`Request::Login`].
         request: Request,
     },
-    /// `unlock` only: the session has ended without QUIT. Nobody waits for the
-    /// answer. The lock is dropped after the call.
+    /// `unlock` only: the session has ended without QUIT, and does not wait for the answer.
+    /// The lock is dropped after the call.
     Release(Lock, Option<Afterwards>),
 }
 
-/// What follows the unlock, wherever that is run or dropped: runs when it is dropped.
+/// What follows an unlock. It runs when it is dropped: after the job, or with a job that is
+/// dropped.
 pub struct Afterwards(Option<Box<dyn FnOnce() + Send>>);
 
 impl Afterwards {
@@ -90,33 +92,33 @@ pub enum Outcome {
     Account(Option<Account>),
     /// To [`Request::Fetch`]: the message.
     Message(Message),
-    /// To all others, and [`Reply::Failed`] to any.
+    /// To all other work. [`Reply::Failed`] answers any work.
     Reply(Reply),
 }
 
-/// The session has ended while the interpreter locked its mailbox: whoever gets
-/// this must run the storage's `unlock` now.
+/// The session has ended while the interpreter locked its mailbox: the caller must run the
+/// storage's `unlock` now.
 #[derive(Debug)]
 #[must_use = "the mailbox stays locked otherwise"]
 pub struct UnlockNow(pub Lock);
 
-/// One job. Dropping it unanswered answers "failed for now".
+/// One job. If it is dropped without an answer, its session gets a temporary failure.
 pub struct Job {
-    /// Whose `-auth` and `-storage` are to be called.
+    /// The server whose `-auth` and `-storage` are called.
     pub server: ServerId,
-    /// For which connection.
+    /// The connection whose session asks.
     pub connection: ConnectionId,
-    /// What is to be done.
+    /// The work.
     pub work: Work,
     hold: Arc<Hold>,
     waiter: oneshot::Sender<Outcome>,
 }
 
 impl Job {
-    /// A job, and the end on which its answer arrives.
+    /// A job, and the receiver of its answer.
     ///
-    /// For the driver on Tcl channels, which runs the job itself and then takes
-    /// the answer with `try_recv`; the network driver uses [`JobQueue::submit`].
+    /// The driver on Tcl channels runs the job itself and takes the answer with `try_recv`.
+    /// The network driver uses [`JobQueue::submit`].
     pub fn new(
         server: ServerId,
         connection: ConnectionId,
@@ -136,9 +138,9 @@ impl Job {
         )
     }
 
-    /// Whether somebody still waits for it; jobs of sessions that have ended
-    /// need not be run. A [`Work::Release`] is always wanted. What would be done to a
-    /// mailbox that the session has lost meanwhile must not be run.
+    /// Whether the job is to be run. It is not when its session has ended, or has lost its
+    /// mailbox: another session may have that now. A [`Work::Release`] is, unless its lock
+    /// has ended.
     pub fn is_wanted(&self) -> bool {
         match &self.work {
             Work::Release(lock, _) => lock.is_owed(),
@@ -146,17 +148,19 @@ impl Job {
         }
     }
 
-    /// The lock, just before `unlock` is called for it: for [`Request::Update`], and for a
-    /// mailbox that cannot be counted after [`keep_lock`](Self::keep_lock).
+    /// Takes the session's lock, just before `unlock` is called for it: for a
+    /// [`Request::Update`], and for a mailbox that cannot be counted after
+    /// [`keep_lock`](Self::keep_lock).
     ///
-    /// None: somebody else (the destruction of the server inside a callback of
-    /// this very job) has unlocked, and `unlock` must not be called again.
+    /// None if the mailbox is unlocked already, for instance since a callback of this very
+    /// job has destroyed the server: then `unlock` must not be called again.
     pub fn take_lock(&self) -> Option<Lock> {
         self.hold.take().filter(Lock::is_owed)
     }
 
-    /// Hands the session the lock that `lock` has just taken for it: before anything
-    /// else is called, so that whatever happens then, `exit` included, it is released.
+    /// Gives the session the lock that the script's `lock` has taken for it. Call it before
+    /// any other callback: from then on the lock is released whatever happens, `exit`
+    /// included.
     ///
     /// # Errors
     /// [`UnlockNow`] when the session has ended meanwhile.
@@ -165,8 +169,8 @@ impl Job {
         self.hold.keep(lock).map_err(UnlockNow)
     }
 
-    /// The digests of messages that earlier jobs of the session, or this one, have kept;
-    /// none for a message that could not be read.
+    /// Takes the digests that this job and earlier jobs of the session have kept: none for a
+    /// message that could not be read.
     pub fn take_digests(&self) -> Vec<Option<Digest>> {
         self.hold.take_digests()
     }
@@ -176,22 +180,30 @@ impl Job {
         self.hold.keep_digests(digests);
     }
 
-    /// Answers the job. The lock of [`Reply::Opened`] has been handed over by
-    /// [`keep_lock`](Self::keep_lock) before.
+    /// Answers the job. For a [`Reply::Opened`], [`keep_lock`](Self::keep_lock) has given the
+    /// session its lock before.
     pub fn answer(self, outcome: Outcome) {
         if let Outcome::Reply(Reply::Opened { count, .. }) = &outcome {
             self.hold.set_count(*count);
         }
-        // Nobody waits any more: a lock is in the hold, whose end releases it.
+        // If the session waits no longer, its end releases the lock: that is in the hold.
         let _ = self.waiter.send(outcome);
+    }
+
+    /// The lock of a [`Work::Release`], if it must still be released.
+    fn into_owed_lock(self) -> Option<Lock> {
+        match self.work {
+            Work::Release(lock, _) => Some(lock).filter(Lock::is_owed),
+            _ => None,
+        }
     }
 }
 
-/// The way of jobs to one interpreter's thread.
+/// The queue of jobs to one interpreter's thread.
 ///
 /// Each connection has at most one job under way, and one [`Work::Release`] after its
-/// end. Jobs of connections that have gone are dropped when they have become as many
-/// as the others, so clients that come and go cannot fill a busy interpreter's queue.
+/// end. Unwanted jobs are dropped whenever the queue has doubled: clients that come and go
+/// cannot fill the queue of a busy interpreter.
 pub struct JobQueue {
     queue: Mutex<Queue>,
     alert: Box<dyn Fn() + Send + Sync>,
@@ -200,18 +212,18 @@ pub struct JobQueue {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// At this length the queue is cleared of what nobody wants.
+    /// At this length the unwanted jobs are taken out.
     clear_at: usize,
     closed: bool,
 }
 
-/// The shortest queue that is worth looking through.
-const WORTH_CLEARING: usize = 1024;
+/// The shortest queue whose unwanted jobs are taken out.
+pub(super) const WORTH_CLEARING: usize = if cfg!(pop3d_model) { 2 } else { 1024 };
 
 impl Queue {
-    /// Takes out what nobody wants, when the queue has doubled since the last time.
-    /// It is dropped outside of the lock.
-    fn clear(&mut self) -> Vec<Job> {
+    /// Takes out the unwanted jobs, if the queue has doubled since the last time. The caller
+    /// drops them with the queue unlocked: that may unlock a mailbox.
+    fn take_unwanted(&mut self) -> Vec<Job> {
         if self.jobs.len() < self.clear_at.max(WORTH_CLEARING) {
             return Vec::new();
         }
@@ -224,9 +236,9 @@ impl Queue {
 }
 
 impl JobQueue {
-    /// An empty queue. `alert` wakes the interpreter's thread: it is called on
-    /// network threads, with no lock held, after a push to the empty queue. Who
-    /// stops popping before [`pop`](Self::pop) gave none must come back by itself.
+    /// An empty queue. `alert` wakes the interpreter's thread. It is called on network
+    /// threads, with no mutex locked, after a push to the empty queue only: a thread that
+    /// stops popping before [`pop`](Self::pop) returned none must come back by itself.
     pub fn new(alert: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             queue: Mutex::default(),
@@ -239,8 +251,8 @@ impl JobQueue {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Pushes a job; its answer arrives on what is returned. When the queue is
-    /// closed the receiver gives an error at once.
+    /// Pushes a job, and returns the receiver of its answer. If the queue is closed, the
+    /// receiver returns an error at once.
     pub fn submit(
         &self,
         server: ServerId,
@@ -255,7 +267,7 @@ impl JobQueue {
                 Some(job)
             } else {
                 let first = queue.jobs.is_empty();
-                let unwanted = queue.clear();
+                let unwanted = queue.take_unwanted();
                 queue.jobs.push_back(job);
                 drop(queue);
                 drop(unwanted);
@@ -265,12 +277,12 @@ impl JobQueue {
                 None
             }
         };
-        // Outside of the lock: dropping a job may unlock a mailbox.
+        // With the queue unlocked: dropping a job may unlock a mailbox.
         drop(refused);
         answer
     }
 
-    /// The next job, skipping those that nobody wants any more.
+    /// The next job that is wanted. Drops the unwanted jobs before it.
     pub fn pop(&self) -> Option<Job> {
         loop {
             let job = self.queue().jobs.pop_front()?;
@@ -290,8 +302,8 @@ impl JobQueue {
         self.len() == 0
     }
 
-    /// Drops the queued jobs of one server, for its destruction. Returns the
-    /// locks whose `unlock` was still queued: the caller runs it directly.
+    /// Drops the queued jobs of one server, for its destruction. Returns the locks whose
+    /// [`Work::Release`] was queued: the caller runs `unlock` for each.
     #[must_use = "the mailboxes stay locked otherwise"]
     pub fn forget(&self, server: ServerId) -> Vec<Lock> {
         let gone: Vec<Job> = {
@@ -301,11 +313,11 @@ impl JobQueue {
             queue.jobs = kept.into();
             gone
         };
-        gone.into_iter().filter_map(owed).collect()
+        gone.into_iter().filter_map(Job::into_owed_lock).collect()
     }
 
-    /// Ends the queue, for the end of its interpreter: what is queued is dropped,
-    /// later pushes fail. Sessions that wait get a temporary failure.
+    /// Closes the queue, for the end of its interpreter. The queued jobs are dropped, and
+    /// later ones too: their sessions get a temporary failure.
     pub fn close(&self) {
         let jobs = {
             let mut queue = self.queue();
@@ -316,21 +328,14 @@ impl JobQueue {
     }
 }
 
-fn owed(job: Job) -> Option<Lock> {
-    match job.work {
-        Work::Release(lock, _) => Some(lock).filter(Lock::is_owed),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Clients that come and go while the interpreter is busy: what they asked for is
-    /// dropped, what others wait for and what unlocks is kept.
+    /// Clients come and go while the interpreter is busy: their requests are dropped. What
+    /// other clients wait for and what unlocks is kept.
     #[test]
-    fn jobs_of_those_who_have_gone_do_not_pile_up() {
+    fn jobs_of_clients_that_have_gone_do_not_pile_up() {
         let jobs = JobQueue::new(|| ());
         let server = ServerId::new();
         let ask = |hold: &Arc<Hold>, work: Work| {

@@ -8,8 +8,11 @@ mod answer;
 pub mod hold;
 pub mod ids;
 pub mod jobs;
+#[cfg(all(test, pop3d_model))]
+mod models;
 pub mod reason;
 pub mod source;
+mod sync;
 
 use std::fs::File;
 use std::io;
