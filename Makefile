@@ -17,13 +17,14 @@ TARGET  := $(or $(CARGO_TARGET_DIR),target)
 LIBRARY := $(TARGET)/release/libpop3d.so
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src crates -name '*.rs' -o -name Cargo.toml)
 
-.PHONY: help demo build lint check test test-tcllib install uninstall clean
+.PHONY: help demo build lint check models test test-tcllib install uninstall clean
 
 help:
 	@echo "make demo         build, then serve a few demonstration mails on a free port"
 	@echo "make build        build the extension ($(LIBRARY))"
 	@echo "make lint         rustfmt and clippy"
-	@echo "make check        what is fast: lint, the protocol's tests, the layers"
+	@echo "make check        what is fast: lint, the protocol's tests, the layers, the models"
+	@echo "make models       every order of threads on a session's lock and on the job queue"
 	@echo "make test         every check and test, under Tcl 8.6 and 9.0"
 	@echo "make test-tcllib  the same Tcl tests against Tcllib's own pop3d, to compare"
 	@echo "make bench        every benchmark beside Tcllib and Dovecot; writes docs/BENCHMARK.md"
@@ -54,6 +55,11 @@ lint:
 check: lint
 	$(CARGO) test --locked --quiet -p pop3-proto
 	$(CARGO) test --locked --quiet --test layers --test walkthroughs
+	@$(MAKE) --no-print-directory models
+
+# A few seconds; but the first time all crates are built for it.
+models:
+	RUSTFLAGS="$$RUSTFLAGS --cfg pop3d_model" $(CARGO) test --locked --quiet --lib store::models
 
 test:
 	@tests/tools/setup.sh test

@@ -130,7 +130,7 @@ proc run::Ended {kind tcl name status text milliseconds} {
 	rustfmt - clippy {
 	    set passed [expr {$status eq "ok"}]
 	}
-	{cargo test} {
+	{cargo test} - models {
 	    foreach {- p f s} [regexp -all -inline \
 		    {(?n)^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored} $text] {
 		incr passed $p; incr failed $f; incr skipped $s
@@ -178,6 +178,7 @@ proc run::rust {} {
 	job clippy - clippy 900 {cargo clippy --locked --quiet --workspace --all-targets -- -D warnings}
     }
     job {cargo test} - cargo 1500 {cargo test --locked --workspace --no-fail-fast}
+    job models - loom 900 {make --no-print-directory models}
     # cargo locks its directory anyway.
     drain 1
 }
