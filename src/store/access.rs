@@ -283,3 +283,6 @@ async fn by_script<R: Runner>(
         _ => Answer::failed(Failure::Temporary),
     }
 }
+
+#[cfg(test)]
+mod tests;
