@@ -250,7 +250,10 @@ impl ServerObject {
         }
         if let Some(me) = me {
             for lock in owed {
-                callbacks::unlock(&me, &lock.mailbox, None);
+                // The `unlock` before this one may have let another session lock it.
+                if lock.is_owed() {
+                    callbacks::unlock(&me, &lock.mailbox, None);
+                }
             }
         }
         // What `unlock` has to say comes first: it is written at once.

@@ -216,7 +216,7 @@ impl Server {
     /// Ends everything at once: stops accepting, ends all connections (clients
     /// see the end of the stream) and releases the locks of built-in stores.
     /// Returns the locks that scripts hold: the caller, on the interpreter's
-    /// thread, runs `unlock` for each directly. Nothing is deleted, and queued
+    /// thread, runs `unlock` directly for each that [is owed](Lock::is_owed) by then. Nothing is deleted, and queued
     /// jobs of this server are dropped; [`Observer::closed`] is not called.
     ///
     /// A job that is being run at this moment, further up on the caller's stack,

@@ -50,7 +50,7 @@ impl Lock {
 
     /// Whether the lock must still be released. It must not be once a script has unlocked
     /// the mailbox by name or destroyed its store: another session may have it by then.
-    pub(super) fn is_owed(&self) -> bool {
+    pub fn is_owed(&self) -> bool {
         let maildrop = self.maildrop.as_ref();
         maildrop.is_none_or(|maildrop| maildrop.is_locked())
     }

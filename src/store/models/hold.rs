@@ -234,9 +234,8 @@ fn a_mailbox_that_has_changed_hands_is_left_alone() {
             if state.is_locked() {
                 let others = name.change_hands();
                 if destroyed {
-                    for _lock in session.kill() {
-                        name.unlock();
-                    }
+                    let owed = session.kill();
+                    owed.iter().for_each(|_| name.unlock());
                 }
                 leave.join().unwrap();
                 session.run_releases(|| name.unlock());
