@@ -76,7 +76,20 @@ impl Channel {
         for (option, value) in [("-translation", "binary"), ("-blocking", "0")] {
             channel.set_option(option, value);
         }
+        channel.set_socket_options();
         Some(channel)
+    }
+
+    /// Sets on the socket beneath, if there is one, what the network threads' sockets have
+    /// (`net/listener.rs`): Tcl writes a reply in parts of 4,096 bytes, none of which
+    /// waits for an acknowledgement (tcp(7), TCP_NODELAY), and the system finds out which
+    /// clients have vanished (socket(7), SO_KEEPALIVE).
+    fn set_socket_options(&self) {
+        self.with_descriptor(|socket| {
+            // What is no socket of TCP does without.
+            let _ = rustix::net::sockopt::set_tcp_nodelay(socket, true);
+            let _ = rustix::net::sockopt::set_socket_keepalive(socket, true);
+        });
     }
 
     fn set_option(&self, option: &str, value: &str) {

@@ -33,6 +33,7 @@ proc ::child::start {{prelude {}} {tclsh {}} {implementation {}}} {
 	set implementation $::support::implementation
     }
     set pipe [open |[list env POP3D_IMPL=$implementation \
+	    POP3D_SOCKET=$::fixture::socket \
 	    TMPDIR=[::support::tempdir] {*}$tclsh $file 2>@stderr] r+]
     fconfigure $pipe -translation binary -blocking 0 -buffering none
     if {$prelude ne {}} {

@@ -1,10 +1,54 @@
 # fixture.tcl --
 #
-#	A server with users and mail: what most tests begin with.
+#	A server with users and mail: what most tests begin with; and tests
+#	that run over each shell of connections (docs/ARCHITECTURE.md).
 
 namespace eval ::fixture {
     # A message whose bytes Tcllib passes on unchanged too, but for its end.
     variable simple "From: a@example.org\r\nSubject: one\r\n\r\nHello.\r\n"
+
+    # The shells, each with the -socket that chooses it. (Not by `apply`: Tcl
+    # 9.0 mixes up a lambda with that of a deleted interpreter.) Tcllib's pop3d
+    # knows Tcl channels only.
+    variable shells {
+	net ::socket
+	chan {::interp eval {} ::socket -myaddr 127.0.0.1}
+    }
+    if {![::support::ours]} {
+	set shells {chan ::socket}
+    }
+
+    # The shell of the test that runs, and its -socket. Children have that too.
+    variable shell [lindex $shells 0]
+    variable socket ::socket
+    if {[info exists ::env(POP3D_SOCKET)]} {
+	set socket $::env(POP3D_SOCKET)
+    }
+
+    namespace export on_both_shells
+}
+
+# fixture::on_both_shells --
+#
+#	A test of a rule that holds whichever shell drives the connection:
+#	NAME-net runs it on the network threads' sockets, NAME-chan on Tcl
+#	channels. A server that fixture::start has not made needs
+#	`-socket $fixture::socket`.
+#
+# Arguments:
+#	name		begin of the names of the two tests
+#	description	the sentence that they show
+#	args		as for support::check
+
+proc ::fixture::on_both_shells {name description args} {
+    variable shells
+    variable shell
+    variable socket
+    dict for {shell socket} $shells {
+	uplevel 1 [list ::support::check $name-$shell "$shell: $description" {*}$args]
+    }
+    lassign $shells shell
+    set socket ::socket
 }
 
 # fixture::mailbox --
@@ -39,6 +83,7 @@ proc ::fixture::mailbox {base name files} {
 
 proc ::fixture::start {mail args} {
     variable port
+    variable socket
     set base [::support::tempdir]
     ::pop3d::new srv
     ::pop3d::udb::new users
@@ -48,7 +93,12 @@ proc ::fixture::start {mail args} {
 	mailbox $base $user-box $files
 	users add $user secret $user-box
     }
-    srv configure -port 0 -auth ::users -storage ::boxes {*}$args
+    srv configure -port 0 -auth ::users -storage ::boxes -socket $socket
+    if {[::support::ours]} {
+	# Tests of the delay set their own.
+	srv configure -logindelay 0
+    }
+    srv configure {*}$args
     srv up
     set port [srv cget -port]
     return $base

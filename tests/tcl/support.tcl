@@ -299,4 +299,4 @@ proc ::support::kill {pid {signal TERM}} {
 source [file join $::support::here client.tcl]
 source [file join $::support::here child.tcl]
 source [file join $::support::here fixture.tcl]
-namespace import -force ::support::*
+namespace import -force ::support::* ::fixture::on_both_shells

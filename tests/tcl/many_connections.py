@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Opens many POP3 connections at once, from a process that may have them.
 
-    many.py PORT COUNT [PASSWORD]
+    many_connections.py PORT COUNT [PASSWORD]
 
 Tcl 8.6 waits with select(2) and so cannot be this client. With a password each
 logs in as u0, u1, ... and fetches a message; then they wait for a line on standard
