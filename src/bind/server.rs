@@ -22,7 +22,7 @@ use crate::ffi::command::{Command, Error};
 use crate::ffi::interp::{self, Preserved, Raised};
 use crate::ffi::value::learn_system_encoding;
 use crate::ffi::{Interp, Value};
-use crate::net::{self, Event, Observer};
+use crate::net;
 use crate::store::access::Access;
 use crate::store::hold::UNDER_WAY;
 use crate::store::ids::ServerId;
@@ -112,8 +112,8 @@ impl ServerObject {
         let id = ServerId::new();
         let access = Arc::new(Access::default());
         let name = &identity.name;
-        let (jobs, notes) = (world.jobs.clone(), world.notes.clone());
-        let engine = net::Server::new(id, name, access.clone(), jobs, notes);
+        let (jobs, network) = (world.jobs.clone(), world.network.clone());
+        let engine = net::Server::new(id, name, access.clone(), jobs, network);
         let options = Options::default();
         let reports = Reports::new(&identity);
         Rc::new(Self {
@@ -208,8 +208,8 @@ impl ServerObject {
 
     fn destroy(&self, mode: &str) -> Result<Value, Error> {
         if mode == "defer" {
-            // Before it is counted: a connection that closes later is told of.
-            self.world.notes.watch_closing();
+            // Before connections are counted: one that closes later is noted.
+            self.world.network.watch_closing();
         }
         match mode {
             "kill" => self.destroy_now(),
@@ -249,12 +249,11 @@ impl ServerObject {
             session.wait_idle(until);
         }
         if let Some(me) = me {
-            for lock in owed {
-                callbacks::unlock(&me, &lock.mailbox, None);
+            for (client, lock) in owed {
+                callbacks::unlock(&me, &lock.mailbox, client);
             }
         }
-        // What `unlock` has to say comes first: it is written at once.
-        log::drain_last(self);
+        log::write_last(self);
         self.reports.end();
         self.down();
         self.direct.release();
@@ -331,12 +330,9 @@ impl ServerObject {
         self.reports.report(raised);
     }
 
-    /// Tells of an event of a session on a Tcl channel, if anybody listens.
-    pub fn tell(&self, event: &Event<'_>) {
-        let notes = &self.world.notes;
-        if notes.wants(event.level()) {
-            notes.event(self.id, event);
-        }
+    /// Where records of its sessions go.
+    pub fn log(&self) -> &net::Log {
+        self.engine.log()
     }
 
     /// The `-auth` command prefix.

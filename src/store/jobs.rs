@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::hold::{Hold, Lock};
-use super::ids::{ConnectionId, ServerId};
+use super::ids::{Client, ServerId};
 use super::{Account, Message};
 use pop3_proto::{Proof, Reply, Request};
 
@@ -104,8 +104,8 @@ pub struct UnlockNow(pub Lock);
 pub struct Job {
     /// Whose `-auth` and `-storage` are to be called.
     pub server: ServerId,
-    /// For which connection.
-    pub connection: ConnectionId,
+    /// For whom, as log records name the client.
+    pub client: Client,
     /// What is to be done.
     pub work: Work,
     hold: Arc<Hold>,
@@ -119,7 +119,7 @@ impl Job {
     /// the answer with `try_recv`; the network driver uses [`JobQueue::submit`].
     pub fn new(
         server: ServerId,
-        connection: ConnectionId,
+        client: Client,
         hold: Arc<Hold>,
         work: Work,
     ) -> (Self, oneshot::Receiver<Outcome>) {
@@ -127,7 +127,7 @@ impl Job {
         (
             Self {
                 server,
-                connection,
+                client,
                 work,
                 hold,
                 waiter,
@@ -244,11 +244,11 @@ impl JobQueue {
     pub fn submit(
         &self,
         server: ServerId,
-        connection: ConnectionId,
+        client: Client,
         hold: Arc<Hold>,
         work: Work,
     ) -> oneshot::Receiver<Outcome> {
-        let (job, answer) = Job::new(server, connection, hold, work);
+        let (job, answer) = Job::new(server, client, hold, work);
         let refused = {
             let mut queue = self.queue();
             if queue.closed {
@@ -291,9 +291,10 @@ impl JobQueue {
     }
 
     /// Drops the queued jobs of one server, for its destruction. Returns the
-    /// locks whose `unlock` was still queued: the caller runs it directly.
+    /// locks whose `unlock` was still queued, with their clients: the caller runs it
+    /// directly.
     #[must_use = "the mailboxes stay locked otherwise"]
-    pub fn forget(&self, server: ServerId) -> Vec<Lock> {
+    pub fn forget(&self, server: ServerId) -> Vec<(Client, Lock)> {
         let gone: Vec<Job> = {
             let mut queue = self.queue();
             let all = std::mem::take(&mut queue.jobs);
@@ -316,9 +317,9 @@ impl JobQueue {
     }
 }
 
-fn owed(job: Job) -> Option<Lock> {
+fn owed(job: Job) -> Option<(Client, Lock)> {
     match job.work {
-        Work::Release(lock, _) => Some(lock).filter(Lock::is_owed),
+        Work::Release(lock, _) if lock.is_owed() => Some((job.client, lock)),
         _ => None,
     }
 }
@@ -326,6 +327,7 @@ fn owed(job: Job) -> Option<Lock> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ids::ConnectionId;
 
     /// Clients that come and go while the interpreter is busy: what they asked for is
     /// dropped, what others wait for and what unlocks is kept.
@@ -334,7 +336,12 @@ mod tests {
         let jobs = JobQueue::new(|| ());
         let server = ServerId::new();
         let ask = |hold: &Arc<Hold>, work: Work| {
-            drop(jobs.submit(server, ConnectionId::new(), hold.clone(), work));
+            let client = Client {
+                connection: ConnectionId::new(),
+                user: "u".into(),
+                peer: ([127, 0, 0, 1], 1).into(),
+            };
+            drop(jobs.submit(server, client, hold.clone(), work));
         };
         let lookup = || Work::Lookup {
             user: b"u"[..].into(),
