@@ -64,8 +64,8 @@ impl JobSource {
     }
 }
 
-/// Ends the servers that were to be destroyed when their last connection had closed. Their
-/// own log lines are written first.
+/// Ends the servers that were to be destroyed when their last connection had closed. They
+/// do not wait for log lines: their own are written as they go.
 fn end_servers(world: &World) {
     while let Some(id) = world.network.take_closed() {
         if let Some(server) = world.server(id) {
@@ -110,9 +110,8 @@ impl Source for JobSource {
             }
             let more_lines = {
                 let _level = world.depth.descend();
-                let written = log::write_next(&world);
                 end_servers(&world);
-                written
+                log::write_next(&world)
             };
             if !std::mem::replace(&mut woken, true) {
                 Self::wake_sessions(&world);
