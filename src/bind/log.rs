@@ -8,7 +8,8 @@ use super::world::World;
 use crate::ffi::command;
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::{Interp, Value};
-use crate::net::{Event, Level, Record};
+use crate::net::{Event, Level, Observer, Record};
+use crate::store::ids::Client;
 
 /// The level as Tcllib's log calls it.
 fn name(level: Level) -> &'static str {
@@ -60,9 +61,8 @@ pub fn write_next(world: &World) -> bool {
 /// Writes what waits for a server that is being destroyed: the last that its sessions
 /// did, and their ends. Later nobody would know its log.
 ///
-/// Log commands run here, in the middle of `destroy`. What other threads tell of the
-/// server after this (that a deletion which was under way has failed, say) is not
-/// written.
+/// Log commands run here, in the middle of `destroy`. What other threads have to say of the
+/// server after this (that a deletion which was under way has failed, say) is not written.
 pub fn write_last(server: &ServerObject) {
     for record in server.world.network.take_records(server.id) {
         deliver(server, &record);
@@ -88,7 +88,9 @@ fn text(server: &ServerObject, record: &Record) -> String {
 /// The fields of a record, with its server.
 fn fields(server: &ServerObject, record: &Record) -> Value {
     let named = record.named();
-    let values = named.iter().map(|(name, value)| (*name, Value::text(value)));
+    let values = named
+        .iter()
+        .map(|(name, value)| (*name, Value::text(value)));
     let server = ("server", Value::text(&server.identity.name));
     Value::dict(values.chain([server]))
 }
@@ -122,5 +124,22 @@ impl ServerObject {
     pub fn has_log(&self) -> bool {
         let interp = &self.identity.interp;
         !interp::is_deleted(interp) && (has_prefix(self) || command::exists(interp, "::log::log"))
+    }
+
+    /// Logs the failure of a callback; whether anybody takes the line. It is written from
+    /// the event loop, after those that have led to it; at once if the server has been
+    /// destroyed meanwhile.
+    pub fn log_failure(&self, client: Client, message: &str) -> bool {
+        if !self.has_log() {
+            return false;
+        }
+        let record = Record::callback_failed(client, message);
+        match self.has_written_last() {
+            true => write(self, &record),
+            false => {
+                self.world.network.record(self.id, record);
+                true
+            }
+        }
     }
 }

@@ -144,7 +144,10 @@ impl Backlog {
         let counts = self.counts.entry(server).or_default();
         counts.waiting = counts.waiting.saturating_sub(1);
         if counts.waiting == 0 {
-            let dropped = self.counts.remove(&server).map_or(0, |counts| counts.dropped);
+            let dropped = self
+                .counts
+                .remove(&server)
+                .map_or(0, |counts| counts.dropped);
             if dropped > 0 {
                 let gap = Record::dropped(dropped);
                 self.counts.entry(server).or_default().waiting = 1;
@@ -155,7 +158,10 @@ impl Backlog {
     }
 
     fn take(&mut self, server: ServerId) -> Vec<Record> {
-        let dropped = self.counts.remove(&server).map_or(0, |counts| counts.dropped);
+        let dropped = self
+            .counts
+            .remove(&server)
+            .map_or(0, |counts| counts.dropped);
         let gap = (dropped > 0).then(|| Record::dropped(dropped));
         let all = std::mem::take(&mut self.records).into_iter();
         let (taken, others): (VecDeque<_>, _) = all.partition(|(of, _)| *of == server);

@@ -28,7 +28,10 @@ impl Driver<'_> {
             Fed::Failed(error) => {
                 self.source = None;
                 let connection = &self.connection;
-                connection.server.log.read_failed(|| connection.client(), &error);
+                connection
+                    .server
+                    .log
+                    .read_failed(|| connection.client(), &error);
             }
         }
     }

@@ -118,6 +118,11 @@ impl Record {
         }
     }
 
+    /// A script's callback failed for a client.
+    pub fn callback_failed(client: Client, message: &str) -> Self {
+        Self::of(client, Event::CallbackFailed, message.to_owned())
+    }
+
     /// So many records of a server were dropped.
     pub fn dropped(records: usize) -> Self {
         let message = format!("{records} log lines were dropped");
@@ -318,17 +323,9 @@ impl Log {
         });
     }
 
-    /// A script's callback failed for a client. Not asked for by level: an error that
-    /// nobody reads goes elsewhere.
-    pub fn callback_failed(&self, client: Client, message: &str) {
-        let record = Record::of(client, Event::CallbackFailed, message.to_owned());
-        self.observer.record(self.server, record);
-    }
-
     /// A script's storage showed a client's session that it has no `uidl`.
     pub fn uidl_unknown(&self, client: impl FnOnce() -> Client, reason: &str) {
-        let message =
-            format!("uidl is unknown ({reason}): unique ids are digests (option -uidl)");
+        let message = format!("uidl is unknown ({reason}): unique ids are digests (option -uidl)");
         self.add_of(client, Event::UidlUnknown, message);
     }
 }

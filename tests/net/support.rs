@@ -239,7 +239,11 @@ impl Observer for Heard {
                 let connection = record.connection.unwrap();
                 let is_reason = |(name, _): &&(&str, String)| *name == "reason";
                 let (_, reason) = record.fields.iter().find(is_reason).unwrap();
-                let before = self.ended.lock().unwrap().insert(connection, reason.clone());
+                let before = self
+                    .ended
+                    .lock()
+                    .unwrap()
+                    .insert(connection, reason.clone());
                 assert!(before.is_none(), "{connection} ended twice");
             }
             _ => {}

@@ -73,15 +73,9 @@ impl Callbacks<'_> {
         })
     }
 
-    /// Logs an error; whether anybody takes the line. It is written from the event loop,
-    /// after what has led to it.
+    /// Logs a failure; whether anybody takes the line.
     pub(super) fn log(&self, message: &str) -> bool {
-        let has_log = self.server.has_log();
-        if has_log {
-            let client = self.client.clone();
-            self.server.log().callback_failed(client, message);
-        }
-        has_log
+        self.server.log_failure(self.client.clone(), message)
     }
 }
 
