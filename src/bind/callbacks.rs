@@ -63,8 +63,8 @@ pub fn run(server: &Rc<ServerObject>, job: Job, mut progress: Progress) -> Optio
     }
 }
 
-/// Calls the storage's `unlock` for a client's session. Nobody can be told of an error but
-/// the log.
+/// Calls the storage's `unlock` for a client's session. An error reaches
+/// nobody but the log.
 pub fn unlock(server: &Rc<ServerObject>, mailbox: &str, client: Client) {
     let callbacks = Callbacks {
         server,

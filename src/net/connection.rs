@@ -80,11 +80,11 @@ impl Connection {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the session for all others: logs it, releases its lock and takes it out
-    /// of the list. Only the first call does something.
+    /// Ends the session as others see it: logs the end, releases the lock and takes the
+    /// connection out of the list. Only the first call does anything.
     pub(super) fn leave(&self, reason: End) {
-        // First unlocked, then out of the list: a script that sees the one may rely on
-        // the other, whichever thread unlocks.
+        // The unlock comes first: when a script finds the connection out of the list, the
+        // mailbox is free, whichever thread unlocks.
         let mut afterwards;
         {
             let mut left = self.left();

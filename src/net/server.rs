@@ -34,18 +34,19 @@ pub struct Server {
     listening: Mutex<Option<Listening>>,
     dead: AtomicBool,
     departing: Arc<AtomicUsize>,
-    /// Connections in the order in which they came, but for those that were seen to have
-    /// logged in or gone: the first that has not logged in makes room when there is none.
+    /// Connections, oldest first, without those that were seen to have logged in or gone. When
+    /// the server is full, the first that has not logged in makes room.
     waiting: Mutex<VecDeque<ConnectionId>>,
 }
 
-/// Connections of a server whose farewell is written and which wait for their clients
-/// to close: beyond that they are closed at once. They hold no place of
+/// Connections of a server that may wait for their clients to close after the farewell.
+/// Further ones are closed at once. They do not count for
 /// [`Limits::connections`](pop3_proto::limits::Limits::connections), so that a client
-/// that comes back at once finds one.
+/// that comes back at once finds room.
 const DEPARTING: usize = 1024;
 
-/// So many that have gone may stand in the queue of those that make room.
+/// Entries of connections that have gone, of which the queue of those that make room is
+/// cleared when it has more.
 const WORTH_CLEARING: usize = 1024;
 
 /// The right to wait for a client to close; ends when dropped.
@@ -356,7 +357,7 @@ impl Server {
         connection.slot.spawn(driving);
     }
 
-    /// Takes a connection that has ended out of the list and tells of it, unless
+    /// Takes a connection that has ended out of the list and tells the observer, unless
     /// [`kill`](Self::kill) was first.
     pub(super) fn remove(&self, id: ConnectionId) {
         let gone = self.connection_map().remove(&id);
