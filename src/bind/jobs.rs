@@ -67,7 +67,7 @@ impl JobSource {
 /// Ends the servers that were to be destroyed when their last connection had closed. They
 /// do not wait for log lines: their own are written as they go.
 fn end_servers(world: &World) {
-    while let Some(id) = world.network.take_closed() {
+    for id in world.network.take_closed() {
         if let Some(server) = world.server(id) {
             server.connection_closed();
         }

@@ -68,9 +68,9 @@ impl NetworkEvents {
         self.backlog().take(server)
     }
 
-    /// Takes out a server of which a connection has closed.
-    pub fn take_closed(&self) -> Option<ServerId> {
-        self.closed_servers().pop_first()
+    /// Takes out the servers of which connections have closed.
+    pub fn take_closed(&self) -> BTreeSet<ServerId> {
+        std::mem::take(&mut *self.closed_servers())
     }
 
     /// From now on it is noted that connections close.
