@@ -23,8 +23,7 @@ use super::server::ServerObject;
 use super::step::step;
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
-use crate::net::Level;
-use crate::store::ids::ConnectionId;
+use crate::store::ids::Client;
 use crate::store::jobs::{Job, Outcome, UnlockNow, Work};
 use crate::store::reason::Reason;
 use crate::store::{Account, Message};
@@ -53,7 +52,7 @@ pub fn run(server: &Rc<ServerObject>, job: Job, mut progress: Progress) -> Optio
     let callbacks = Callbacks {
         server,
         job: Some(&job),
-        connection: Some(job.connection),
+        client: &job.client,
     };
     match callbacks.outcome(&job, &mut progress) {
         Some(outcome) => {
@@ -64,13 +63,13 @@ pub fn run(server: &Rc<ServerObject>, job: Job, mut progress: Progress) -> Optio
     }
 }
 
-/// Calls the storage's `unlock`, for a session if its connection is known. Nobody can be
-/// told of an error but the log.
-pub fn unlock(server: &Rc<ServerObject>, mailbox: &str, connection: Option<ConnectionId>) {
+/// Calls the storage's `unlock` for a client's session. An error reaches
+/// nobody but the log.
+pub fn unlock(server: &Rc<ServerObject>, mailbox: &str, client: Client) {
     let callbacks = Callbacks {
         server,
         job: None,
-        connection,
+        client: &client,
     };
     callbacks.unlock(mailbox);
 }
@@ -79,8 +78,8 @@ pub fn unlock(server: &Rc<ServerObject>, mailbox: &str, connection: Option<Conne
 struct Callbacks<'a> {
     server: &'a Rc<ServerObject>,
     job: Option<&'a Job>,
-    /// For which connection, for the log.
-    connection: Option<ConnectionId>,
+    /// For whom, for the log.
+    client: &'a Client,
 }
 
 impl Callbacks<'_> {
@@ -200,7 +199,7 @@ impl Callbacks<'_> {
             Err(raised) => {
                 // The client chose the name: nothing in it may break the line.
                 let (user, message) = (user.escape_debug(), raised.message());
-                self.log(Level::Error, &format!("lookup {user}: {message}"));
+                self.log(&format!("lookup {user}: {message}"));
                 return Ok(None);
             }
         };
@@ -356,7 +355,7 @@ impl Callbacks<'_> {
     fn unlock(&self, mailbox: &str) {
         if !interp::is_deleted(&self.server.identity.interp) {
             let said = self.call_storage(&[Value::text("unlock"), Value::text(mailbox)]);
-            let _told = said.map_err(|raised| self.raised("unlock", &raised));
+            let _logged = said.map_err(|raised| self.raised("unlock", &raised));
         }
     }
 

@@ -31,9 +31,9 @@ use super::step::STEP_TIME;
 use crate::descriptors::Reserve;
 use crate::ffi::channel::{Channel, Read};
 use crate::ffi::interp::Preserved;
-use crate::net::{ConnectionState, Event, Permit};
+use crate::net::{ConnectionState, Permit};
 use crate::store::hold::{Ended, Hold};
-use crate::store::ids::ConnectionId;
+use crate::store::ids::{Client, ConnectionId};
 use crate::store::source::Source;
 use crate::text::characters;
 
@@ -256,7 +256,7 @@ impl ChannelSession {
         }
     }
 
-    /// Ends the session for all others: unlocks, takes it out of the list, tells.
+    /// Ends the session for all others: unlocks, takes it out of the list, logs it.
     fn leave(self: &Rc<Self>, end: End) {
         if self.left.replace(true) {
             return;
@@ -272,14 +272,14 @@ impl ChannelSession {
         if !matches!(end, End::Session(_)) {
             self.channel.break_off();
         }
-        self.tell_end(end);
+        self.log_end(end);
         self.server.connection_closed();
     }
 
     fn unlock(&self) {
         if let Ended::Owed(lock) = self.hold.end() {
             if let Err(lock) = self.server.access().settle(lock) {
-                callbacks::unlock(&self.server, &lock.mailbox, Some(self.id));
+                callbacks::unlock(&self.server, &lock.mailbox, self.client());
             }
         }
     }
@@ -326,7 +326,7 @@ impl ChannelSession {
     pub fn kill(&self) {
         if !self.left.replace(true) {
             self.unlock();
-            self.tell_end(End::Killed);
+            self.log_end(End::Killed);
         }
         self.channel.break_off();
         self.close();
@@ -342,19 +342,21 @@ impl ChannelSession {
         self.server.world.has_departed(&self.name);
     }
 
-    fn tell_end(&self, reason: End) {
-        let (user, tally, begun) = {
-            let machine = self.machine.borrow();
-            let session = machine.session();
-            (session.snapshot().name, session.tally(), machine.begun())
-        };
-        self.server.tell(&Event::Ended {
+    /// As log records name it.
+    fn client(&self) -> Client {
+        Client {
             connection: self.id,
+            user: characters(self.machine.borrow().session().user()).into_owned(),
             peer: self.peer,
-            user: &characters(&user),
-            tally,
-            duration: begun.elapsed(),
-            reason,
-        });
+        }
+    }
+
+    fn log_end(&self, reason: End) {
+        let session = || {
+            let machine = self.machine.borrow();
+            let tally = machine.session().tally();
+            (self.client(), tally, machine.begun().elapsed())
+        };
+        self.server.log().ended(session, reason);
     }
 }

@@ -1,12 +1,12 @@
-//! How many callbacks of sessions are under way, each but the first inside the event loop
-//! that another has entered.
+//! How many callbacks of sessions are under way at once. Each but the first runs inside the
+//! event loop that an earlier one has entered.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Callbacks of one interpreter that may wait in the event loop on top of each other. Each
-/// takes some of the 1,000 levels that Tcl allows a script; without a bound a crowd of
-/// clients takes all, and then nothing can end the wait that is on top.
+/// Callbacks of one interpreter that may be inside `vwait` at once. Each takes some of the
+/// 1,000 levels that Tcl allows a script. Without a bound, many clients would take them all,
+/// and then no script could run that ends the innermost wait.
 const DEEPEST: u32 = 32;
 
 /// The same for all interpreters of a thread, which share its stack: each takes up to 20 KiB

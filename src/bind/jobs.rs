@@ -64,6 +64,16 @@ impl JobSource {
     }
 }
 
+/// Ends the servers that were to be destroyed when their last connection had closed. They
+/// do not wait for log lines: their own are written as they go.
+fn end_servers(world: &World) {
+    for id in world.network.take_closed() {
+        if let Some(server) = world.server(id) {
+            server.connection_closed();
+        }
+    }
+}
+
 impl Source for JobSource {
     fn prepare(&self) {
         if let Some(world) = self.world.upgrade() {
@@ -81,7 +91,7 @@ impl Source for JobSource {
         if world.depth.is_deepest() {
             return false;
         }
-        let waiting = !world.jobs.is_empty() || !world.notes.is_empty();
+        let waiting = !world.jobs.is_empty() || !world.network.is_empty();
         waiting || !world.wakes.is_empty() || !world.unfinished.borrow().is_empty()
     }
 
@@ -98,9 +108,10 @@ impl Source for JobSource {
             if world.depth.is_deepest() {
                 return;
             }
-            let more_notes = {
+            let more_lines = {
                 let _level = world.depth.descend();
-                log::drain(&world)
+                end_servers(&world);
+                log::write_next(&world)
             };
             if !std::mem::replace(&mut woken, true) {
                 Self::wake_sessions(&world);
@@ -108,7 +119,7 @@ impl Source for JobSource {
             let _level = world.depth.descend();
             match self.next(&world) {
                 Some((job, progress)) => self.step(&world, job, progress),
-                None if !more_notes => return,
+                None if !more_lines => return,
                 None => {}
             }
             if started.elapsed() >= SLICE {

@@ -9,7 +9,9 @@
 //! - [`listen`] – what `up` opens; [`direct`] – when stores are used
 //!   without scripts, [`watched`] – and when no longer;
 //! - [`channel`] – the second driver: sessions on Tcl channels;
-//! - [`log`] – the way of log lines, [`lines`] – what they say; [`reports`] – what goes to `interp bgerror`;
+//! - [`network_events`] – what network threads have for the interpreter; [`log`] – how log
+//!   lines are written, [`escape`] – how they show texts of clients and scripts;
+//!   [`reports`] – what goes to `interp bgerror`;
 //! - [`message`] – what a storage's `get` may return, as bytes;
 //! - [`mime`] – the fallback package `mime`, for machines without Tcllib;
 //! - [`jobs`] – runs the job queue from the event loop; [`wakes`] – what else wakes it;
@@ -22,13 +24,14 @@ pub mod callbacks;
 pub mod channel;
 pub mod depth;
 pub mod direct;
+pub mod escape;
 pub mod jobs;
-pub mod lines;
 pub mod listen;
 pub mod log;
 pub mod mailboxes;
 pub mod message;
 pub mod mime;
+pub mod network_events;
 pub mod object;
 pub mod options;
 pub mod reports;

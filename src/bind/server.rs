@@ -22,7 +22,7 @@ use crate::ffi::command::{Command, Error};
 use crate::ffi::interp::{self, Preserved, Raised};
 use crate::ffi::value::learn_system_encoding;
 use crate::ffi::{Interp, Value};
-use crate::net::{self, Event, Observer};
+use crate::net;
 use crate::store::access::Access;
 use crate::store::hold::MAX_IDLE_WAIT;
 use crate::store::ids::ServerId;
@@ -105,6 +105,8 @@ pub struct ServerObject {
     /// How often `-storage` was configured.
     storage_number: Cell<u32>,
     gone: Cell<bool>,
+    /// Its last log lines are written.
+    written_last: Cell<bool>,
 }
 
 impl ServerObject {
@@ -112,8 +114,8 @@ impl ServerObject {
         let id = ServerId::new();
         let access = Arc::new(Access::default());
         let name = &identity.name;
-        let (jobs, notes) = (world.jobs.clone(), world.notes.clone());
-        let engine = net::Server::new(id, name, access.clone(), jobs, notes);
+        let (jobs, network) = (world.jobs.clone(), world.network.clone());
+        let engine = net::Server::new(id, name, access.clone(), jobs, network);
         let options = Options::default();
         let reports = Reports::new(&identity);
         Rc::new(Self {
@@ -133,6 +135,7 @@ impl ServerObject {
             uidl: Cell::new(None),
             storage_number: Cell::new(0),
             gone: Cell::new(false),
+            written_last: Cell::new(false),
         })
     }
 
@@ -208,8 +211,8 @@ impl ServerObject {
 
     fn destroy(&self, mode: &str) -> Result<Value, Error> {
         if mode == "defer" {
-            // Before it is counted: a connection that closes later is told of.
-            self.world.notes.watch_closing();
+            // Before connections are counted: one that closes later is noted.
+            self.world.network.watch_closing();
         }
         match mode {
             "kill" => self.destroy_now(),
@@ -249,15 +252,15 @@ impl ServerObject {
             session.wait_idle(until);
         }
         if let Some(me) = me {
-            for lock in owed {
+            for (client, lock) in owed {
                 // The `unlock` before this one may have let another session lock it.
                 if lock.is_owed() {
-                    callbacks::unlock(&me, &lock.mailbox, None);
+                    callbacks::unlock(&me, &lock.mailbox, client);
                 }
             }
         }
-        // What `unlock` has to say comes first: it is written at once.
-        log::drain_last(self);
+        log::write_last(self);
+        self.written_last.set(true);
         self.reports.end();
         self.down();
         self.direct.release();
@@ -334,12 +337,9 @@ impl ServerObject {
         self.reports.report(raised);
     }
 
-    /// Tells of an event of a session on a Tcl channel, if anybody listens.
-    pub fn tell(&self, event: &Event<'_>) {
-        let notes = &self.world.notes;
-        if notes.wants(event.level()) {
-            notes.event(self.id, event);
-        }
+    /// Where records of its sessions go.
+    pub fn log(&self) -> &net::Log {
+        self.engine.log()
     }
 
     /// The `-auth` command prefix.
@@ -394,6 +394,11 @@ impl ServerObject {
     /// Whether the server has been destroyed.
     pub fn is_gone(&self) -> bool {
         self.gone.get()
+    }
+
+    /// Whether it has been destroyed, and its last log lines are written.
+    pub fn has_written_last(&self) -> bool {
+        self.written_last.get()
     }
 
     fn method(self: &Rc<Self>, method: &str, args: &[Value]) -> Result<Value, Error> {

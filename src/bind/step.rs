@@ -1,4 +1,4 @@
-//! A step of something long: what is done of it before others have their turn.
+//! Long work is done in steps, between which others have their turn.
 
 use std::iter;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ pub const STEP_TIME: Duration = Duration::from_millis(1);
 /// So many callbacks or sessions, or as many as are done in this time.
 const STEP: (usize, Duration) = (16, STEP_TIME);
 
-/// Those of the next items that belong to one step, at least one. No others are taken.
+/// The next items, as many as belong to one step, and at least one. The others stay.
 pub fn step<T>(items: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
     let begun = Instant::now();
     let mut first = true;

@@ -1,5 +1,5 @@
-//! What wakes the sessions on Tcl channels when an answer has come for them: from the
-//! thread that had it to the event loop of their interpreter.
+//! Wakes sessions on Tcl channels when an answer has come for them. The thread that has the
+//! answer wakes them; they go on in the event loop of their interpreter.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ impl Wakes {
 
     /// Wakes a session.
     pub fn waker(self: &Arc<Self>, server: ServerId, channel: &str) -> Waker {
-        Waker::from(Arc::new(OneOf {
+        Waker::from(Arc::new(SessionWaker {
             wakes: self.clone(),
             sleeper: (server, channel.into()),
         }))
@@ -48,18 +48,18 @@ impl Wakes {
         self.woken().push_back((server, channel.into()));
     }
 
-    /// The session that has been awake for longest.
+    /// Takes out the session that was woken first.
     pub fn pop(&self) -> Option<Sleeper> {
         self.woken().pop_front()
     }
 }
 
-struct OneOf {
+struct SessionWaker {
     wakes: Arc<Wakes>,
     sleeper: Sleeper,
 }
 
-impl Wake for OneOf {
+impl Wake for SessionWaker {
     fn wake(self: Arc<Self>) {
         self.wakes.woken().push_back(self.sleeper.clone());
         // Without the lock: the interpreter may look at once.

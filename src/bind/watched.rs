@@ -18,7 +18,7 @@ struct Watched {
     store: *const (),
     /// Whether the name is still that store's.
     is_still: Box<dyn Fn(&Interp) -> bool>,
-    /// Who is to be told when it is not.
+    /// The servers that use it, to be notified when it is not.
     users: RefCell<Vec<User>>,
     last_user: Cell<u64>,
     /// Somebody has renamed, deleted or replaced it.
@@ -26,7 +26,7 @@ struct Watched {
     watch: OnceCell<Watch>,
 }
 
-/// Who uses a command, and what tells them.
+/// The number of a use, and what notifies its server.
 type User = (u64, Box<dyn Fn()>);
 
 /// The use of a command by one server, until it is dropped.
@@ -37,8 +37,8 @@ pub struct Use {
 
 impl WatchedCommands {
     /// Watches the command `name` of the store at `store`; none if there is no such
-    /// command. `changed` runs, once, when the name is no longer that store's: Tcl tells of
-    /// renaming and deleting, and `is_still` is asked before each wait for events.
+    /// command. `changed` runs, once, when the name is no longer that store's. Tcl reports
+    /// renaming and deleting; `is_still` is asked before each wait for events.
     pub fn watch(
         &self,
         interp: &Interp,
@@ -63,12 +63,12 @@ impl WatchedCommands {
         Some(Use { watched, user })
     }
 
-    /// Looks whether the commands are what they were: nothing tells of another command
-    /// of the name since `interp hide`.
+    /// Looks whether the commands are what they were: Tcl does not report that another
+    /// command has the name since `interp hide`.
     pub fn check(&self, interp: &Interp) {
         for watched in self.live() {
             if !watched.over.get() && !(watched.is_still)(interp) {
-                watched.tell();
+                watched.notify();
             }
         }
     }
@@ -100,17 +100,17 @@ impl Watched {
             watch: OnceCell::new(),
         });
         let weak = Rc::downgrade(&watched);
-        let told = move || {
+        let notify = move || {
             if let Some(watched) = weak.upgrade() {
-                watched.tell();
+                watched.notify();
             }
         };
-        let watch = Watch::new(interp, name, Box::new(told))?;
+        let watch = Watch::new(interp, name, Box::new(notify))?;
         let _first = watched.watch.set(watch);
         Some(watched)
     }
 
-    fn tell(&self) {
+    fn notify(&self) {
         self.over.set(true);
         for (_, changed) in self.users.take() {
             changed();

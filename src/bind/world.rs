@@ -9,8 +9,8 @@ use super::callbacks::Progress;
 use super::channel::ChannelSession;
 use super::depth::Depth;
 use super::jobs::JobSource;
-use super::log::Notes;
 use super::message::Fetching;
+use super::network_events::NetworkEvents;
 use super::server::ServerObject;
 use super::wakes::Wakes;
 use super::watched::WatchedCommands;
@@ -44,8 +44,8 @@ pub struct World {
     pub unfinished: RefCell<VecDeque<(Job, Progress)>>,
     /// Sessions on Tcl channels that have an answer.
     pub wakes: Arc<Wakes>,
-    /// What network threads tell this interpreter.
-    pub notes: Arc<Notes>,
+    /// What network threads have for this interpreter.
+    pub network: Arc<NetworkEvents>,
     /// The commands of built-in stores that its servers use directly.
     pub watched: WatchedCommands,
     /// Its callbacks that are under way.
@@ -76,7 +76,7 @@ impl World {
             jobs: Arc::new(JobQueue::new(move || alert.wake())),
             unfinished: RefCell::default(),
             wakes: Wakes::for_this_thread(),
-            notes: Arc::new(Notes::for_this_thread()),
+            network: Arc::new(NetworkEvents::for_this_thread()),
             watched: WatchedCommands::default(),
             depth: Rc::default(),
             servers: RefCell::default(),

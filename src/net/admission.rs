@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::observer::Refused;
+use super::record::Refused;
 use pop3_proto::limits::Limits;
 
 /// Counts a server's connections.

@@ -7,7 +7,6 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 
 use super::driver::{with_scratch, Driver, SCRATCH};
-use super::observer::Event;
 use super::runtime;
 use crate::store::source::{Fed, Source};
 
@@ -28,11 +27,11 @@ impl Driver<'_> {
             Fed::Complete | Fed::Waits => self.source = None,
             Fed::Failed(error) => {
                 self.source = None;
-                let connection = self.connection.id;
-                self.connection.server.observe(|| Event::ReadFailed {
-                    connection,
-                    error: &error,
-                });
+                let connection = &self.connection;
+                connection
+                    .server
+                    .log
+                    .read_failed(|| connection.client(), &error);
             }
         }
     }

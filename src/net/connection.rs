@@ -8,13 +8,12 @@ use pop3_proto::connection::{Connection as Machine, End};
 use pop3_proto::session::{Config, EndReason};
 
 use super::admission::Permit;
-use super::observer::{Event, Level};
 use super::runtime::LoopSlot;
 use super::transport::Transport;
 use super::Server;
 use crate::descriptors::Reserve;
 use crate::store::hold::{Ended, Hold, Lock};
-use crate::store::ids::ConnectionId;
+use crate::store::ids::{Client, ConnectionId};
 use crate::store::jobs::{Afterwards, Work};
 use crate::text::characters;
 
@@ -81,11 +80,11 @@ impl Connection {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the session for all others: tells of it, releases its lock and takes it out
-    /// of the list. Only the first call does something.
+    /// Ends the session as others see it: logs the end, releases the lock and takes the
+    /// connection out of the list. Only the first call does anything.
     pub(super) fn leave(&self, reason: End) {
-        // First unlocked, then out of the list: a script that sees the one may rely on
-        // the other, whichever thread unlocks.
+        // The unlock comes first: when a script finds the connection out of the list, the
+        // mailbox is free, whichever thread unlocks.
         let mut afterwards;
         {
             let mut left = self.left();
@@ -98,7 +97,7 @@ impl Connection {
                 server.remove(id);
                 drop(permit);
             }));
-            self.tell_end(reason);
+            self.log_end(reason);
             if let Ended::Owed(lock) = self.hold.end() {
                 self.release(lock, &mut afterwards);
             }
@@ -137,7 +136,7 @@ impl Connection {
             let (server, hold) = (self.server.id, self.hold.clone());
             let work = Work::Release(lock, afterwards.take());
             // Nobody waits for the answer.
-            drop(self.server.jobs.submit(server, self.id, hold, work));
+            drop(self.server.jobs.submit(server, self.client(), hold, work));
         }
     }
 
@@ -156,9 +155,9 @@ impl Connection {
         true
     }
 
-    /// Ends the session from outside, at once. Gives the lock if the script must
-    /// unlock. A driver that is at work finds its socket shut.
-    pub(super) fn kill(&self) -> Option<Lock> {
+    /// Ends the session from outside, at once. Gives the lock, and whose it was, if the
+    /// script must unlock. A driver that is at work finds its socket shut.
+    pub(super) fn kill(&self) -> Option<(Client, Lock)> {
         if std::mem::replace(&mut *self.left(), true) {
             return None;
         }
@@ -167,28 +166,30 @@ impl Connection {
             Ended::Owed(lock) => self.server.access.settle(lock).err(),
             Ended::Nothing | Ended::UnderWay => None,
         };
-        self.tell_end(End::Killed);
-        owed
+        self.log_end(End::Killed);
+        Some((self.client(), owed?))
     }
 
-    fn tell_end(&self, reason: End) {
-        if !self.server.is_observed(Level::Notice) {
-            return;
-        }
-        let (user, tally, begun) = {
-            let machine = self.machine();
-            let session = machine.session();
-            (session.snapshot().name, session.tally(), machine.begun())
-        };
-        let user = characters(&user);
-        self.server.observe(|| Event::Ended {
+    /// As log records name it.
+    pub(super) fn client(&self) -> Client {
+        self.client_of(&self.machine())
+    }
+
+    fn client_of(&self, machine: &Machine) -> Client {
+        Client {
             connection: self.id,
+            user: characters(machine.session().user()).into_owned(),
             peer: self.peer,
-            user: &user,
-            tally,
-            duration: begun.elapsed(),
-            reason,
-        });
+        }
+    }
+
+    fn log_end(&self, reason: End) {
+        let session = || {
+            let machine = self.machine();
+            let tally = machine.session().tally();
+            (self.client_of(&machine), tally, machine.begun().elapsed())
+        };
+        self.server.log.ended(session, reason);
     }
 
     /// Whether it is in its server's list still.

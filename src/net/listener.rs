@@ -10,7 +10,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
-use super::observer::Event;
 use super::runtime::{LoopSlot, Loops};
 use super::{wait, Server};
 use crate::descriptors::{out_of_the_way, Reserve};
@@ -176,9 +175,7 @@ async fn accept_all(acceptor: &Acceptor) {
         match accept_some(acceptor).await {
             Ok(()) => pause = BACK_OFF.0,
             Err(error) => {
-                acceptor
-                    .server
-                    .observe(|| Event::AcceptFailed { error: &error });
+                acceptor.server.log.accept_failed(&error);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(BACK_OFF.1);
             }

@@ -14,7 +14,7 @@ mod body;
 mod connection;
 mod driver;
 mod listener;
-mod observer;
+mod record;
 mod requests;
 mod runtime;
 mod server;
@@ -22,6 +22,6 @@ mod transport;
 mod wait;
 
 pub use admission::Permit;
-pub use observer::{Event, Level, Observer, Refused};
+pub use record::{Event, Level, Log, Observer, Record, Refused};
 pub use runtime::{blocking, init, shutdown};
 pub use server::{ConnectionState, Server};

@@ -10,26 +10,19 @@ use tokio::sync::oneshot::Receiver;
 
 use super::connection::Connection;
 use super::driver::{with_scratch, Boxed, Driver};
-use super::observer::{Event, Level};
 use super::runtime;
 use super::wait::{first, Either};
 use crate::store::access::{Answer, Now, Runner};
 use crate::store::hold::Hold;
 use crate::store::jobs::{Outcome, Work};
 use crate::store::source::Source;
-use crate::text::characters;
 use pop3_proto::Request;
 
 impl Driver<'_> {
     /// Has a request answered: at once if that can be, else by another thread.
     pub(super) async fn ask(&mut self, request: Request) {
-        let Connection {
-            id, server, hold, ..
-        } = &*self.connection;
-        server.observe(|| Event::Asked {
-            connection: *id,
-            request: &request,
-        });
+        let Connection { server, hold, .. } = &*self.connection;
+        server.log.asked(|| self.connection.client(), &request);
         let source = with_scratch(|buffer| {
             Some(match server.access.try_now(hold, &request, buffer)? {
                 Now::Begin(begin) => begin.hand_to(&mut self.connection.machine(), buffer),
@@ -52,51 +45,30 @@ impl Driver<'_> {
         // Replies to earlier commands need not wait for this one. What the socket does
         // not take, or says, is met again when they are written.
         let _ = self.write_now();
-        let user = self.user_to_tell(&request);
         let login = matches!(request, Request::Login { .. });
         let answer = match login && !self.connection.reserve_session() {
             true => Answer::too_few_descriptors(),
             false => self.perform(request).await?,
         };
-        if login && answer.refusal().is_some() {
-            self.connection.release_session();
-        }
-        if let Some(user) = user {
-            let refused = answer.refusal();
-            let Connection {
-                id, peer, server, ..
-            } = &*self.connection;
-            server.observe(|| Event::Login {
-                connection: *id,
-                peer: *peer,
-                user: &user,
-                refused,
-            });
+        if login {
+            let refusal = answer.refusal();
+            if refusal.is_some() {
+                self.connection.release_session();
+            }
+            let log = &self.connection.server.log;
+            log.login(|| self.connection.client(), refusal);
         }
         self.settle(answer)
     }
 
     /// Hands the machine its reply; returns what to send after it.
     fn settle(&self, answer: Answer) -> Option<Source> {
-        let connection = self.connection.id;
         if let Some(error) = &answer.trouble {
-            let server = &self.connection.server;
-            server.observe(|| Event::StoreFailed { connection, error });
+            let log = &self.connection.server.log;
+            log.store_failed(|| self.connection.client(), error);
         }
         self.connection.machine().handle_reply(answer.reply);
         answer.message.map(|message| Source::new(message.content))
-    }
-
-    /// Whose login it is, if anybody wants to know.
-    fn user_to_tell(&self, request: &Request) -> Option<Box<str>> {
-        let server = &self.connection.server;
-        let observed = || [Level::Warning, Level::Notice].map(|l| server.is_observed(l));
-        match request {
-            Request::Login { user, .. } if observed().contains(&true) => {
-                Some(characters(user).into())
-            }
-            _ => None,
-        }
     }
 
     /// Asks the stores; none when the connection breaks meanwhile.
@@ -124,8 +96,9 @@ struct BlockingPool<'a>(&'a Connection);
 
 impl Runner for BlockingPool<'_> {
     fn script(&self, hold: &Arc<Hold>, work: Work) -> Receiver<Outcome> {
-        let Connection { server, id, .. } = self.0;
-        server.jobs.submit(server.id, *id, hold.clone(), work)
+        let Connection { server, .. } = self.0;
+        let client = self.0.client();
+        server.jobs.submit(server.id, client, hold.clone(), work)
     }
 
     fn blocking(&self, work: Box<dyn FnOnce() -> Answer + Send>) -> Receiver<Answer> {

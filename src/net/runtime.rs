@@ -50,7 +50,7 @@ pub(super) struct LoopSlot {
     _counted: Counted,
 }
 
-/// One more on a counter while it lives.
+/// Counts as one on a counter while it lives.
 struct Counted(Arc<AtomicUsize>);
 
 /// How long the end of the process waits for file operations that are under way.
@@ -108,7 +108,7 @@ pub fn shutdown() {
         let _already_gone = thread.stop.send(());
         thread.stopped
     };
-    // All are told before one is waited for.
+    // All are asked to stop before the first is waited for.
     let stopped: Vec<_> = threads.into_iter().map(stop).collect();
     let until = Instant::now() + 2 * LAST_WORK;
     for stopped in stopped {

@@ -10,12 +10,12 @@ use std::time::Instant;
 use super::admission::{Admission, Permit};
 use super::connection::Connection;
 use super::listener::{self, Listening};
-use super::observer::{Event, Observer, Refused};
+use super::record::{Log, Observer, Refused};
 use super::runtime::LoopSlot;
 use crate::descriptors::Reserve;
 use crate::store::access::Access;
 use crate::store::hold::{Lock, MAX_IDLE_WAIT};
-use crate::store::ids::{ConnectionId, ServerId};
+use crate::store::ids::{Client, ConnectionId, ServerId};
 use crate::store::jobs::JobQueue;
 use pop3_proto::connection::{Connection as Machine, End};
 use pop3_proto::session::{Config, Snapshot};
@@ -27,25 +27,26 @@ pub struct Server {
     label: Box<str>,
     pub(super) access: Arc<Access>,
     pub(super) jobs: Arc<JobQueue>,
-    observer: Arc<dyn Observer>,
+    pub(super) log: Log,
     config: RwLock<Option<Arc<Config>>>,
     admission: Arc<Admission>,
     connections: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
     listening: Mutex<Option<Listening>>,
     dead: AtomicBool,
     departing: Arc<AtomicUsize>,
-    /// Connections in the order in which they came, but for those that were seen to have
-    /// logged in or gone: the first that has not logged in makes room when there is none.
+    /// Connections, oldest first, without those that were seen to have logged in or gone. When
+    /// the server is full, the first that has not logged in makes room.
     waiting: Mutex<VecDeque<ConnectionId>>,
 }
 
-/// Connections of a server whose farewell is written and which wait for their clients
-/// to close: beyond that they are closed at once. They hold no place of
+/// Connections of a server that may wait for their clients to close after the farewell.
+/// Further ones are closed at once. They do not count for
 /// [`Limits::connections`](pop3_proto::limits::Limits::connections), so that a client
-/// that comes back at once finds one.
+/// that comes back at once finds room.
 const DEPARTING: usize = 1024;
 
-/// So many that have gone may stand in the queue of those that make room.
+/// Entries of connections that have gone, of which the queue of those that make room is
+/// cleared when it has more.
 const WORTH_CLEARING: usize = 1024;
 
 /// The right to wait for a client to close; ends when dropped.
@@ -81,7 +82,7 @@ impl Server {
             label: format!("{}_{}", printable(name), std::process::id()).into(),
             access,
             jobs,
-            observer,
+            log: Log::new(id, observer),
             config: RwLock::default(),
             admission: Arc::default(),
             connections: Mutex::default(),
@@ -146,6 +147,11 @@ impl Server {
         if let Some(listening) = self.take_listening() {
             listening.close();
         }
+    }
+
+    /// Where what happens to it is recorded, by the driver of sessions on Tcl channels too.
+    pub fn log(&self) -> &Log {
+        &self.log
     }
 
     /// The names of the connections, oldest first.
@@ -215,19 +221,20 @@ impl Server {
 
     /// Ends everything at once: stops accepting, ends all connections (clients
     /// see the end of the stream) and releases the locks of built-in stores.
-    /// Returns the locks that scripts hold: the caller, on the interpreter's
-    /// thread, runs `unlock` directly for each that [is owed](Lock::is_owed) by then. Nothing is deleted, and queued
+    /// Returns the locks that scripts hold, with their clients: the caller, on the
+    /// interpreter's thread, runs `unlock` directly for each that [is owed](Lock::is_owed)
+    /// by then. Nothing is deleted, and queued
     /// jobs of this server are dropped; [`Observer::closed`] is not called.
     ///
     /// A job that is being run at this moment, further up on the caller's stack,
     /// learns of it by [`Job::take_lock`](crate::store::jobs::Job::take_lock) and
     /// [`Job::answer`](crate::store::jobs::Job::answer).
     #[must_use = "the mailboxes stay locked otherwise"]
-    pub fn kill(&self) -> Vec<Lock> {
+    pub fn kill(&self) -> Vec<(Client, Lock)> {
         self.dead.store(true, Ordering::Release);
         self.close_listener();
         let connections: Vec<_> = self.connection_map().values().cloned().collect();
-        let mut owed: Vec<Lock> = connections.iter().filter_map(|c| c.kill()).collect();
+        let mut owed: Vec<_> = connections.iter().filter_map(|c| c.kill()).collect();
         // One that came meanwhile sees that the server is dead.
         self.connection_map().clear();
         let until = Instant::now() + MAX_IDLE_WAIT;
@@ -313,7 +320,7 @@ impl Server {
             (Some(config), Ok(permit)) => (config, permit),
             (_, refusal) => {
                 let reason = refusal.err().unwrap_or(Refused::Dead);
-                self.observe(|| Event::Refused { peer, reason });
+                self.log.connection_refused(peer, reason);
                 turn_away(&stream);
                 return;
             }
@@ -329,7 +336,7 @@ impl Server {
         );
         match opened {
             Ok(connection) => self.start(connection),
-            Err(error) => self.observe(|| Event::AcceptFailed { error: &error }),
+            Err(error) => self.log.accept_failed(&error),
         }
     }
 
@@ -341,10 +348,7 @@ impl Server {
             map.len()
         };
         self.wait_in_line(id, connections);
-        self.observe(|| Event::Accepted {
-            connection: id,
-            peer,
-        });
+        self.log.accepted(|| connection.client(), peer);
         if self.dead.load(Ordering::Acquire) {
             // Killed since it was admitted, and the list was emptied before.
             connection.leave(End::Killed);
@@ -354,26 +358,13 @@ impl Server {
         connection.slot.spawn(driving);
     }
 
-    /// Takes a connection that has ended out of the list and tells of it, unless
+    /// Takes a connection that has ended out of the list and tells the observer, unless
     /// [`kill`](Self::kill) was first.
     pub(super) fn remove(&self, id: ConnectionId) {
         let gone = self.connection_map().remove(&id);
         if gone.is_some() {
-            self.observer.closed(self.id, id);
+            self.log.closed(id);
         }
-    }
-
-    /// Tells of an event, if anybody listens.
-    pub(super) fn observe<'a>(&self, event: impl FnOnce() -> Event<'a>) {
-        let event = event();
-        if self.observer.wants(event.level()) {
-            self.observer.event(self.id, &event);
-        }
-    }
-
-    /// Whether events of this level are wanted, for those that cost work to build.
-    pub(super) fn is_observed(&self, level: super::Level) -> bool {
-        self.observer.wants(level)
     }
 }
 

@@ -1,6 +1,7 @@
-//! Names of servers and connections.
+//! Names of servers and connections, and whose a connection is.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Names a server object in this process; never used twice.
@@ -10,6 +11,17 @@ pub struct ServerId(u64);
 /// Names a connection in this process; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(u64);
+
+/// The client of a connection, as log records name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its connection.
+    pub connection: ConnectionId,
+    /// The last user name that it gave: any characters, and empty before the first.
+    pub user: String,
+    /// Its address; an IPv4-mapped one as IPv4.
+    pub peer: SocketAddr,
+}
 
 fn next() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
 
 use super::hold::{Hold, Lock};
-use super::ids::{ConnectionId, ServerId};
+use super::ids::{Client, ServerId};
 use super::sync::{Mutex, MutexGuard};
 use super::{Account, Message};
 use pop3_proto::{Proof, Reply, Request};
@@ -106,8 +106,8 @@ pub struct UnlockNow(pub Lock);
 pub struct Job {
     /// The server whose `-auth` and `-storage` are called.
     pub server: ServerId,
-    /// The connection whose session asks.
-    pub connection: ConnectionId,
+    /// For whom, as log records name the client.
+    pub client: Client,
     /// The work.
     pub work: Work,
     hold: Arc<Hold>,
@@ -121,7 +121,7 @@ impl Job {
     /// The network driver uses [`JobQueue::submit`].
     pub fn new(
         server: ServerId,
-        connection: ConnectionId,
+        client: Client,
         hold: Arc<Hold>,
         work: Work,
     ) -> (Self, oneshot::Receiver<Outcome>) {
@@ -129,7 +129,7 @@ impl Job {
         (
             Self {
                 server,
-                connection,
+                client,
                 work,
                 hold,
                 waiter,
@@ -191,9 +191,9 @@ impl Job {
     }
 
     /// The lock of a [`Work::Release`], if it must still be released.
-    fn into_owed_lock(self) -> Option<Lock> {
+    fn into_owed_lock(self) -> Option<(Client, Lock)> {
         match self.work {
-            Work::Release(lock, _) => Some(lock).filter(Lock::is_owed),
+            Work::Release(lock, _) if lock.is_owed() => Some((self.client, lock)),
             _ => None,
         }
     }
@@ -256,11 +256,11 @@ impl JobQueue {
     pub fn submit(
         &self,
         server: ServerId,
-        connection: ConnectionId,
+        client: Client,
         hold: Arc<Hold>,
         work: Work,
     ) -> oneshot::Receiver<Outcome> {
-        let (job, answer) = Job::new(server, connection, hold, work);
+        let (job, answer) = Job::new(server, client, hold, work);
         let refused = {
             let mut queue = self.queue();
             if queue.closed {
@@ -303,9 +303,9 @@ impl JobQueue {
     }
 
     /// Drops the queued jobs of one server, for its destruction. Returns the locks whose
-    /// [`Work::Release`] was queued: the caller runs `unlock` for each.
+    /// [`Work::Release`] was queued, with their clients: the caller runs `unlock` for each.
     #[must_use = "the mailboxes stay locked otherwise"]
-    pub fn forget(&self, server: ServerId) -> Vec<Lock> {
+    pub fn forget(&self, server: ServerId) -> Vec<(Client, Lock)> {
         let gone: Vec<Job> = {
             let mut queue = self.queue();
             let all = std::mem::take(&mut queue.jobs);
@@ -331,6 +331,7 @@ impl JobQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ids::ConnectionId;
 
     /// Clients come and go while the interpreter is busy: their requests are dropped. What
     /// other clients wait for and what unlocks is kept.
@@ -339,7 +340,12 @@ mod tests {
         let jobs = JobQueue::new(|| ());
         let server = ServerId::new();
         let ask = |hold: &Arc<Hold>, work: Work| {
-            drop(jobs.submit(server, ConnectionId::new(), hold.clone(), work));
+            let client = Client {
+                connection: ConnectionId::new(),
+                user: "u".into(),
+                peer: ([127, 0, 0, 1], 1).into(),
+            };
+            drop(jobs.submit(server, client, hold.clone(), work));
         };
         let lookup = || Work::Lookup {
             user: b"u"[..].into(),

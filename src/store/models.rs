@@ -17,7 +17,7 @@ use tokio::sync::oneshot::{error::TryRecvError, Receiver};
 
 use super::access::{Access, Route};
 use super::hold::{Ended, Hold, Lock, MAX_IDLE_WAIT};
-use super::ids::{ConnectionId, ServerId};
+use super::ids::{Client, ConnectionId, ServerId};
 use super::jobs::{Afterwards, Job, JobQueue, Outcome, Work};
 use super::{Maildrop, Message, Storage, StoreError};
 use pop3_proto::{MsgNo, Reply};
@@ -206,7 +206,7 @@ impl Alarm {
 /// (`src/net/connection.rs`, `leave` and `kill`; `src/net/server.rs`, `kill`).
 struct Session {
     server: ServerId,
-    connection: ConnectionId,
+    client: Client,
     hold: Arc<Hold>,
     left: Mutex<bool>,
     access: Access,
@@ -221,7 +221,7 @@ impl Session {
         access.set_storage(storage);
         Arc::new(Self {
             server: ServerId::new(),
-            connection: ConnectionId::new(),
+            client: client(),
             hold: Hold::new(),
             left: Mutex::new(false),
             access,
@@ -263,7 +263,7 @@ impl Session {
         if let Err(lock) = self.access.settle(lock) {
             let work = Work::Release(lock, Some(afterwards));
             let hold = self.hold.clone();
-            let answer = self.jobs.submit(self.server, self.connection, hold, work);
+            let answer = self.jobs.submit(self.server, self.client.clone(), hold, work);
             drop(answer);
         }
     }
@@ -279,13 +279,13 @@ impl Session {
             }
         }
         self.hold.wait_idle(Instant::now() + MAX_IDLE_WAIT);
-        owed.extend(self.jobs.forget(self.server));
+        owed.extend(self.jobs.forget(self.server).into_iter().map(|(_, lock)| lock));
         owed
     }
 
     /// A job of the session, for the interpreter's thread.
     fn job(&self, work: Work) -> (Job, Receiver<Outcome>) {
-        Job::new(self.server, self.connection, self.hold.clone(), work)
+        Job::new(self.server, self.client.clone(), self.hold.clone(), work)
     }
 
     /// The interpreter's thread runs what is queued; only `unlock`s are.
@@ -309,5 +309,14 @@ fn is_answered(answer: &mut Receiver<Outcome>) -> bool {
         Ok(_) => true,
         Err(TryRecvError::Closed) => false,
         Err(TryRecvError::Empty) => panic!("nobody answers the job"),
+    }
+}
+
+/// A client, of whom the models need nothing.
+fn client() -> Client {
+    Client {
+        connection: ConnectionId::new(),
+        user: String::new(),
+        peer: ([127, 0, 0, 1], 1).into(),
     }
 }

@@ -70,7 +70,7 @@ fn no_login_in_time() {
     client.send("USER u1\r\n");
     let (said, took) = rest_since(begin, client);
     bench.assert_clean(&store.ledger);
-    assert_eq!(bench.heard.the_end(), End::LoginTimeout);
+    assert_eq!(bench.heard.the_end(), End::LoginTimeout.to_string());
     assert!(took > SHORT - SHORT / 10, "{took:?}");
     // Nothing if the command had its turn too late.
     let answers = ["+OK please send PASS command\r\n", ""];
@@ -102,7 +102,7 @@ fn no_login_in_time_for_all_the_talk() {
     drop(client);
     talk.join().unwrap();
     bench.assert_clean(&store.ledger);
-    assert_eq!(bench.heard.the_end(), End::LoginTimeout);
+    assert_eq!(bench.heard.the_end(), End::LoginTimeout.to_string());
 }
 
 /// RFC 1939 §3: the autologout does not delete.
@@ -122,7 +122,7 @@ fn idle_for_too_long() {
     client.send("PASS secret\r\nDELE 1\r\n");
     let (said, took) = rest_since(begin, client);
     bench.assert_clean(&store.ledger);
-    assert_eq!(bench.heard.the_end(), End::Idle);
+    assert_eq!(bench.heard.the_end(), End::Idle.to_string());
     assert!(took > SHORT - SHORT / 10, "{took:?}");
     assert_eq!(said, "+OK congratulations\r\n+OK message 1 deleted\r\n");
     assert!(store.ledger.deleted.lock().unwrap().is_empty());
@@ -144,7 +144,7 @@ fn not_idle() {
     }
     client.assert_ended();
     bench.assert_clean(&store.ledger);
-    assert_eq!(bench.heard.the_end(), End::Idle);
+    assert_eq!(bench.heard.the_end(), End::Idle.to_string());
 }
 
 /// Nor is a session not idle that says something which is no command.
@@ -162,7 +162,7 @@ fn bytes_are_no_commands() {
     }
     assert!(begin.elapsed() < PATIENCE, "it goes on");
     bench.assert_clean(&store.ledger);
-    assert_eq!(bench.heard.the_end(), End::Idle);
+    assert_eq!(bench.heard.the_end(), End::Idle.to_string());
 }
 
 /// The wait after a failed login is part of the time to log in.
@@ -181,7 +181,7 @@ fn no_login_in_time_while_it_waits() {
     client.send("USER u1\r\nPASS wrong\r\n");
     let (_, took) = rest_since(begin, client);
     assert!(took < PATIENCE, "{took:?}");
-    assert_eq!(bench.heard.the_end(), End::LoginTimeout);
+    assert_eq!(bench.heard.the_end(), End::LoginTimeout.to_string());
 }
 
 /// Whoever has read the farewell may begin the next session.
@@ -256,7 +256,7 @@ fn a_client_that_does_not_read() {
     client.expect("USER u1", "+OK please send PASS command");
     // At once, or it might be idle before it asks.
     client.send("PASS secret\r\nRETR 1\r\n");
-    assert_eq!(bench.heard.the_end(), End::WriteTimeout);
+    assert_eq!(bench.heard.the_end(), End::WriteTimeout.to_string());
     bench.assert_clean(&store.ledger);
 }
 
@@ -306,7 +306,7 @@ fn failed_logins() {
     assert!(begin.elapsed() >= 7 * step, "{:?}", begin.elapsed());
     client.assert_ended();
     let end = bench.heard.the_end();
-    assert_eq!(end, End::Session(EndReason::TooManyLogins));
+    assert_eq!(end, End::Session(EndReason::TooManyLogins).to_string());
 }
 
 /// When the server is full: who has waited longest without logging in makes room.
@@ -330,7 +330,7 @@ fn the_oldest_stranger_makes_room() {
     }
     assert_eq!(
         bench.heard.the_end(),
-        End::Session(EndReason::MadeRoom),
+        End::Session(EndReason::MadeRoom).to_string(),
         "told as what it is"
     );
     member.expect("NOOP", "+OK ");

@@ -120,8 +120,8 @@ fn descriptors_are_left_to_scripts_by_a_crowd_inner() {
             .unwrap();
         eventually("the oldest strangers make room", || {
             let ended = bench.heard.ended.lock().unwrap();
-            let made = End::Session(EndReason::MadeRoom);
-            ended.values().filter(|(end, _)| *end == made).count() > 100
+            let made = End::Session(EndReason::MadeRoom).to_string();
+            ended.values().filter(|end| **end == made).count() > 100
         });
         let open = std::fs::read_dir("/proc/self/fd").unwrap();
         let open: Vec<i32> = open

@@ -8,7 +8,6 @@ use std::thread::{self, JoinHandle};
 
 use pop3_proto::{Failure, Refusal, Reply, Request, Secret};
 use pop3d::store::access::Route;
-use pop3d::store::hold::Lock;
 use pop3d::store::jobs::{Job, JobQueue, Outcome, UnlockNow, Work};
 use pop3d::store::{Account, Content, Message, Storage, Users};
 
@@ -334,8 +333,11 @@ fn killed_inside_a_job() {
         }
         eventually("both wait", || jobs.len() == 2);
         let running = next("the first");
-        let lock_by = |owed: Vec<Lock>| owed.iter().for_each(|l| script.unlock(&l.mailbox));
-        lock_by(bench.server.kill());
+        for (client, lock) in bench.server.kill() {
+            // Whose it was can still be said.
+            assert!(["u1", "u2"].contains(&&*client.user), "{client:?}");
+            script.unlock(&lock.mailbox);
+        }
         assert!(jobs.is_empty());
         script.run(running);
         assert!(script.locked.lock().unwrap().is_empty(), "{command}");

@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use pop3_proto::connection::End;
 use pop3_proto::limits::Limits;
-use pop3_proto::session::{Config, Tally};
+use pop3_proto::session::Config;
 use pop3_proto::{MsgNo, Secret};
-use pop3d::net::{Event, Level, Observer, Server};
+use pop3d::net::{Event, Level, Observer, Record, Server};
 use pop3d::store::access::{Access, Route};
 use pop3d::store::ids::{ConnectionId, ServerId};
 use pop3d::store::jobs::JobQueue;
@@ -211,7 +210,8 @@ impl Drop for Opened {
 /// What a server told.
 #[derive(Default)]
 pub struct Heard {
-    pub ended: Mutex<HashMap<ConnectionId, (End, Tally)>>,
+    /// Why each session has ended, as the log says it.
+    pub ended: Mutex<HashMap<ConnectionId, String>>,
     pub closed: AtomicUsize,
     pub accept_failures: AtomicUsize,
     pub refused: AtomicUsize,
@@ -225,24 +225,25 @@ impl Observer for Heard {
         !self.deaf.load(SeqCst)
     }
 
-    fn event(&self, _server: ServerId, event: &Event<'_>) {
-        let line = format!("{event:?}\n");
+    fn record(&self, _server: ServerId, record: Record) {
+        let line = format!("{record:?}\n");
         self.all.lock().unwrap().push_str(&line);
-        match event {
-            Event::AcceptFailed { .. } => {
+        match record.event {
+            Event::AcceptFailed => {
                 self.accept_failures.fetch_add(1, SeqCst);
             }
-            Event::Refused { .. } => {
+            Event::ConnectionRefused => {
                 self.refused.fetch_add(1, SeqCst);
             }
-            Event::Ended {
-                connection,
-                reason,
-                tally,
-                ..
-            } => {
-                let told = (*reason, *tally);
-                let before = self.ended.lock().unwrap().insert(*connection, told);
+            Event::Ended => {
+                let connection = record.connection.unwrap();
+                let is_reason = |(name, _): &&(&str, String)| *name == "reason";
+                let (_, reason) = record.fields.iter().find(is_reason).unwrap();
+                let before = self
+                    .ended
+                    .lock()
+                    .unwrap()
+                    .insert(connection, reason.clone());
                 assert!(before.is_none(), "{connection} ended twice");
             }
             _ => {}
@@ -256,9 +257,9 @@ impl Observer for Heard {
 
 impl Heard {
     /// Why the only session so far has ended.
-    pub fn the_end(&self) -> End {
+    pub fn the_end(&self) -> String {
         eventually("the end is told", || !self.ended.lock().unwrap().is_empty());
-        self.ended.lock().unwrap().values().next().unwrap().0
+        self.ended.lock().unwrap().values().next().unwrap().clone()
     }
 }
 

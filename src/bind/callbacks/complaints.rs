@@ -2,12 +2,9 @@
 //! for `interp bgerror`.
 
 use super::{Callbacks, Trouble};
-use crate::bind::lines::{shortened, Line};
+use crate::bind::escape::shortened;
 use crate::ffi::interp::Raised;
 use crate::ffi::Value;
-use crate::net::{ConnectionState, Level};
-use crate::store::ids::ConnectionId;
-use crate::text;
 use pop3_proto::{Failure, MsgNo};
 
 /// What a callback was asked, for complaints about what it returned.
@@ -64,10 +61,10 @@ impl Callbacks<'_> {
         self.complain(&message, &raised)
     }
 
-    /// Writes a line or, where nobody does, hands the error to `interp bgerror`, so that
+    /// Logs an error or, where nobody takes the line, hands it to `interp bgerror`, so that
     /// it is not lost.
     pub(super) fn complain(&self, line: &str, raised: &Raised) -> Trouble {
-        if !self.log(Level::Error, line) {
+        if !self.log(line) {
             self.server.report(raised);
         }
         Trouble(match has_code(raised, &UNUSABLE) {
@@ -76,28 +73,9 @@ impl Callbacks<'_> {
         })
     }
 
-    /// Writes a line that names the connection, as those of the network side do; whether
-    /// there is anybody to read it.
-    pub(super) fn log(&self, level: Level, text: &str) -> bool {
-        let (text, fields) = match self.connection {
-            Some(id) => (format!("conn{id} {text}"), self.session(id)),
-            None => (text.to_owned(), Vec::new()),
-        };
-        self.server.log(&Line {
-            level,
-            text,
-            fields,
-        })
-    }
-
-    /// The fields that name a session. One that has ended has only its number left.
-    fn session(&self, connection: ConnectionId) -> Vec<(&'static str, String)> {
-        let mut fields = vec![("connection", connection.to_string())];
-        if let Some(ConnectionState { snapshot, peer }) = self.server.session(connection) {
-            let user = text::characters(&snapshot.name).into_owned();
-            fields.extend([("user", user), ("peer", peer.to_string())]);
-        }
-        fields
+    /// Logs a failure; whether anybody takes the line.
+    pub(super) fn log(&self, message: &str) -> bool {
+        self.server.log_failure(self.client.clone(), message)
     }
 }
 

@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use super::complaints::Asked;
 use super::unknown::is_unknown_method;
 use super::{digests, numbers_after, Callbacks, Trouble};
-use crate::bind::lines::shortened;
+use crate::bind::escape::shortened;
 use crate::bind::step::step;
 use crate::ffi::interp::Raised;
 use crate::ffi::Value;
-use crate::net::Level;
 use crate::store::jobs::{Digest, Job};
 use crate::store::reason::Reason;
 use pop3_proto::{Failure, MsgNo};
@@ -165,21 +164,16 @@ impl Callbacks<'_> {
             let is_news = learnt && self.server.set_storage_has_uidl(reason.is_none());
             if let Some(reason) = reason {
                 if is_news {
-                    self.tell_unknown(&reason);
+                    // If it has ids of its own, somebody should know that clients do not
+                    // see them.
+                    let log = self.server.log();
+                    log.uidl_unknown(|| self.client.clone(), &shortened(&reason));
                 }
                 return Ok(None);
             }
         }
         said.map(Some)
             .map_err(|raised| self.raised("uidl", &raised))
-    }
-
-    /// Says, once, where ids come from now: if the storage has some of its own, somebody
-    /// should know that clients do not see them.
-    fn tell_unknown(&self, reason: &str) {
-        let reason = shortened(reason);
-        let text = format!("uidl is unknown ({reason}): unique ids are digests (option -uidl)");
-        self.log(Level::Notice, &text);
     }
 
     fn valid_uid(&self, asked: Asked<'_>, said: &Value) -> Result<Box<str>, Trouble> {

@@ -15,7 +15,7 @@ use crate::descriptors::Reserve;
 use crate::ffi::channel::Channel;
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::{interp, Interp, Value};
-use crate::net::{Event, Permit, Refused};
+use crate::net::{Permit, Refused};
 use crate::store::hold::Hold;
 use crate::store::ids::ConnectionId;
 
@@ -74,7 +74,7 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
         (Ok(permit), Some(config)) => (permit, config),
         (refusal, _) => {
             if let Err(reason) = refusal {
-                server.tell(&Event::Refused { peer, reason });
+                server.log().connection_refused(peer, reason);
                 // Before a TLS channel has shaken hands Tcl would try to write for ever.
                 if reason != Refused::Channels
                     && shake_hands(interp, name).is_ok_and(|state| state != Handshake::UnderWay)
@@ -108,10 +108,7 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
         descriptors,
     });
     server.add_channel(connection.clone());
-    server.tell(&Event::Accepted {
-        connection: connection.id,
-        peer,
-    });
+    server.log().accepted(|| connection.client(), peer);
     let weak = Rc::downgrade(&connection);
     connection
         .channel

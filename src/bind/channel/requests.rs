@@ -13,14 +13,13 @@ use tokio::sync::oneshot::Receiver;
 use super::{ChannelSession, Step, CHUNK};
 use crate::bind::callbacks::{self, Progress};
 use crate::bind::server::ServerObject;
-use crate::net::{self, Event};
+use crate::net;
 use crate::store::access::{Answer, Now, Runner};
 use crate::store::hold::Hold;
-use crate::store::ids::ConnectionId;
+use crate::store::ids::Client;
 use crate::store::jobs::{Job, Outcome, Work};
 use crate::store::source::{Fed, Source};
 use crate::store::Content;
-use crate::text::characters;
 use pop3_proto::Request;
 
 /// What a session waits for.
@@ -28,8 +27,8 @@ pub(super) enum Awaited {
     /// The stores' answer.
     Answer {
         answer: Pin<Box<dyn Future<Output = Answer>>>,
-        /// Whose login it is.
-        user: Option<String>,
+        /// Whether it answers a login.
+        is_login: bool,
         /// See [`Request::is_carried_out`].
         carried_out: bool,
     },
@@ -50,11 +49,7 @@ impl Awaited {
 impl ChannelSession {
     /// Asks the stores.
     pub(super) fn ask(self: &Rc<Self>, request: Request) -> Step {
-        let connection = self.id;
-        self.server.tell(&Event::Asked {
-            connection,
-            request: &request,
-        });
+        self.server.log().asked(|| self.client(), &request);
         let access = self.server.access().clone();
         let mut buffer = [0; CHUNK];
         let now = access.try_now(&self.hold, &request, &mut buffer);
@@ -68,21 +63,19 @@ impl ChannelSession {
         }
         // Replies to earlier commands need not wait for this one.
         self.write();
-        let user = match &request {
-            Request::Login { user, .. } => Some(characters(user).into_owned()),
-            _ => None,
-        };
-        if matches!(request, Request::Login { .. }) && !self.reserve_session() {
-            self.was_answered(Answer::too_few_descriptors(), user);
+        let is_login = matches!(request, Request::Login { .. });
+        if is_login && !self.reserve_session() {
+            self.was_answered(Answer::too_few_descriptors(), is_login);
             return Step::Again;
         }
         let carried_out = request.is_carried_out();
         let (hold, server) = (self.hold.clone(), self.server.clone());
-        let runner = LocalRunner { server, connection };
+        let client = self.client();
+        let runner = LocalRunner { server, client };
         let answer = async move { access.perform(&hold, request, &runner).await };
         self.hear(Awaited::Answer {
             answer: Box::pin(answer),
-            user,
+            is_login,
             carried_out,
         })
     }
@@ -109,10 +102,7 @@ impl ChannelSession {
         match fed {
             Fed::More => *self.source.borrow_mut() = Some(source),
             Fed::Complete | Fed::Waits => {}
-            Fed::Failed(error) => self.server.tell(&Event::ReadFailed {
-                connection: self.id,
-                error: &error,
-            }),
+            Fed::Failed(error) => self.server.log().read_failed(|| self.client(), &error),
         }
     }
 
@@ -124,9 +114,11 @@ impl ChannelSession {
         let waker = server.world.wakes.waker(server.id, &self.name);
         let mut context = Context::from_waker(&waker);
         let has_come = match &mut awaited {
-            Awaited::Answer { answer, user, .. } => match answer.as_mut().poll(&mut context) {
+            Awaited::Answer {
+                answer, is_login, ..
+            } => match answer.as_mut().poll(&mut context) {
                 Poll::Ready(answer) => {
-                    self.was_answered(answer, user.take());
+                    self.was_answered(answer, *is_login);
                     true
                 }
                 Poll::Pending => false,
@@ -146,21 +138,17 @@ impl ChannelSession {
         Step::Again
     }
 
-    fn was_answered(&self, answer: Answer, user: Option<String>) {
+    fn was_answered(&self, answer: Answer, is_login: bool) {
         if self.left.get() {
             // A callback has ended the session.
             return;
         }
-        if user.is_some() && answer.refusal().is_some() {
-            self.release_session();
-        }
-        if let Some(user) = user {
-            self.server.tell(&Event::Login {
-                connection: self.id,
-                peer: self.peer,
-                user: &user,
-                refused: answer.refusal(),
-            });
+        if is_login {
+            let refusal = answer.refusal();
+            if refusal.is_some() {
+                self.release_session();
+            }
+            self.server.log().login(|| self.client(), refusal);
         }
         let source = self.settle(answer);
         *self.source.borrow_mut() = source.map(Box::new);
@@ -181,9 +169,8 @@ impl ChannelSession {
 
     /// Hands the machine its reply; returns what to send after it.
     fn settle(&self, answer: Answer) -> Option<Source> {
-        let connection = self.id;
         if let Some(error) = &answer.trouble {
-            self.server.tell(&Event::StoreFailed { connection, error });
+            self.server.log().store_failed(|| self.client(), error);
         }
         self.machine.borrow_mut().handle_reply(answer.reply);
         answer.message.map(|message| Source::new(message.content))
@@ -193,12 +180,12 @@ impl ChannelSession {
 /// This thread, which is the interpreter's, and those for calls that may block.
 struct LocalRunner {
     server: Rc<ServerObject>,
-    connection: ConnectionId,
+    client: Client,
 }
 
 impl Runner for LocalRunner {
     fn script(&self, hold: &Arc<Hold>, work: Work) -> Receiver<Outcome> {
-        let (job, answer) = Job::new(self.server.id, self.connection, hold.clone(), work);
+        let (job, answer) = Job::new(self.server.id, self.client.clone(), hold.clone(), work);
         if let Some(rest) = callbacks::run(&self.server, job, Progress::default()) {
             let mut unfinished = self.server.world.unfinished.borrow_mut();
             unfinished.push_back(rest);

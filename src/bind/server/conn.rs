@@ -29,15 +29,6 @@ impl ServerObject {
         }
     }
 
-    /// The state of a session, unless it has ended.
-    pub fn session(&self, id: ConnectionId) -> Option<ConnectionState> {
-        let channels: Vec<_> = self.channels.borrow().values().cloned().collect();
-        match channels.iter().find(|session| session.id == id) {
-            Some(session) => Some(session.state()),
-            None => self.engine.connection(id),
-        }
-    }
-
     fn conn_state(&self, name: &str) -> Result<Value, Error> {
         if let Some(session) = self.channel(name) {
             return Ok(self.state_dict(&session.state()));

@@ -23,8 +23,7 @@ impl Fixture {
 
     /// Submits a job on this thread.
     fn submit(&self, hold: &Arc<Hold>, work: Work) -> Receiver<Outcome> {
-        let (server, connection) = (self.server, ConnectionId::new());
-        self.jobs.submit(server, connection, hold.clone(), work)
+        self.jobs.submit(self.server, client(), hold.clone(), work)
     }
 
     /// Submits jobs of one server on another thread, one after the other.
@@ -35,7 +34,7 @@ impl Fixture {
     ) -> JoinHandle<[Receiver<Outcome>; N]> {
         let jobs = self.jobs.clone();
         thread::spawn(move || {
-            work.map(|(hold, work)| jobs.submit(server, ConnectionId::new(), hold, work))
+            work.map(|(hold, work)| jobs.submit(server, client(), hold, work))
         })
     }
 

@@ -92,12 +92,20 @@ impl fmt::Display for EndReason {
 }
 
 impl Session {
+    /// The last user name the client gave, as it sent it; empty before.
+    pub fn user(&self) -> &[u8] {
+        match &self.phase {
+            Phase::Authorization { name, .. } => name,
+            Phase::Transaction(opened) | Phase::Update(opened) => &opened.name,
+        }
+    }
+
     /// The session as `conn state` shows it.
     pub fn snapshot(&self) -> Snapshot {
         let mut shown = Snapshot {
             id: self.id.clone(),
             state: StateName::Auth,
-            name: Box::default(),
+            name: self.user().into(),
             storage: Box::default(),
             logon: "",
             deleted: Vec::new(),
@@ -105,8 +113,7 @@ impl Session {
             size: 0,
         };
         match &self.phase {
-            Phase::Authorization { name, step } => {
-                shown.name = name.clone();
+            Phase::Authorization { step, .. } => {
                 if *step == Step::Named {
                     shown.logon = "user";
                 }
@@ -117,7 +124,6 @@ impl Session {
                     _ => StateName::Trans,
                 };
                 let maildrop = &opened.maildrop;
-                shown.name = opened.name.clone();
                 shown.storage = opened.storage.clone();
                 shown.deleted = maildrop.marked().iter().map(|n| n.get()).collect();
                 shown.msg = maildrop.count();
