@@ -126,17 +126,20 @@ impl ServerObject {
         !interp::is_deleted(interp) && (has_prefix(self) || command::exists(interp, "::log::log"))
     }
 
-    /// Logs the failure of a callback; whether anybody takes the line. It is written from
-    /// the event loop, after those that have led to it; at once if the server has been
-    /// destroyed meanwhile.
+    /// Logs the failure of a callback; whether anybody takes the line. It is written at once,
+    /// after those that have led to it. If many lines wait, it waits with them: the session
+    /// must not be held up by all of them.
     pub fn log_failure(&self, client: Client, message: &str) -> bool {
         if !self.has_log() {
             return false;
         }
         let record = Record::callback_failed(client, message);
-        match self.has_written_last() {
-            true => write(self, &record),
-            false => {
+        match self.world.network.take_few(self.id) {
+            Some(earlier) => {
+                earlier.iter().for_each(|earlier| deliver(self, earlier));
+                write(self, &record)
+            }
+            None => {
                 self.world.network.record(self.id, record);
                 true
             }

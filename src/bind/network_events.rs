@@ -14,6 +14,10 @@ use crate::store::ids::{ConnectionId, ServerId};
 /// event loop, later ones are counted and dropped rather than kept without bound.
 const MOST_WAITING: usize = 10_000;
 
+/// Records that may be written in one go between two steps of a session: more than a session
+/// makes with a command, and written within a few milliseconds.
+const FEW: usize = 64;
+
 /// All levels.
 pub const LEVELS: [Level; 4] = [Level::Error, Level::Warning, Level::Notice, Level::Debug];
 
@@ -66,6 +70,14 @@ impl NetworkEvents {
     /// Takes out all records of one server, oldest first.
     pub fn take_records(&self, server: ServerId) -> Vec<Record> {
         self.backlog().take(server)
+    }
+
+    /// Takes out all records of one server, oldest first, if they are few.
+    pub fn take_few(&self, server: ServerId) -> Option<Vec<Record>> {
+        let mut backlog = self.backlog();
+        let are_few = |counts: &Counts| counts.waiting <= FEW;
+        let few = backlog.counts.get(&server).is_none_or(are_few);
+        few.then(|| backlog.take(server))
     }
 
     /// Takes out the servers of which connections have closed.

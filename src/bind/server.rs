@@ -105,8 +105,6 @@ pub struct ServerObject {
     /// How often `-storage` was configured.
     storage_number: Cell<u32>,
     gone: Cell<bool>,
-    /// Its last log lines are written.
-    written_last: Cell<bool>,
 }
 
 impl ServerObject {
@@ -135,7 +133,6 @@ impl ServerObject {
             uidl: Cell::new(None),
             storage_number: Cell::new(0),
             gone: Cell::new(false),
-            written_last: Cell::new(false),
         })
     }
 
@@ -260,7 +257,6 @@ impl ServerObject {
             }
         }
         log::write_last(self);
-        self.written_last.set(true);
         self.reports.end();
         self.down();
         self.direct.release();
@@ -394,11 +390,6 @@ impl ServerObject {
     /// Whether the server has been destroyed.
     pub fn is_gone(&self) -> bool {
         self.gone.get()
-    }
-
-    /// Whether it has been destroyed, and its last log lines are written.
-    pub fn has_written_last(&self) -> bool {
-        self.written_last.get()
     }
 
     fn method(self: &Rc<Self>, method: &str, args: &[Value]) -> Result<Value, Error> {
