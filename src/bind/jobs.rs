@@ -56,8 +56,10 @@ impl JobSource {
     /// come in the next turn, as [`pending`](Source::pending) tells.
     fn wake_sessions(world: &World) {
         for (server, channel) in step(std::iter::from_fn(|| world.wakes.pop())) {
-            let server = world.server(server);
-            if let Some(session) = server.and_then(|server| server.channel(&channel)) {
+            let talking = world
+                .server(server)
+                .and_then(|server| server.channel(&channel));
+            if let Some(session) = talking.or_else(|| world.departing(&channel)) {
                 session.advance();
             }
         }

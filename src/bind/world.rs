@@ -133,6 +133,11 @@ impl World {
         self.departing.borrow_mut().insert(name, session.clone());
     }
 
+    /// The session on this channel, if it has left its server.
+    pub fn departing(&self, name: &str) -> Option<Rc<ChannelSession>> {
+        self.departing.borrow().get(name).cloned()
+    }
+
     /// Whether a session may wait for its client to close.
     pub fn may_linger(&self) -> bool {
         self.departing.borrow().len() <= LINGERING

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pop3_proto::connection::{Connection as Machine, End};
 use pop3_proto::session::{Config, EndReason};
+use tokio::sync::Notify;
 
 use super::admission::Permit;
 use super::runtime::LoopSlot;
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     /// The loop that drives it.
     pub(super) slot: LoopSlot,
     permit: Mutex<Option<Permit>>,
+    /// Tells a driver that does not look at the socket that it is shut.
+    pub(super) cut_off: Notify,
     /// Free again when the socket is closed.
     descriptors: Reserve,
 }
@@ -65,6 +68,7 @@ impl Connection {
             left: Mutex::new(false),
             slot,
             permit: Mutex::new(Some(permit)),
+            cut_off: Notify::new(),
             descriptors,
         }))
     }
@@ -150,9 +154,14 @@ impl Connection {
         self.transport.write_last(machine.output());
         drop(machine);
         self.leave(End::Session(EndReason::MadeRoom));
-        // Its driver wakes and closes.
-        self.transport.shut_both();
+        self.cut_off();
         true
+    }
+
+    /// Shuts the socket: its driver wakes and closes.
+    fn cut_off(&self) {
+        self.transport.shut_both();
+        self.cut_off.notify_one();
     }
 
     /// Ends the session from outside, at once. Gives the lock, and whose it was, if the
@@ -161,7 +170,7 @@ impl Connection {
         if std::mem::replace(&mut *self.left(), true) {
             return None;
         }
-        self.transport.shut_both();
+        self.cut_off();
         let owed = match self.hold.end() {
             Ended::Owed(lock) => self.server.access.settle(lock).err(),
             Ended::Nothing | Ended::UnderWay => None,

@@ -16,7 +16,7 @@ use tokio::time::sleep_until;
 
 use super::connection::Connection;
 use super::server::Departure;
-use super::wait::{Timer, Woken};
+use super::wait::{first, Either, Timer, Woken};
 use crate::store::source::Source;
 
 /// When there is no time-out at all: the runtime's timer wants some time.
@@ -88,7 +88,10 @@ impl Driver<'_> {
             Action::Write => self.write().await,
             Action::Ask(request) => self.ask(request).await,
             Action::Feed => self.feed().await,
-            Action::Pause => self.pause().await,
+            Action::Pause => {
+                let pause: Boxed<'_, ()> = Box::pin(self.pause());
+                pause.await;
+            }
             Action::Yield => {
                 tokio::task::yield_now().await;
                 self.now = Instant::now();
@@ -178,11 +181,17 @@ impl Driver<'_> {
         }
     }
 
+    /// Lets the time pass, unless others end the connection: its descriptor is wanted.
     async fn pause(&mut self) {
         self.timer.set(self.connection.machine().deadline());
-        self.timer.expired().await;
+        let cut_off = self.connection.cut_off.notified();
+        let over = first(self.timer.expired(), cut_off).await;
         self.now = Instant::now();
-        self.connection.machine().handle_timeout(self.now);
+        let mut machine = self.connection.machine();
+        match over {
+            Either::First(()) => machine.handle_timeout(self.now),
+            Either::Second(()) => machine.handle_broken(io::ErrorKind::ConnectionAborted),
+        }
     }
 
     fn was_woken(&mut self, woken: Woken) {

@@ -188,14 +188,9 @@ async fn accept_all(acceptor: &Acceptor) {
 async fn accept_some(acceptor: &Acceptor) -> io::Result<()> {
     let mut ready = acceptor.listener.readable().await?;
     for _ in 0..ACCEPTS_PER_WAKE {
-        let descriptors = Reserve::for_connection();
-        if descriptors.is_none() && acceptor.server.make_room() {
-            // Who waits to be accepted waits until the one that makes room has closed.
-            tokio::time::sleep(CLOSING).await;
-            return Ok(());
-        }
         match ready.try_io(|listener| accept(&listener.get_ref().0)) {
             Ok(Ok((stream, peer))) => {
+                let descriptors = descriptors(&acceptor.server).await;
                 let slot = LoopSlot::take(&acceptor.loops, acceptor.here);
                 acceptor.server.welcome(stream, peer, (descriptors, slot));
             }
@@ -206,6 +201,18 @@ async fn accept_some(acceptor: &Acceptor) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a new connection needs; where there is not enough, what the connection has that
+/// has waited longest without logging in. None if there is none.
+async fn descriptors(server: &Server) -> Option<Reserve> {
+    loop {
+        let descriptors = Reserve::for_connection();
+        if descriptors.is_some() || !server.make_room() {
+            return descriptors;
+        }
+        tokio::time::sleep(CLOSING).await;
+    }
 }
 
 /// accept(2): errors of the network that are pending on the new connection are

@@ -153,11 +153,7 @@ pub(super) fn ask(hold: &Hold, maildrop: &dyn Maildrop, request: &Request) -> An
         Request::Size(number) => maildrop
             .size(*number)
             .map(|octets| Reply::Sizes([octets].into()).into()),
-        Request::SizesOf(numbers) => numbers
-            .iter()
-            .map(|n| maildrop.size(*n))
-            .collect::<Result<Arc<[u64]>, _>>()
-            .map(|sizes| Reply::Sizes(sizes).into()),
+        Request::SizesOf(numbers) => sizes_of(maildrop, numbers).map(Answer::from),
         Request::Uid(number) => maildrop
             .uid(*number)
             .map(|uid| Reply::Uids([uid].into()).into()),
@@ -167,6 +163,18 @@ pub(super) fn ask(hold: &Hold, maildrop: &dyn Maildrop, request: &Request) -> An
         Request::Login { .. } => Ok(Answer::failed(Failure::Temporary)),
     };
     answer.unwrap_or_else(Answer::from)
+}
+
+/// The sizes of some messages. They may be a hundred thousand, and are asked for on an event
+/// loop: the mailbox is asked once.
+fn sizes_of(maildrop: &dyn Maildrop, numbers: &[MsgNo]) -> Result<Reply, StoreError> {
+    let all = maildrop.sizes()?;
+    let size = |number: &MsgNo| {
+        let size = all.get(number.index()).copied();
+        size.ok_or(StoreError::NoMessage(number.get()))
+    };
+    let sizes: Result<Arc<[u64]>, _> = numbers.iter().map(size).collect();
+    Ok(Reply::Sizes(sizes?))
 }
 
 fn update(hold: &Hold, maildrop: &dyn Maildrop, delete: &[MsgNo]) -> Result<Answer, StoreError> {

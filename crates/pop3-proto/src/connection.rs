@@ -119,7 +119,7 @@ pub struct Connection {
     /// From when on the time to log in counts.
     login_since: Instant,
     stage: Stage,
-    /// Octets that may be written in this turn.
+    /// Octets that may be read and written in this turn.
     turn: usize,
     /// When the session began to wait for a command. Bytes that are no command do
     /// not change it.
@@ -217,6 +217,10 @@ impl Connection {
         }
         match self.stage {
             Stage::Talking => self.talk(now),
+            Stage::Yielded if self.is_idle_too_long(now) => {
+                self.stage = Stage::Ended(End::Idle);
+                self.next(now)
+            }
             Stage::Yielded => {
                 self.begin_turn();
                 self.stage = Stage::Talking;
@@ -262,6 +266,8 @@ impl Connection {
         let action = self.work();
         match action {
             Action::Read(_) => self.wait_for_command(now),
+            // The turn went by without a command: what was read is a line without end.
+            Action::Yield if self.output().is_empty() => {}
             _ => self.idle_since = None,
         }
         action
@@ -300,9 +306,20 @@ impl Connection {
             self.timer = self.login_deadline().map(|at| (at, End::LoginTimeout));
             return;
         }
-        let since = *self.idle_since.get_or_insert(now);
+        self.idle_since.get_or_insert(now);
+        self.timer = self.idle_deadline().map(|at| (at, End::Idle));
+    }
+
+    fn idle_deadline(&self) -> Option<Instant> {
         let idle = self.session.limits().idle;
-        self.timer = (!idle.is_zero()).then_some((since + idle, End::Idle));
+        let since = self.idle_since.filter(|_| !idle.is_zero())?;
+        Some(since + idle)
+    }
+
+    /// Asked where a turn begins: a client that sends a line without end is never waited
+    /// for.
+    fn is_idle_too_long(&self, now: Instant) -> bool {
+        self.idle_deadline().is_some_and(|at| at <= now)
     }
 
     fn login_deadline(&self) -> Option<Instant> {
@@ -327,7 +344,10 @@ impl Connection {
     /// Takes what the client sent, at most what [`Action::Read`] asked for.
     pub fn handle_read(&mut self, bytes: &[u8]) {
         match &mut self.stage {
-            Stage::Talking => self.session.handle_input(bytes),
+            Stage::Talking => {
+                self.turn = self.turn.saturating_sub(bytes.len());
+                self.session.handle_input(bytes);
+            }
             Stage::Lingering(_, left) if *left > bytes.len() => *left -= bytes.len(),
             Stage::Lingering(..) => self.stage = Stage::Over,
             _ => {}

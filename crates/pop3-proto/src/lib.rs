@@ -121,8 +121,8 @@ pub enum Request {
     },
     /// LIST n. Answered by [`Reply::Sizes`] with one element.
     Size(MsgNo),
-    /// STAT when messages are marked: their sizes. Answered by [`Reply::Sizes`], one
-    /// for each number in the order asked.
+    /// STAT when messages were marked since the last STAT: their sizes. Answered by
+    /// [`Reply::Sizes`], one for each number in the order asked.
     SizesOf(Vec<MsgNo>),
     /// LIST: the size of every message. Answered by [`Reply::Sizes`].
     Sizes,

@@ -10,8 +10,8 @@ use std::time::Duration;
 /// milliseconds only.
 pub const COMMANDS_PER_TURN: u32 = 32;
 
-/// Octets written to one client before other connections have their turn, where
-/// the client takes them as fast as they come.
+/// Octets read from one client and written to it before other connections have their
+/// turn, where the client sends and takes them as fast as the server does.
 ///
 /// Some hundred microseconds of work, of which the turn's end is a hundredth.
 pub const OCTETS_PER_TURN: usize = 256 * 1024;

@@ -23,6 +23,10 @@ struct Marks {
     bits: Vec<u64>,
     /// The marked messages in the order of their marking.
     order: Vec<MsgNo>,
+    /// So many of them, the first, are in `octets`.
+    measured: usize,
+    /// Octets of the measured ones.
+    octets: u64,
 }
 
 impl Marks {
@@ -65,6 +69,35 @@ impl Maildrop {
     /// The marked messages, in the order of their marking.
     pub fn marked(&self) -> &[MsgNo] {
         self.marks.as_ref().map_or(&[], |marks| &marks.order)
+    }
+
+    /// The marked messages whose sizes are not known yet: a client may ask for the totals
+    /// after each of a hundred thousand marks.
+    pub fn unmeasured(&self) -> &[MsgNo] {
+        let marks = self.marks.as_ref();
+        marks.map_or(&[], |marks| &marks.order[marks.measured..])
+    }
+
+    /// Takes the sizes of the [`unmeasured`](Self::unmeasured) messages; false if there is
+    /// not one for each.
+    pub fn measure(&mut self, sizes: &[u64]) -> bool {
+        let fits = sizes.len() == self.unmeasured().len();
+        if let Some(marks) = self.marks.as_mut().filter(|_| fits) {
+            marks.measured = marks.order.len();
+            let add = |all: u64, size: &u64| all.saturating_add(*size);
+            marks.octets = sizes.iter().fold(marks.octets, add);
+        }
+        fits
+    }
+
+    /// Octets of the messages that are not marked, as far as those are measured. A
+    /// storage's total need not be the sum of its sizes; never below 0.
+    pub fn live_octets(&self) -> u64 {
+        let marked = self.marks.as_ref().map_or(0, |marks| marks.octets);
+        match self.live_count() {
+            0 => 0,
+            _ => self.octets.saturating_sub(marked),
+        }
     }
 
     /// Number of messages that are not marked.
@@ -130,6 +163,26 @@ mod tests {
             assert_eq!(drop.live(no(count + 1)), Err(NoSuchMessage));
             assert_eq!(drop.live(no(u32::MAX)), Err(NoSuchMessage));
         }
+    }
+
+    #[test]
+    fn each_mark_is_measured_once() {
+        let mut drop = Maildrop::new(3, 100);
+        assert!(drop.measure(&[]) && drop.unmeasured().is_empty());
+        drop.mark(no(2)).unwrap();
+        assert!(!drop.measure(&[]) && !drop.measure(&[1, 2]));
+        assert_eq!((drop.unmeasured(), drop.live_octets()), (&[no(2)][..], 100));
+        assert!(drop.measure(&[30]));
+        drop.mark(no(1)).unwrap();
+        assert_eq!((drop.unmeasured(), drop.live_octets()), (&[no(1)][..], 70));
+        assert!(drop.measure(&[u64::MAX]));
+        assert_eq!((drop.unmeasured(), drop.live_octets()), (&[][..], 0));
+        drop.unmark_all();
+        assert_eq!((drop.unmeasured(), drop.live_octets()), (&[][..], 100));
+        // The sizes of some storages are not its total.
+        (1..=3).for_each(|n| drop.mark(no(n)).unwrap());
+        assert!(drop.measure(&[1, 1, 1]));
+        assert_eq!(drop.live_octets(), 0);
     }
 
     #[test]

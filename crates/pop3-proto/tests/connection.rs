@@ -556,6 +556,55 @@ fn a_busy_stranger_has_no_more_time_to_log_in() {
     assert_eq!(bench.end(), (120_000, End::LoginTimeout));
 }
 
+/// A client that sends a line without end is never waited for either. What it sends has
+/// its turns, and is no command.
+#[test]
+fn an_endless_line_has_turns_and_time_outs() {
+    let table = [
+        ("", (120_000, End::LoginTimeout)),
+        (LOGIN, (600_000, End::Idle)),
+    ];
+    for (before, want) in table {
+        let mut bench = Bench::new(&[], Limits::default());
+        bench.say(before);
+        let mut read = 0;
+        while bench.left.is_none() {
+            match bench.connection.next(bench.now) {
+                Action::Read(room) => {
+                    bench.connection.handle_read(&vec![b'x'; room]);
+                    read += room;
+                    assert!(read < OCTETS_PER_TURN + room, "{read} octets");
+                }
+                Action::Yield => {
+                    read = 0;
+                    bench.now += seconds(1);
+                }
+                Action::Leave(end) => bench.left = Some((bench.elapsed(), end, 0)),
+                action => panic!("{action:?}"),
+            }
+        }
+        assert_eq!(bench.end(), want);
+    }
+}
+
+/// Who was idle for almost too long, and then sends ahead more than fits into a turn.
+#[test]
+fn many_commands_at_the_last_moment_are_in_time() {
+    let mut bench = Bench::new(&[], Limits::default());
+    bench.say(LOGIN).pass(Duration::from_millis(599_999));
+    bench.sent.extend("NOOP\r\n".repeat(100).bytes());
+    loop {
+        match bench.connection.next(bench.now) {
+            Action::Read(room) if bench.read(room) => {}
+            Action::Read(_) => break,
+            Action::Write => assert!(bench.write()),
+            Action::Yield => bench.now += seconds(1),
+            action => panic!("{action:?}"),
+        }
+    }
+    assert_eq!(bench.connection.session().tally().commands, 102);
+}
+
 /// An answer that comes when the client has gone changes nothing.
 #[test]
 fn a_late_answer_is_ignored() {

@@ -53,6 +53,22 @@ fn requests() {
     }
 }
 
+/// A client may ask for the totals after each of a hundred thousand marks.
+#[test]
+fn stat_asks_for_the_size_of_each_mark_once() {
+    let mut play = play(mailbox(), MARKED);
+    play.requests.clear();
+    let totals = play.reply("STAT").to_owned();
+    assert_eq!(play.reply("STAT"), totals);
+    play.reply("RSET");
+    play.reply("DELE 1");
+    play.reply("STAT");
+    play.reply("DELE 2");
+    assert_eq!(play.reply("STAT"), totals);
+    let want = [&[2, 1][..], &[1], &[2]].map(|n| Request::SizesOf(numbers(n)));
+    assert_eq!(play.requests, want);
+}
+
 #[test]
 fn replies_of_a_wrong_kind_are_failures() {
     let kinds = || {

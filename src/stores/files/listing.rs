@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -139,6 +139,29 @@ pub fn open_dir_cached(base: BorrowedFd<'_>, name: &Path) -> Option<OwnedFd> {
     use rustix::fs::{openat2, ResolveFlags};
     let resolve = ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
     openat2(base, name, READING_DIR, Mode::empty(), resolve).ok()
+}
+
+/// Whether the open directory `dir` has the path `path`, if nobody need be asked for that:
+/// the way to it is in memory. False in all other cases. The way to a directory on a disk of
+/// this machine may lead by a link on another one.
+#[cfg(target_os = "linux")]
+pub fn is_at_cached(dir: BorrowedFd<'_>, path: &Path) -> bool {
+    use rustix::fs::{openat2, statx, AtFlags, ResolveFlags, StatxFlags};
+    // What is found may be on another machine, which is not asked for it either.
+    let nobody = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let which = |fd: BorrowedFd<'_>| {
+        let found = statx(fd, "", nobody, StatxFlags::INO).ok()?;
+        Some((found.stx_dev_major, found.stx_dev_minor, found.stx_ino))
+    };
+    let only_to_look = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let found = openat2(CWD, path, only_to_look, Mode::empty(), ResolveFlags::CACHED);
+    found.is_ok_and(|found| which(found.as_fd()).is_some_and(|found| which(dir) == Some(found)))
+}
+
+/// Whether a directory has a path, if nobody need be asked: that is unknown on this platform.
+#[cfg(not(target_os = "linux"))]
+pub fn is_at_cached(_dir: BorrowedFd<'_>, _path: &Path) -> bool {
+    false
 }
 
 /// Opens a mailbox if nothing need be waited for: that is unknown on this platform.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::listing::open_dir;
+use super::listing::{is_at_cached, open_dir};
 use crate::descriptors::out_of_the_way;
 use crate::store::reason::is_permanent;
 
@@ -95,8 +95,8 @@ impl DirLock {
     }
 
     /// As [`acquire_again`](Self::acquire_again), of a directory that is open and had the
-    /// path `path`, without waiting: `None` also while somebody only asks for the lock, or
-    /// another directory has the path meanwhile.
+    /// path `path`, without waiting: `None` also while somebody only asks for the lock, when
+    /// another directory has the path meanwhile, or when that cannot be told.
     ///
     /// # Errors
     /// Those of [`acquire`](Self::acquire).
@@ -105,7 +105,7 @@ impl DirLock {
             flock(fd, FlockOperation::NonBlockingLockExclusive)
         });
         match held? {
-            Some(held) if held.is_at(path)? => Ok(Some(held)),
+            Some(held) if is_at_cached(held.dir(), path) && held.has_its_name()? => Ok(Some(held)),
             _ => Ok(None),
         }
     }
@@ -175,9 +175,11 @@ impl DirLock {
     /// # Errors
     /// When that cannot be found out, or nothing has this path.
     pub fn is_at(&self, path: &Path) -> io::Result<bool> {
-        if !is_same(self.dir(), &rustix::fs::stat(path)?)? {
-            return Ok(false);
-        }
+        Ok(is_same(self.dir(), &rustix::fs::stat(path)?)? && self.has_its_name()?)
+    }
+
+    /// Whether the lock file is still the one that is locked, if there is one.
+    fn has_its_name(&self) -> io::Result<bool> {
         let Some(file) = &self.file else {
             return Ok(true);
         };

@@ -163,14 +163,18 @@ impl Opened {
 
     /// RFC 1939 §5: "messages marked as deleted are not counted in either total".
     fn stat(&self) -> Next {
-        let (count, octets) = (self.maildrop.live_count(), self.maildrop.octets());
-        let marked = self.maildrop.marked();
-        if marked.is_empty() {
-            Next::Reply(Line::Totals { count, octets })
-        } else if count == 0 {
-            Next::Reply(Line::Totals { count, octets: 0 })
+        let unmeasured = self.maildrop.unmeasured();
+        if unmeasured.is_empty() || self.maildrop.live_count() == 0 {
+            Next::Reply(self.totals())
         } else {
-            Next::Ask(Request::SizesOf(marked.to_vec()))
+            Next::Ask(Request::SizesOf(unmeasured.to_vec()))
+        }
+    }
+
+    pub(super) fn totals(&self) -> Line<'static> {
+        Line::Totals {
+            count: self.maildrop.live_count(),
+            octets: self.maildrop.live_octets(),
         }
     }
 

@@ -101,20 +101,15 @@ impl Session {
     }
 
     /// STAT: what is left when the marked messages are taken off.
-    fn settle_totals(&mut self, marked: &[u64]) {
-        let Phase::Transaction(opened) = &self.phase else {
+    fn settle_totals(&mut self, sizes: &[u64]) {
+        let Phase::Transaction(opened) = &mut self.phase else {
             return;
         };
-        let maildrop = &opened.maildrop;
-        if marked.len() != maildrop.marked().len() {
-            return self.respond(Line::TotalsFailed(Failure::Temporary));
-        }
-        let count = maildrop.live_count();
-        // A storage's total need not be the sum of its sizes; never below 0.
-        let octets = marked
-            .iter()
-            .fold(maildrop.octets(), |rest, size| rest.saturating_sub(*size));
-        self.respond(Line::Totals { count, octets });
+        let line = match opened.maildrop.measure(sizes) {
+            true => opened.totals(),
+            false => Line::TotalsFailed(Failure::Temporary),
+        };
+        self.respond(line);
     }
 
     /// Begins the answer to LIST or UIDL.
