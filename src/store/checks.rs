@@ -71,3 +71,114 @@ impl Checks {
         runner.blocking(job).await.map_err(|_| NotChecked)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{poll_fn, Future};
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::Mutex;
+    use std::task::Poll;
+
+    use tokio::sync::oneshot::{self, Receiver};
+
+    use super::*;
+    use crate::store::jobs::{Outcome, Work};
+
+    /// Keeps what is to be run.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<Box<dyn FnOnce() + Send>>>);
+
+    impl Runner for Kept {
+        fn script(&self, _: &Arc<Hold>, _: Work) -> Receiver<Outcome> {
+            oneshot::channel().1
+        }
+
+        fn blocking<T: Send + 'static>(
+            &self,
+            work: impl FnOnce() -> T + Send + 'static,
+        ) -> Receiver<T> {
+            let (done, answer) = oneshot::channel();
+            let job = move || drop(done.send(work()));
+            self.0.lock().unwrap().push(Box::new(job));
+            answer
+        }
+    }
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(future)
+    }
+
+    #[test]
+    fn as_many_run_as_there_are_cores_and_the_queue_has_an_end() {
+        let (checks, kept, hold) = (Checks::new(2, 2), Kept::default(), Hold::new());
+        let started = || kept.0.lock().unwrap().len();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let check = || -> Check {
+            let ran = ran.clone();
+            Box::new(move || {
+                ran.fetch_add(1, SeqCst);
+                Some("box".into())
+            })
+        };
+        let run = || checks.run(check(), &hold, &kept);
+        block_on(async {
+            let mut first = pin!(run());
+            let mut second = pin!(run());
+            let mut third = Box::pin(run());
+            let mut fourth = pin!(run());
+            poll_fn(|cx| {
+                assert!(first.as_mut().poll(cx).is_pending());
+                assert!(second.as_mut().poll(cx).is_pending());
+                assert!(third.as_mut().poll(cx).is_pending());
+                assert!(fourth.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            assert_eq!(started(), 2);
+            assert!(run().await.is_err(), "the queue is full");
+            // The client of the third one goes, so there is room, and the fourth is next.
+            drop(third);
+            let mut fifth = pin!(run());
+            let pending = poll_fn(|cx| Poll::Ready(fifth.as_mut().poll(cx).is_pending()));
+            assert!(pending.await);
+            let job = kept.0.lock().unwrap().remove(0);
+            job();
+            assert_eq!(first.await.ok().flatten().as_deref(), Some("box"));
+            let pending = poll_fn(|cx| Poll::Ready(fourth.as_mut().poll(cx).is_pending()));
+            assert!(pending.await);
+            assert_eq!((started(), ran.load(SeqCst)), (2, 1));
+            // Nor does one run whose session ends while it waits for a thread.
+            drop(hold.end());
+            for job in kept.0.lock().unwrap().drain(..) {
+                job();
+            }
+            assert!(matches!(second.await, Ok(None)));
+            assert!(matches!(fourth.await, Ok(None)));
+            assert_eq!(ran.load(SeqCst), 1);
+        });
+    }
+
+    #[test]
+    fn what_no_thread_can_run_is_not_refused() {
+        /// Has no threads.
+        struct Nobody;
+        impl Runner for Nobody {
+            fn script(&self, _: &Arc<Hold>, _: Work) -> Receiver<Outcome> {
+                oneshot::channel().1
+            }
+            fn blocking<T: Send + 'static>(
+                &self,
+                _: impl FnOnce() -> T + Send + 'static,
+            ) -> Receiver<T> {
+                oneshot::channel().1
+            }
+        }
+        let checks = Checks::new(1, 0);
+        for _ in 0..3 {
+            let check = Box::new(|| Some("box".into()));
+            assert!(block_on(checks.run(check, &Hold::new(), &Nobody)).is_err());
+        }
+    }
+}

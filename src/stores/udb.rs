@@ -338,6 +338,45 @@ mod tests {
     }
 
     #[test]
+    fn hashes_are_saved_as_they_were_added() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("users");
+        let db = UserDb::new();
+        db.add("bob", "s3cret", "box").unwrap();
+        let hash = "$2b$04$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie";
+        db.add_hash("ann", hash, "box 2").unwrap();
+        db.save(&file).unwrap();
+        let lines = format!("\n\taddhash ann {{{hash}}} {{box 2}}\n\tadd bob s3cret box\n\n");
+        let saved = fs::read_to_string(&file).unwrap();
+        assert!(saved.ends_with(&lines), "{saved}");
+    }
+
+    #[test]
+    fn a_bad_hash_changes_nothing() {
+        let db = UserDb::new();
+        db.add("fred", "pw", "box").unwrap();
+        let good = "$2b$04$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie";
+        assert!(matches!(
+            db.add_hash("fred", "pw", "b"),
+            Err(UserError::Hash(_))
+        ));
+        assert_eq!(
+            text(db.add_hash("", good, "b")),
+            "user specification missing"
+        );
+        assert_eq!(
+            text(db.add_hash("fred", good, "")),
+            "storage location not defined"
+        );
+        assert_eq!(&*db.account("fred").unwrap().storage, "box");
+        db.add_hash("fred", good, "b").unwrap();
+        assert_eq!(
+            text(db.account("fred").map(drop)),
+            "password of user \"fred\" is hashed, and not known in the clear"
+        );
+    }
+
+    #[test]
     fn a_failed_save_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("users");
