@@ -76,6 +76,18 @@ pub struct Hash {
     digest: Box<[u8]>,
 }
 
+/// The parts of a SCRAM verifier (RFC 5802 §3).
+pub struct Verifier<'a> {
+    /// Iterations of PBKDF2.
+    pub iterations: u32,
+    /// The salt.
+    pub salt: &'a [u8],
+    /// By which the client's proof is checked.
+    pub stored_key: &'a [u8; KEY_BYTES],
+    /// By which the server proves that it knows the verifier.
+    pub server_key: &'a [u8; KEY_BYTES],
+}
+
 impl Hash {
     /// Reads the text of a hash, and refuses one whose check would cost too much.
     ///
@@ -141,12 +153,17 @@ impl Hash {
         self.recipe
     }
 
-    /// Iterations, salt, StoredKey and ServerKey (RFC 5802 §3), if it is a SCRAM verifier.
-    pub fn scram(&self) -> Option<(u32, &[u8], &[u8; KEY_BYTES], &[u8; KEY_BYTES])> {
+    /// What it holds, if it is a SCRAM verifier.
+    pub fn scram(&self) -> Option<Verifier<'_>> {
         match self.recipe {
             Recipe::Scram { iterations, .. } => {
-                let (stored, rest) = self.digest.split_first_chunk()?;
-                Some((iterations, &self.salt, stored, rest.first_chunk()?))
+                let (stored_key, rest) = self.digest.split_first_chunk()?;
+                Some(Verifier {
+                    iterations,
+                    salt: &self.salt,
+                    stored_key,
+                    server_key: rest.first_chunk()?,
+                })
             }
             _ => None,
         }

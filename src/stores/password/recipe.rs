@@ -36,9 +36,10 @@ impl Scheme {
         })
     }
 
-    /// Scheme and costs of a new hash: OWASP's of 2025 (Password Storage Cheat Sheet)
-    /// where it names the scheme; of those for scrypt the one that takes 16 MiB, as several
-    /// are checked at once. The costs of the others take a check as many milliseconds.
+    /// Scheme and costs of a new hash. Those of Argon2, bcrypt and scrypt are OWASP's
+    /// (Password Storage Cheat Sheet); of its equal choices for scrypt this one takes
+    /// 16 MiB, as several are checked at once. SHA-512-crypt and
+    /// SCRAM take about as long as Argon2: some tens of milliseconds.
     pub fn recipe(self) -> Recipe {
         match self {
             Self::Argon2id => Recipe::Argon2 {
@@ -162,7 +163,7 @@ impl Asked {
                 let most = (MEMORY * 8 / u64::from(block)).ilog2();
                 let most = u64::from(most.min(16 * block - 1));
                 let log_n = bounded("scrypt", "ln", log_n, (1, most))?;
-                let most = MEMORY_WORK * 8 / u64::from(block) >> log_n;
+                let most = (MEMORY_WORK * 8 / u64::from(block)) >> log_n;
                 Recipe::Scrypt {
                     log_n: log_n as u8,
                     block,

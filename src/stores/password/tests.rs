@@ -81,9 +81,12 @@ fn scram_of_the_rfc() {
     let hash = Hash::parse(&text).unwrap();
     assert!(hash.fits(b"pencil"));
     assert!(!hash.fits(b"pencils"));
-    let (iterations, salt, stored_key, server_key) = hash.scram().unwrap();
-    assert_eq!((iterations, salt.len()), (4096, 16));
-    assert_eq!((*stored_key, *server_key), (stored, server));
+    let verifier = hash.scram().unwrap();
+    assert_eq!((verifier.iterations, verifier.salt.len()), (4096, 16));
+    assert_eq!(
+        (*verifier.stored_key, *verifier.server_key),
+        (stored, server)
+    );
 }
 
 /// RFC 4013 §3: SASLprep.

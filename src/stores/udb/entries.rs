@@ -223,36 +223,37 @@ impl Entries {
             None => (characters(user), None),
         };
         let storage = entry.map(|entry| entry.storage.clone());
-        Some(match entry.map(|entry| &entry.credential) {
-            Some(Credential::Plain(password)) => ScramChoice::Plain {
-                salt: made_up("salt", &name, PLAIN_SALT),
-                password: password.clone(),
-                storage,
-            },
-            Some(Credential::Hashed(hashed)) if hashed.hash.scram().is_some() => {
-                let (iterations, salt, stored_key, server_key) = hashed.hash.scram()?;
-                ScramChoice::Ready(ScramKeys {
-                    salt: salt.into(),
-                    iterations,
-                    stored_key: *stored_key,
-                    server_key: *server_key,
-                    storage,
-                })
-            }
-            _ => match like {
-                Some(Recipe::Scram { iterations, salt }) => ScramChoice::Ready(ScramKeys {
-                    salt: made_up("salt", &name, salt),
-                    iterations,
-                    stored_key: keyed(&[b"stored", name.as_bytes()]),
-                    server_key: keyed(&[b"server", name.as_bytes()]),
-                    storage: None,
-                }),
-                // As much work as for a password in the clear.
-                _ => ScramChoice::Plain {
+        let verifier = match entry.map(|entry| &entry.credential) {
+            Some(Credential::Plain(password)) => {
+                return Some(ScramChoice::Plain {
                     salt: made_up("salt", &name, PLAIN_SALT),
-                    password: Secret::new(keyed(&[b"password", name.as_bytes()])),
-                    storage: None,
-                },
+                    password: password.clone(),
+                    storage,
+                });
+            }
+            Some(Credential::Hashed(hashed)) => hashed.hash.scram(),
+            None => None,
+        };
+        Some(match (verifier, like) {
+            (Some(verifier), _) => ScramChoice::Ready(ScramKeys {
+                salt: verifier.salt.into(),
+                iterations: verifier.iterations,
+                stored_key: *verifier.stored_key,
+                server_key: *verifier.server_key,
+                storage,
+            }),
+            (None, Some(Recipe::Scram { iterations, salt })) => ScramChoice::Ready(ScramKeys {
+                salt: made_up("salt", &name, salt),
+                iterations,
+                stored_key: keyed(&[b"stored", name.as_bytes()]),
+                server_key: keyed(&[b"server", name.as_bytes()]),
+                storage: None,
+            }),
+            // As much work as for a password in the clear.
+            (None, _) => ScramChoice::Plain {
+                salt: made_up("salt", &name, PLAIN_SALT),
+                password: Secret::new(keyed(&[b"password", name.as_bytes()])),
+                storage: None,
             },
         })
     }
