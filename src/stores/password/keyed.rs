@@ -2,10 +2,9 @@
 
 use std::time::UNIX_EPOCH;
 
-use hmac::{Hmac, Mac};
 use once_cell::sync::OnceCell;
-use sha2::Sha256;
 
+use super::compute::hmac;
 use super::HashError;
 
 static KEY: OnceCell<[u8; 32]> = OnceCell::new();
@@ -30,19 +29,6 @@ pub fn keyed(parts: &[&[u8]]) -> [u8; 32] {
             std::array::from_fn(|at| time.to_le_bytes()[at % 16])
         })
     });
-    hmac(
-        key,
-        parts
-            .iter()
-            .flat_map(|part| [&part.len().to_le_bytes()[..], part].concat()),
-    )
-}
-
-fn hmac(key: &[u8; 32], bytes: impl Iterator<Item = u8>) -> [u8; 32] {
-    // HMAC takes keys of every length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
-        return [0; 32];
-    };
-    mac.update(&bytes.collect::<Vec<u8>>());
-    mac.finalize().into_bytes().into()
+    let spelt = |part: &&[u8]| [&part.len().to_le_bytes()[..], part].concat();
+    hmac(key, &parts.iter().map(spelt).collect::<Vec<_>>().concat())
 }
