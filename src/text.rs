@@ -115,6 +115,21 @@ pub fn proves(proof: &Proof, password: &Secret) -> bool {
     proof.matches(password) | spelt(as_read.as_deref()) | spelt(as_latin_1.as_deref())
 }
 
+/// The texts, in UTF-8, that a script may have as the password that a client sends, the
+/// likeliest first: a password fits the hash of one of them where it would fit the text
+/// itself ([`proves`]).
+pub fn spellings(password: &[u8]) -> Vec<Vec<u8>> {
+    let as_read = system().and_then(|table| decoded(password, Some(&table)).map(Cow::into_owned));
+    let mut spellings = vec![password.to_vec()];
+    for text in as_read.into_iter().chain([latin_1(password)]) {
+        let text = text.into_bytes();
+        if !spellings.contains(&text) {
+            spellings.push(text);
+        }
+    }
+    spellings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +180,11 @@ mod tests {
         for (password, bytes, want) in rows {
             let proof = Proof::Password(Secret::new(bytes));
             assert_eq!(proves(&proof, password), want, "{bytes:x?}");
+            let fits = spellings(bytes)
+                .iter()
+                .any(|text| text == password.expose());
+            assert_eq!(fits, want, "{bytes:x?}");
         }
+        assert_eq!(spellings(b"secret"), [b"secret"]);
     }
 }

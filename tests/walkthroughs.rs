@@ -43,7 +43,7 @@ fn items_that_the_guide_names_are_in_their_files() {
         ("src/bind/callbacks.rs", "fn ask("),
         ("src/bind/options.rs", "const OURS:"),
         ("src/bind/options.rs", "pub struct Options {"),
-        ("src/store/mod.rs", "pub trait Users"),
+        ("src/store/users.rs", "pub trait Users"),
         ("src/store/mod.rs", "pub trait Storage"),
         ("src/store/mod.rs", "pub trait Maildrop"),
         ("src/bind/world.rs", "impl Command for Native"),

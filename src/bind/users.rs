@@ -8,7 +8,8 @@ use super::world::World;
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
-use crate::stores::udb::{UserDb, UserError};
+use crate::stores::password::HashError;
+use crate::stores::udb::{hash, UserDb, UserError};
 use crate::text::characters;
 
 const KIND: Kind = Kind {
@@ -47,6 +48,16 @@ impl Command for UsersObject {
                 .add(&user.to_text(), &password.to_text(), &storage.to_text())
                 .map(done)?),
             ("add", _) => Err(self.identity.usage("add user password storage")),
+            ("addhash", [user, hash, storage]) => Ok(users
+                .add_hash(&user.to_text(), &hash.to_text(), &storage.to_text())
+                .map(done)?),
+            ("addhash", _) => Err(self.identity.usage("addhash user hash storage")),
+            ("hash", [password, scheme @ ..]) if scheme.len() < 2 => {
+                let scheme = scheme.first().map(Value::to_text);
+                let hash = hash(&password.to_text(), scheme.as_deref())?;
+                Ok(Value::text(hash.text()))
+            }
+            ("hash", _) => Err(self.identity.usage("hash password ?scheme?")),
             ("remove", [user]) => Ok(users.remove(&user.to_text()).map(done)?),
             ("remove", _) => Err(self.identity.usage("remove user")),
             ("rename", [user, new]) => {
@@ -96,8 +107,8 @@ impl UsersObject {
         Ok(Value::text(""))
     }
 
-    /// Reads a file of `add USER PASSWORD STORAGE` lines, a Tcl script, in a safe
-    /// interpreter. A file that fails changes nothing.
+    /// Reads a file of `add USER PASSWORD STORAGE` and `addhash USER HASH STORAGE` lines, a
+    /// Tcl script, in a safe interpreter. A file that fails changes nothing.
     fn read(&self, file: &Value) -> Result<Value, Error> {
         if file.is_empty() {
             return Err(UserError::NoFileToRead.into());
@@ -111,7 +122,11 @@ impl UsersObject {
                     $safe eval {
                         set entries {}
                         proc add {user password storage} {
-                            lappend ::entries $user $password $storage
+                            lappend ::entries add $user $password $storage
+                            return
+                        }
+                        proc addhash {user hash storage} {
+                            lappend ::entries addhash $user $hash $storage
                             return
                         }
                     }
@@ -134,12 +149,12 @@ impl UsersObject {
         let entries = interp::call(interp, &[&words[..], std::slice::from_ref(file)].concat())?;
         let entries = entries.to_list().unwrap_or_default();
         let read = UserDb::new();
-        for entry in entries.chunks_exact(3) {
-            read.add(
-                &entry[0].to_text(),
-                &entry[1].to_text(),
-                &entry[2].to_text(),
-            )?;
+        for entry in entries.chunks_exact(4) {
+            let [command, user, password, storage] = [0, 1, 2, 3].map(|at| entry[at].to_text());
+            match &*command {
+                "addhash" => read.add_hash(&user, &password, &storage)?,
+                _ => read.add(&user, &password, &storage)?,
+            }
         }
         self.users.replace_all(read);
         self.identity.set("lastfile", file);
@@ -160,6 +175,9 @@ impl From<UserError> for Error {
             UserError::Unknown(_) => "UNKNOWN",
             UserError::Known(_) => "KNOWN",
             UserError::NoUser | UserError::NoPassword | UserError::NoStorage => "MISSING",
+            UserError::Hash(HashError::Scheme) => "SCHEME",
+            UserError::Hash(_) => "HASH",
+            UserError::Hashed(_) => "HASHED",
             UserError::NoFileToSave | UserError::NoFileToRead | UserError::Save { .. } => "FILE",
         };
         Error::new(error.to_string(), &["USER", word])

@@ -101,7 +101,10 @@ impl Runner for BlockingPool<'_> {
         server.jobs.submit(server.id, client, hold.clone(), work)
     }
 
-    fn blocking(&self, work: Box<dyn FnOnce() -> Answer + Send>) -> Receiver<Answer> {
+    fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Receiver<T> {
         runtime::blocking_on(&Handle::current(), work)
     }
 }

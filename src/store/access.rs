@@ -13,7 +13,7 @@ use super::answer::{ask, lock, lock_at_once, refused, without_mailbox};
 use super::hold::{Hold, Lock, MailboxView};
 use super::jobs::{Outcome, Work};
 use super::sync::RwLock;
-use super::{Begin, Maildrop, Storage, Users};
+use super::{checks, Begin, Maildrop, Storage, Users, Verdict};
 use pop3_proto::{Extent, Failure, LoginStep, Proof, Refusal, Reply, Request};
 
 /// How users or mailboxes are reached now.
@@ -63,8 +63,9 @@ pub trait Runner {
     /// [`Job`](super::jobs::Job) with this hold.
     fn script(&self, hold: &Arc<Hold>, work: Work) -> Receiver<Outcome>;
 
-    /// Runs `work` where it may block on files.
-    fn blocking(&self, work: Box<dyn FnOnce() -> Answer + Send>) -> Receiver<Answer>;
+    /// Runs `work` where it may block on files, or keep a core busy.
+    fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static)
+        -> Receiver<T>;
 }
 
 /// What [`Access::try_now`] gives.
@@ -195,7 +196,16 @@ impl Access {
         let user = Box::from(user);
         let mailbox = match self.users() {
             Route::None => None,
-            Route::Direct(users) => users.verify(&user, &proof),
+            Route::Direct(users) => match users.verify(&user, &proof) {
+                Verdict::Admitted(mailbox) => Some(mailbox),
+                Verdict::Refused => None,
+                Verdict::Pending(check) => match checks::run(check, hold, runner).await {
+                    Ok(mailbox) => mailbox,
+                    Err(checks::NotChecked) => {
+                        return refused(LoginStep::Server, Failure::Temporary);
+                    }
+                },
+            },
             Route::Script if self.storage_is_script() => {
                 let work = Work::Login { user, proof };
                 return opened(runner.script(hold, work).await);
@@ -227,7 +237,7 @@ impl Access {
                 let hold = hold.clone();
                 let job = move || lock(&hold, &*storage, &mailbox);
                 runner
-                    .blocking(Box::new(job))
+                    .blocking(job)
                     .await
                     .unwrap_or_else(|_| refused(LoginStep::Server, Failure::Temporary))
             }
@@ -257,7 +267,7 @@ async fn direct<R: Runner>(
         None => Answer::failed(Failure::Temporary),
     };
     runner
-        .blocking(Box::new(job))
+        .blocking(job)
         .await
         .unwrap_or_else(|_| Answer::failed(Failure::Temporary))
 }

@@ -5,6 +5,7 @@
 
 pub mod access;
 mod answer;
+mod checks;
 pub mod hold;
 pub mod ids;
 pub mod jobs;
@@ -13,49 +14,19 @@ mod models;
 pub mod reason;
 pub mod source;
 mod sync;
+mod users;
 
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use crate::text::{names, proves};
-use pop3_proto::{Failure, MsgNo, Proof, Secret};
+use pop3_proto::{Failure, MsgNo};
 use reason::{is_permanent, Reason};
 
-/// One user's entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// What PASS or APOP is checked against.
-    pub password: Secret,
-    /// The reference by which the storage knows the user's mailbox.
-    pub storage: Box<str>,
-}
+pub use users::{Account, Check, ScramKeys, Users, Verdict};
 
 /// Whether somebody still waits for what is being done.
 pub type Wanted<'a> = &'a dyn Fn() -> bool;
-
-impl Account {
-    /// The storage reference, if the proof fits. An empty one fails the login, as in
-    /// Tcllib.
-    pub fn admits(self, proof: &Proof) -> Option<Box<str>> {
-        let admitted = proves(proof, &self.password) && !self.storage.is_empty();
-        admitted.then_some(self.storage)
-    }
-}
-
-/// A user database: the direct way for `-auth`.
-pub trait Users: Send + Sync {
-    /// The entry of `user`, if there is one.
-    fn lookup(&self, user: &str) -> Option<Account>;
-
-    /// The storage reference of the user whom a client names, if the proof fits.
-    fn verify(&self, user: &[u8], proof: &Proof) -> Option<Box<str>> {
-        let (name, other) = names(user);
-        let account = self.lookup(&name);
-        let account = account.or_else(|| self.lookup(&other?));
-        account?.admits(proof)
-    }
-}
 
 /// A set of mailboxes: the direct way for `-storage`.
 ///

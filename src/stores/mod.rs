@@ -4,10 +4,12 @@
 //! - [`udb`]: users in a file.
 //! - [`dbox`]: a mailbox is a directory, a message a file in it.
 //! - [`maildir`]: `new/` and `cur/`, beside any delivery agent.
+//! - [`password`]: hashed passwords of users.
 //! - [`files`]: what the two kinds of mailboxes share.
 
 pub mod dbox;
 pub mod files;
 pub mod maildir;
+pub mod password;
 mod tcl_list;
 pub mod udb;

@@ -1,21 +1,20 @@
 //! The built-in user database: what `pop3d::udb` objects are made of.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+mod entries;
+mod file;
+
+use std::io;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
 
-use rustix::fs::{flock, FlockOperation};
-use tempfile::NamedTempFile;
-
+use self::entries::{Credential, Entries, Entry};
+use self::file::replace_file;
+use super::password::{Hash, HashError, Scheme};
 use super::tcl_list::push_element;
 use crate::store::reason::Reason;
-use crate::store::{Account, Users};
+use crate::store::{Account, ScramKeys, Users, Verdict};
 use crate::text::{characters, shown};
-use pop3_proto::Secret;
+use pop3_proto::{Proof, Secret};
 
 /// Users with their passwords and mailboxes, in memory.
 ///
@@ -23,7 +22,7 @@ use pop3_proto::Secret;
 /// that a saved file does not change when nothing has changed.
 #[derive(Debug, Default)]
 pub struct UserDb {
-    users: RwLock<BTreeMap<Box<str>, Account>>,
+    users: RwLock<Entries>,
 }
 
 /// Why a change of the users was refused. Scripts see the text, which is Tcllib's.
@@ -44,6 +43,12 @@ pub enum UserError {
     /// The new name is taken.
     #[error("user \"{0}\" is known")]
     Known(Box<str>),
+    /// The hash, or the scheme by which to hash, cannot be used.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// The user's password is known by its hash only.
+    #[error("password of user \"{0}\" is hashed, and not known in the clear")]
+    Hashed(Box<str>),
     /// `save` without a file, and none was read before.
     #[error("No file known to save data into")]
     NoFileToSave,
@@ -71,18 +76,35 @@ impl UserDb {
     /// # Errors
     /// When one of the three is empty.
     pub fn add(&self, user: &str, password: &str, storage: &str) -> Result<(), UserError> {
-        named(user)?;
         if password.is_empty() {
+            named(user)?;
             return Err(UserError::NoPassword);
         }
+        let password = Secret::new(password.as_bytes());
+        self.insert(user, Credential::Plain(password), storage)
+    }
+
+    /// Adds `user` with the text of a hash in the place of the password, or changes a known
+    /// one.
+    ///
+    /// # Errors
+    /// When one of the three is empty, and when the hash cannot be used ([`Hash::parse`]).
+    pub fn add_hash(&self, user: &str, hash: &str, storage: &str) -> Result<(), UserError> {
+        named(user)?;
+        let hash = Hash::parse(hash)?;
+        self.insert(user, Credential::hashed(hash), storage)
+    }
+
+    fn insert(&self, user: &str, credential: Credential, storage: &str) -> Result<(), UserError> {
+        named(user)?;
         if storage.is_empty() {
             return Err(UserError::NoStorage);
         }
-        let account = Account {
-            password: Secret::new(password.as_bytes()),
+        let entry = Entry {
+            credential,
             storage: storage.into(),
         };
-        self.write().insert(user.into(), account);
+        self.write().insert(user, entry);
         Ok(())
     }
 
@@ -104,34 +126,42 @@ impl UserDb {
         named(user)?;
         named(new)?;
         let mut users = self.write();
-        if !users.contains_key(user) {
+        if users.get(user).is_none() {
             return Err(unknown(user));
         }
-        if users.contains_key(new) {
+        if users.get(new).is_some() {
             return Err(UserError::Known(new.into()));
         }
-        if let Some(account) = users.remove(user) {
-            users.insert(new.into(), account);
+        if let Some(entry) = users.remove(user) {
+            users.insert(new, entry);
         }
         Ok(())
     }
 
-    /// The entry of `user`; as [`Users::lookup`], but an error that scripts know.
+    /// The entry of `user`.
     ///
     /// # Errors
-    /// When the name is not known.
+    /// When the name is not known, and when the password is hashed.
     pub fn account(&self, user: &str) -> Result<Account, UserError> {
-        self.lookup(user).ok_or_else(|| unknown(user))
+        let users = self.read();
+        let entry = users.get(user).ok_or_else(|| unknown(user))?;
+        match &entry.credential {
+            Credential::Plain(password) => Ok(Account {
+                password: password.clone(),
+                storage: entry.storage.clone(),
+            }),
+            Credential::Hashed(_) => Err(UserError::Hashed(user.into())),
+        }
     }
 
     /// Whether `user` is known.
     pub fn exists(&self, user: &str) -> bool {
-        self.read().contains_key(user)
+        self.read().get(user).is_some()
     }
 
     /// The names of all users, sorted.
     pub fn who(&self) -> Vec<Box<str>> {
-        self.read().keys().cloned().collect()
+        self.read().iter().map(|(user, _)| user.into()).collect()
     }
 
     /// Takes the users of `other` in place of its own, at once: what `read` does
@@ -141,8 +171,8 @@ impl UserDb {
         *self.write() = users.unwrap_or_else(PoisonError::into_inner);
     }
 
-    /// Writes all users to `file`, a Tcl script of `add USER PASSWORD STORAGE`
-    /// lines that only its owner can read. What `file` held before is kept as
+    /// Writes all users to `file`, a Tcl script of `add USER PASSWORD STORAGE` and
+    /// `addhash USER HASH STORAGE` lines that only its owner can read. What `file` held before is kept as
     /// `file.old`; whenever the machine stops, `file` holds the old users or the
     /// new ones, and after the return the new ones.
     ///
@@ -159,10 +189,14 @@ impl UserDb {
     fn script(&self) -> String {
         let mut script =
             String::from("# -*- tcl -*-\n# ----------- user authentication database -\n\n");
-        for (user, account) in self.read().iter() {
-            let password = characters(account.password.expose());
-            script.push_str("\tadd");
-            for element in [user, password.as_ref(), &account.storage] {
+        for (user, entry) in self.read().iter() {
+            let (command, password) = match &entry.credential {
+                Credential::Plain(password) => ("add", characters(password.expose())),
+                Credential::Hashed(hashed) => ("addhash", hashed.hash.text().into()),
+            };
+            script.push('\t');
+            script.push_str(command);
+            for element in [user, password.as_ref(), &entry.storage] {
                 script.push(' ');
                 push_element(&mut script, element);
             }
@@ -172,19 +206,37 @@ impl UserDb {
         script
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Box<str>, Account>> {
+    fn read(&self) -> RwLockReadGuard<'_, Entries> {
         self.users.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Box<str>, Account>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
         self.users.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Users for UserDb {
-    fn lookup(&self, user: &str) -> Option<Account> {
-        self.read().get(user).cloned()
+    fn verify(&self, user: &[u8], proof: &Proof) -> Verdict {
+        self.read().verify(user, proof)
     }
+
+    fn scram(&self, user: &[u8]) -> Option<ScramKeys> {
+        let choice = self.read().scram(user)?;
+        Some(choice.keys())
+    }
+}
+
+/// Hashes a password by the scheme of this name, by default `argon2id`. Takes tens of
+/// milliseconds.
+///
+/// # Errors
+/// When the password is empty or too long, and when there is no such scheme.
+pub fn hash(password: &str, scheme: Option<&str>) -> Result<Hash, UserError> {
+    let scheme = scheme.map_or(Ok(Scheme::Argon2id), Scheme::named)?;
+    if password.is_empty() {
+        return Err(UserError::NoPassword);
+    }
+    Ok(Hash::new(password.as_bytes(), scheme)?)
 }
 
 fn named(user: &str) -> Result<(), UserError> {
@@ -198,87 +250,11 @@ fn unknown(user: &str) -> UserError {
     UserError::Unknown(user.into())
 }
 
-/// Replaces `file` in one step, durably, keeping the old one as `file.old`.
-fn replace_file(file: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    remove_stale(directory);
-    let temporary = write_temporary(directory, content)?;
-    keep_old(file)?;
-    // Dropped before it has its name, the temporary file is removed.
-    temporary.persist(file)?;
-    File::open(directory)?.sync_all()
-}
-
-/// Begins the names of temporary files.
-const TEMPORARY: &str = ".pop3d-udb.";
-
-/// No `save` takes so long; what is older was left by a process that has ended.
-const STALE: Duration = Duration::from_secs(60);
-
-/// A new file of mode 0600 with `content`, on the disk when this returns. Its name is
-/// random: after a crash the next process of the same number (in a container) must not
-/// stumble over what was left. It is locked as long as it is written.
-fn write_temporary(directory: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
-    let private = Permissions::from_mode(0o600);
-    let mut builder = tempfile::Builder::new();
-    let builder = builder.prefix(TEMPORARY).permissions(private);
-    let mut file = builder.tempfile_in(directory)?;
-    // Where the file system has no locks, age alone tells.
-    let _ = flock(file.as_file(), FlockOperation::NonBlockingLockExclusive);
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    Ok(file)
-}
-
-/// Removes temporary files that crashed processes have left: there are passwords in them.
-/// A failure harms nobody but them.
-fn remove_stale(directory: &Path) {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    for entry in entries {
-        let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
-            let _ = remove_if_stale(&entry.path());
-        }
-    }
-}
-
-fn remove_if_stale(path: &Path) -> io::Result<()> {
-    let found = fs::symlink_metadata(path)?;
-    let age = found.modified()?.elapsed().unwrap_or_default();
-    if found.is_file() && age > STALE {
-        let file = File::open(path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        fs::remove_file(path)?;
-    }
-    Ok(())
-}
-
-/// Keeps `file` as `file.old`, which only its owner can read. A second link, so that `file` exists all the time;
-/// where the file system has no links, a rename.
-fn keep_old(file: &Path) -> io::Result<()> {
-    let mut old = file.as_os_str().to_owned();
-    old.push(".old");
-    match fs::symlink_metadata(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        // A rename onto a directory would fail, but only after its `.old`.
-        Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-        _ => {}
-    }
-    match fs::remove_file(&old) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    fs::hard_link(file, &old).or_else(|_| fs::rename(file, &old))?;
-    // Of somebody else's file only the owner can.
-    let _ = fs::set_permissions(&old, Permissions::from_mode(0o600));
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn text(result: Result<(), UserError>) -> String {
@@ -321,7 +297,7 @@ mod tests {
         db.rename("fred", "ann").unwrap();
         assert!(!db.exists("fred"));
         assert!(db.exists("ann"));
-        let account = db.lookup("ann").unwrap();
+        let account = db.account("ann").unwrap();
         assert_eq!(account.password.expose(), b"pw");
         assert_eq!(&*account.storage, "box 2");
         db.add("Zoe", "p", "s").unwrap();
@@ -359,6 +335,45 @@ mod tests {
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn hashes_are_saved_as_they_were_added() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("users");
+        let db = UserDb::new();
+        db.add("bob", "s3cret", "box").unwrap();
+        let hash = "$2b$04$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie";
+        db.add_hash("ann", hash, "box 2").unwrap();
+        db.save(&file).unwrap();
+        let lines = format!("\n\taddhash ann {{{hash}}} {{box 2}}\n\tadd bob s3cret box\n\n");
+        let saved = fs::read_to_string(&file).unwrap();
+        assert!(saved.ends_with(&lines), "{saved}");
+    }
+
+    #[test]
+    fn a_bad_hash_changes_nothing() {
+        let db = UserDb::new();
+        db.add("fred", "pw", "box").unwrap();
+        let good = "$2b$04$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie";
+        assert!(matches!(
+            db.add_hash("fred", "pw", "b"),
+            Err(UserError::Hash(_))
+        ));
+        assert_eq!(
+            text(db.add_hash("", good, "b")),
+            "user specification missing"
+        );
+        assert_eq!(
+            text(db.add_hash("fred", good, "")),
+            "storage location not defined"
+        );
+        assert_eq!(&*db.account("fred").unwrap().storage, "box");
+        db.add_hash("fred", good, "b").unwrap();
+        assert_eq!(
+            text(db.account("fred").map(drop)),
+            "password of user \"fred\" is hashed, and not known in the clear"
+        );
     }
 
     #[test]

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use pop3_proto::limits::Limits;
 use pop3_proto::session::Config;
-use pop3_proto::{MsgNo, Secret};
+use pop3_proto::{MsgNo, Proof, Secret};
 use pop3d::net::{Event, Level, Observer, Record, Server};
 use pop3d::store::access::{Access, Route};
 use pop3d::store::ids::{ConnectionId, ServerId};
 use pop3d::store::jobs::JobQueue;
-use pop3d::store::{Account, Content, Maildrop, Message, Storage, StoreError, Users};
+use pop3d::store::{Account, Content, Maildrop, Message, Storage, StoreError, Users, Verdict};
 
 /// Longer than anything here takes: only a failing test waits for so long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,13 +32,21 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// Every user "uN" has the password "secret" and the mailbox "mN".
 pub struct EachUser;
 
-impl Users for EachUser {
-    fn lookup(&self, user: &str) -> Option<Account> {
+impl EachUser {
+    pub fn lookup(&self, user: &str) -> Option<Account> {
         let number = user.strip_prefix('u')?;
         Some(Account {
             password: Secret::new(&b"secret"[..]),
             storage: format!("m{number}").into(),
         })
+    }
+}
+
+impl Users for EachUser {
+    fn verify(&self, user: &[u8], proof: &Proof) -> Verdict {
+        let account = std::str::from_utf8(user).ok();
+        let account = account.and_then(|user| self.lookup(user));
+        account.and_then(|account| account.admits(proof)).into()
     }
 }
 

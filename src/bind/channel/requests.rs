@@ -193,7 +193,10 @@ impl Runner for LocalRunner {
         answer
     }
 
-    fn blocking(&self, work: Box<dyn FnOnce() -> Answer + Send>) -> Receiver<Answer> {
+    fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Receiver<T> {
         net::blocking(work)
     }
 }

@@ -122,8 +122,9 @@ impl Storage for Store {
 struct OneUser;
 
 impl Users for OneUser {
-    fn lookup(&self, user: &str) -> Option<Account> {
-        (user == "u").then(account)
+    fn verify(&self, user: &[u8], proof: &Proof) -> Verdict {
+        let account = (user == b"u").then(account);
+        account.and_then(|account| account.admits(proof)).into()
     }
 }
 
@@ -164,11 +165,14 @@ impl Runner for Fake {
         receiver
     }
 
-    fn blocking(&self, work: Box<dyn FnOnce() -> Answer + Send>) -> Receiver<Answer> {
+    fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Receiver<T> {
         let (sender, receiver) = oneshot::channel();
         self.before_blocking.iter().for_each(|before| before());
         if !self.no_threads {
-            sender.send(work()).unwrap();
+            assert!(sender.send(work()).is_ok());
         }
         receiver
     }
