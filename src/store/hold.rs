@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::jobs::Digest;
-use super::Maildrop;
+use super::Mailbox;
 
 /// How long the destruction of a server waits for file operations that are under way on
 /// other threads. Longer than any healthy disk takes, short enough that a dead network
@@ -24,7 +24,7 @@ pub struct Lock {
     /// Number of messages at login.
     pub count: u32,
     /// The handle, when a built-in store took the lock. Dropping it unlocks too.
-    pub(super) maildrop: Option<Arc<dyn Maildrop>>,
+    pub(super) maildrop: Option<Arc<dyn Mailbox>>,
 }
 
 impl Lock {
@@ -38,7 +38,7 @@ impl Lock {
     }
 
     /// A lock that a built-in store took.
-    pub fn direct(mailbox: Arc<str>, maildrop: Arc<dyn Maildrop>) -> Self {
+    pub fn direct(mailbox: Arc<str>, maildrop: Arc<dyn Mailbox>) -> Self {
         Self {
             mailbox,
             count: maildrop.count(),
@@ -73,7 +73,7 @@ impl std::fmt::Debug for Lock {
 pub(super) struct View {
     pub(super) mailbox: Arc<str>,
     pub(super) count: u32,
-    pub(super) maildrop: Option<Arc<dyn Maildrop>>,
+    pub(super) maildrop: Option<Arc<dyn Mailbox>>,
 }
 
 /// Where the lock of one session is, shared by its driver, its jobs and its server.
@@ -183,7 +183,7 @@ impl Hold {
     }
 
     /// The built-in store's mailbox, if it is one's that is locked.
-    pub(super) fn maildrop(&self) -> Option<Arc<dyn Maildrop>> {
+    pub(super) fn maildrop(&self) -> Option<Arc<dyn Mailbox>> {
         self.state().lock.as_ref()?.maildrop.clone()
     }
 

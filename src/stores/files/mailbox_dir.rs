@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{renameat_with, RenameFlags, CWD};
 use rustix::io::Errno;
 
-use super::lock::{DirLock, LOCK_FILE};
+use super::lock::{DirLock, LockFile, LOCK_FILE};
 use crate::store::reason::is_permanent;
 use crate::text::to_native;
 
@@ -41,15 +41,15 @@ pub fn path_within(base: &Path, mailbox: &str) -> Option<PathBuf> {
 /// # Errors
 /// When the system cannot say what is inside, or whether it is locked.
 pub fn lock_within(dir: &Path, locks: &mut Vec<DirLock>) -> io::Result<bool> {
-    let Some(entries) = there(fs::read_dir(dir))? else {
+    let Some(entries) = if_there(fs::read_dir(dir))? else {
         return Ok(true);
     };
     for entry in entries {
         let entry = entry?;
-        if !there(entry.file_type())?.is_some_and(|kind| kind.is_dir()) {
+        if !if_there(entry.file_type())?.is_some_and(|kind| kind.is_dir()) {
             continue;
         }
-        match there(DirLock::acquire_as_it_is(&entry.path()))? {
+        match if_there(DirLock::acquire(&entry.path(), LockFile::IfThere))? {
             Some(Some(lock)) => locks.extend(Some(lock).filter(DirLock::has_file)),
             Some(None) => return Ok(false),
             None => {}
@@ -65,7 +65,7 @@ pub fn lock_within(dir: &Path, locks: &mut Vec<DirLock>) -> io::Result<bool> {
 ///
 /// # Errors
 /// All others.
-pub fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound || is_permanent(&error) => Ok(None),
         result => result.map(Some),

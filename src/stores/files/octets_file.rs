@@ -20,6 +20,7 @@ use super::mailboxes::Links;
 use super::message_file::{open_message_at, regular};
 use super::octets::is_plausible;
 use super::stamp::Stamp;
+use crate::store::Wait;
 
 /// Name of the file in the mailbox. Dot files are not messages.
 const OCTETS_FILE: &str = ".pop3d.octets";
@@ -86,8 +87,13 @@ impl Uncounted<'_> {
 
     fn load(&mut self, octets: &mut [Option<u64>]) {
         // A mailbox may belong to a user who has put something else in the file's place.
-        let opened = open_message_at(self.dir, OCTETS_FILE.as_ref(), Links::Refuse);
-        let Ok((file, stamp)) = opened else {
+        let opened = open_message_at(
+            self.dir,
+            OCTETS_FILE.as_ref(),
+            Links::Refuse,
+            Wait::UNTIL_DONE,
+        );
+        let Ok((file, stamp)) = opened.and_then(regular) else {
             return;
         };
         // `store` writes a longer file anew; in it a name's bytes may take three each.
@@ -440,8 +446,8 @@ mod tests {
             changed: 77,
             ..stamp(5)
         };
-        for (size, want) in [(5, counted), (5, counted), (6, Stamp::told(6))] {
-            let mut stamps = [Stamp::told(size)];
+        for (size, want) in [(5, counted), (5, counted), (6, Stamp::of_size(6))] {
+            let mut stamps = [Stamp::of_size(size)];
             let open = File::open(dir.path()).unwrap();
             let mut uncounted = Uncounted {
                 dir: open.as_fd(),

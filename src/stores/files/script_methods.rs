@@ -1,5 +1,5 @@
-//! The session of a mailbox in a script's hands: by the mailbox's name, with message
-//! numbers as scripts write them, and errors as they know them.
+//! What scripts call on a mailbox, in place of a session. The mailbox is found by its name,
+//! message numbers are any integers, and errors have the texts that scripts know.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::locked::Locked;
 use super::mailbox_error::MailboxError;
 use super::mailboxes::Mailboxes;
-use crate::store::{Maildrop, Message, StoreError};
+use crate::store::{Mailbox, Message, StoreError, Wait};
 use pop3_proto::MsgNo;
 
 impl Mailboxes {
@@ -18,7 +18,7 @@ impl Mailboxes {
     /// # Errors
     /// When the mailbox cannot be used.
     pub fn lock_kept(&self, mailbox: &str) -> Result<bool, MailboxError> {
-        match self.open(mailbox, &|| true) {
+        match self.open(mailbox, Wait::UNTIL_DONE) {
             Ok(session) => {
                 self.registry.keep(session);
                 Ok(true)
@@ -28,8 +28,8 @@ impl Mailboxes {
         }
     }
 
-    /// Ends the lock of a mailbox, whoever in this process has it: a session's
-    /// handle then counts as unlocked. Without a lock it does nothing.
+    /// Ends the lock that a script or a session of this process has on a mailbox. The
+    /// session's handle then counts as unlocked. Without a lock it does nothing.
     ///
     /// # Errors
     /// When there is no base directory.
@@ -129,7 +129,7 @@ impl Mailboxes {
         session.delete(&numbers?).map_err(of_store)
     }
 
-    /// Who in this process has a mailbox that can be used.
+    /// The lock that this process has on a mailbox that can be used.
     fn session(&self, mailbox: &str) -> Result<Option<Arc<Locked>>, MailboxError> {
         let dir = self.check(mailbox)?;
         Ok(self.registry.find(&dir))
@@ -156,6 +156,7 @@ fn of_store(error: StoreError) -> MailboxError {
         StoreError::Io { what, source } | StoreError::Message { what, source } => {
             MailboxError::Io { what, source }
         }
+        StoreError::WouldBlock => MailboxError::WouldBlock,
         StoreError::Missing(text) => MailboxError::Io {
             what: text,
             source: io::ErrorKind::NotFound.into(),
