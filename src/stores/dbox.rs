@@ -141,9 +141,9 @@ impl FileList {
         })
     }
 
-    /// Whether the directory, whose stamp is the same, holds the same messages. The
-    /// stamp tells of files that come and go, but not of changes within one: those
-    /// are asked for every time.
+    /// Whether a directory whose stamp has not changed holds the listed messages. The stamp
+    /// tells of files that come and go, but not of changes within a file: every file is
+    /// asked for its stamp.
     ///
     /// # Errors
     /// When the system cannot say.
@@ -167,9 +167,8 @@ impl FileList {
         Ok(true)
     }
 
-    /// Takes exact octets for sizes: those that an earlier listing knows, those in
-    /// the file beside the messages, and the rest by reading. False if one could not be
-    /// read.
+    /// Replaces the sizes by exact octets: from the earlier listing `known`, from the file
+    /// beside the messages, and by reading the rest. False if a message could not be read.
     fn measure(&mut self, dir: BorrowedFd<'_>, known: Option<&Self>, wait: Wait<'_>) -> bool {
         let known_octets = |index: usize| {
             let (known, stamp) = (known?, &self.stamps[index]);
@@ -186,7 +185,7 @@ impl FileList {
             moment: self.moment,
         };
         let mut counter = Counter::new();
-        let (octets, whole) = uncounted.fill(&mut octets, known.is_none(), |index| {
+        let (octets, whole) = uncounted.fill(&mut octets, |index| {
             if !wait.is_wanted() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
@@ -237,7 +236,7 @@ impl Messages for FileList {
     fn path(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<PathBuf> {
         let name = self.names.file(index);
         match self.rules.links {
-            // Whoever opens it says what is wrong with it.
+            // Opening it will give the error.
             Links::Follow => Ok(name.into()),
             Links::Refuse => match Stamp::at(dir, name, self.rules.links, Wait::UNTIL_DONE)? {
                 Some(_) => Ok(name.into()),
@@ -286,10 +285,10 @@ impl Messages for FileList {
 /// The unique id of a message: 32 hexadecimal digits of its name, its size and the second
 /// of its last change, so that a name used again has a new one (RFC 1939 §7).
 ///
-/// All of these stay when the mailbox moves, and when it is restored from a backup or
-/// copied to another machine with its times: clients must not fetch everything anew then.
-/// So neither the inode nor the time of its change is in it, nor the part of the time
-/// below a second, which `tar` and older file systems and protocols drop.
+/// All three stay when the mailbox moves, and when it is restored from a backup or copied to
+/// another machine with its times: clients must not fetch everything anew then. So the
+/// inode and the time of its change are left out, and fractions of a second, which `tar`
+/// and older file systems and protocols drop.
 ///
 /// The content is not in it: a first UIDL would read the whole mailbox.
 fn digest(name: &[u8], stamp: &Stamp) -> Box<str> {

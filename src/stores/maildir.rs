@@ -149,15 +149,15 @@ struct MailList {
     whole: bool,
     /// Whether all names tell the octets, so that no file is read to count them.
     all_named: bool,
-    /// Those of files as they were when they were listed or counted; only the size of
-    /// those whose names tell the octets.
+    /// The stamps of the files when they were listed or counted. Only the size of files whose
+    /// names tell the octets.
     stamps: Box<[Stamp]>,
     /// The files whose names do not tell the size: their stamps are asked for again.
     asked: Box<[usize]>,
     sizes: Arc<[u64]>,
     octets: u64,
     uids: OnceLock<Arc<[Box<str>]>>,
-    /// What there was when a message was last not found under its name.
+    /// The files when a message was last not found under its name.
     later: Mutex<Option<FoundFiles>>,
 }
 
@@ -199,15 +199,7 @@ impl MailList {
             found.names = found.names.select(messages.into_iter());
         }
         found.settled &= all_there;
-        let (sizes, counted) = measure(
-            dir,
-            &dirs,
-            &found,
-            &mut stamps,
-            octets,
-            known.is_none(),
-            wait,
-        );
+        let (sizes, counted) = measure(dir, &dirs, &found, &mut stamps, octets, wait);
         Ok(Self {
             found,
             whole: all_there && counted,
@@ -221,7 +213,7 @@ impl MailList {
         })
     }
 
-    /// Whether the mailbox holds the same messages now.
+    /// Whether the mailbox holds the listed messages now.
     fn still_holds(&self, dir: BorrowedFd<'_>, wait: Wait<'_>) -> io::Result<bool> {
         if !self.found.still_holds(dir, wait)? {
             return Ok(false);
@@ -244,8 +236,8 @@ impl MailList {
         self.stamps[index] == *stamp && stamp.is_settled(self.found.moment)
     }
 
-    /// The octets of a message if it is the same as in this listing, as far as `stamp`
-    /// tells, which becomes that of the file that was counted.
+    /// The octets of a message that this listing has too, as far as `stamp` tells. Then
+    /// `stamp` becomes that of the file that was counted.
     fn octets_of(&self, base: &[u8], stamp: &mut Stamp) -> Option<u64> {
         let index = self.found.find(base)?;
         let counted = self.stamps[index];
@@ -305,7 +297,6 @@ fn measure(
     found: &FoundFiles,
     stamps: &mut [Stamp],
     mut octets: Vec<Option<u64>>,
-    load: bool,
     wait: Wait<'_>,
 ) -> (Vec<u64>, bool) {
     let mut uncounted = Uncounted {
@@ -315,7 +306,7 @@ fn measure(
         moment: found.moment,
     };
     let mut counter = Counter::new();
-    uncounted.fill(&mut octets, load, |index| {
+    uncounted.fill(&mut octets, |index| {
         if !wait.is_wanted() {
             return Err(io::ErrorKind::Interrupted.into());
         }

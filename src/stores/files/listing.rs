@@ -107,7 +107,7 @@ impl Names {
         order
     }
 
-    /// The same names in the order of their bytes.
+    /// The names in the order of their bytes.
     pub fn sorted(&self) -> Self {
         self.select(self.order(|name| name).into_iter())
     }

@@ -154,8 +154,8 @@ impl DirLock {
         self.file.is_some()
     }
 
-    /// Whether `path` is still the directory that is locked: another one may have
-    /// taken its path, or another lock file, that somebody else may have, its name.
+    /// Whether `path` is still the directory that is locked, and its lock file the one that
+    /// is locked. Another directory or file may have taken their place.
     ///
     /// # Errors
     /// When that cannot be found out, or nothing has this path.
@@ -174,8 +174,8 @@ impl DirLock {
         }
     }
 
-    /// Whether somebody has the lock of `dir`, without taking it (a shared lock for
-    /// the moment of the question).
+    /// Whether a session has the lock of `dir`. Does not take it, but has a shared lock for
+    /// a moment.
     ///
     /// # Errors
     /// When that cannot be found out. Nobody has a lock that cannot be taken.
@@ -207,8 +207,8 @@ impl Drop for DirLock {
     }
 }
 
-/// The lock file, for writing as NFS wants it; where it belongs to another user of
-/// the same mailbox, for reading, which is enough elsewhere.
+/// Opens the lock file. For writing, as NFS wants it; for reading where it belongs to another
+/// user of the mailbox, which is enough on other file systems.
 fn open_file(dir: BorrowedFd<'_>, lock_file: LockFile, wait: Wait<'_>) -> io::Result<File> {
     // Everybody who may enter the mailbox may lock it; umask takes away the rest.
     let mode = Mode::from_raw_mode(0o666);
@@ -341,8 +341,8 @@ mod tests {
         drop((copy, copy_of_dir));
     }
 
-    /// Whoever asks without end keeps nobody out, and whoever holds the lock is known at
-    /// once for what it is.
+    /// Endless questions keep no session out, and a session that has the lock is not taken
+    /// for a question.
     #[test]
     fn questions_keep_nobody_out() {
         use std::sync::atomic::{AtomicBool, Ordering};
@@ -416,8 +416,8 @@ mod tests {
         assert!(!locks(&away));
     }
 
-    /// A directory that has no lock file is locked all the same, whenever the file
-    /// appears: nobody gets both what one has.
+    /// A directory without a lock file is locked too. A lock file that appears later does not
+    /// let a second session in.
     #[test]
     fn the_directory_alone_is_a_lock() {
         let dir = tempfile::tempdir().unwrap();
@@ -427,7 +427,7 @@ mod tests {
             assert!(!alone.has_file() && !file.exists());
             assert!(DirLock::acquire(path, lock_file).unwrap().is_none());
             assert!(DirLock::is_held(path).unwrap());
-            assert!(!file.exists(), "made by who did not get the lock");
+            assert!(!file.exists(), "made without the lock");
             fs::write(&file, "").unwrap();
             assert!(DirLock::acquire(path, lock_file).unwrap().is_none());
             let now = DirPath {

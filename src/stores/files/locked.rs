@@ -291,13 +291,13 @@ impl Registry {
         lock(&self.0).by_dir.get(dir)?.session.upgrade()
     }
 
-    /// Whether somebody in this process has the mailbox `dir`.
+    /// Whether the mailbox `dir` is locked in this process.
     pub fn has(&self, dir: &Path) -> bool {
         let entries = lock(&self.0);
         entries.by_dir.get(dir).is_some_and(Entry::is_live)
     }
 
-    /// Whether somebody in this process has `dir` or a mailbox inside it.
+    /// Whether `dir` or a mailbox inside it is locked in this process.
     pub fn has_within(&self, dir: &Path) -> bool {
         let entries = lock(&self.0);
         let mut entries = entries.by_dir.iter();

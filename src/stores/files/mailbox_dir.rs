@@ -34,9 +34,9 @@ pub fn path_within(base: &Path, mailbox: &str) -> Option<PathBuf> {
     named.then_some(path)
 }
 
-/// Adds the locks of the mailboxes inside `dir` to `locks`; false while somebody has
-/// one. No lock file is made here, and only locks that have one are kept: it stands for a
-/// mailbox that somebody may want.
+/// Adds the locks of the mailboxes inside `dir` to `locks`. False while one of them is
+/// locked by another session. No lock file is made here, and only locks that have one are
+/// kept: a directory without a lock file has never been used as a mailbox.
 ///
 /// # Errors
 /// When the system cannot say what is inside, or whether it is locked.
@@ -61,7 +61,7 @@ pub fn lock_within(dir: &Path, locks: &mut Vec<DirLock>) -> io::Result<bool> {
     Ok(true)
 }
 
-/// `None` for what has gone, and for what nobody can use, so that nobody has it locked.
+/// `None` for what has gone, and for what cannot be used, so that no session has it locked.
 ///
 /// # Errors
 /// All others.
@@ -72,8 +72,8 @@ pub fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Removes a mailbox whose lock is held. The lock file goes last: as long as there
-/// is anything in the directory, nobody else gets its lock.
+/// Removes a mailbox whose lock is held. The lock file goes last: as long as anything is in
+/// the directory, no other session gets its lock.
 ///
 /// # Errors
 /// When something cannot be removed; what was not reached is still there.

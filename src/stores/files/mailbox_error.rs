@@ -97,7 +97,7 @@ pub enum MailboxError {
 }
 
 impl MailboxError {
-    /// Whether somebody must mend something before trying again is of use.
+    /// Whether trying again is of no use until an administrator has acted.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Unusable { .. } | Self::NoBase => true,
@@ -118,7 +118,7 @@ pub enum Fault {
     NotReadable,
     /// Without write access.
     NotWritable,
-    /// Without the right to enter it, or a directory on the way to it.
+    /// Without the right to enter it, or a directory of its path.
     NotAccessible,
     /// It is a directory, but not of this kind of mailbox.
     NotMailbox,

@@ -1,11 +1,10 @@
 //! A base directory full of mailboxes: what `pop3d::dbox` and `pop3d::maildir`
 //! objects are made of. Scripts and sessions see the same locks.
 //!
-//! A mailbox is a directory inside the base directory, and its name the way from
-//! there. No name leads out, but a symbolic link in the base directory is followed:
-//! only those who may write there can make one. `remove` of a link removes the link. From the
-//! lock on all files are reached from the directory that was locked, whatever has its
-//! path.
+//! A mailbox is a directory inside the base directory, and its name the path from there. No
+//! name leads out of the base directory, but a symbolic link in it is followed: only those
+//! that may write there can make one. `remove` of a link removes the link. Once a mailbox is
+//! locked, all files are reached from the open directory, whatever has its path then.
 
 use std::fs;
 use std::io;
@@ -138,7 +137,7 @@ impl Mailboxes {
     /// Removes a mailbox with all that is in it.
     ///
     /// # Errors
-    /// When there is none, or somebody, maybe in another process, has it locked.
+    /// When there is none, or it is locked in this or another process.
     pub fn remove(&self, mailbox: &str) -> Result<(), MailboxError> {
         let missing = || MailboxError::RemoveMissing(mailbox.into());
         let dir = self.find(mailbox)?.ok_or_else(missing)?;
@@ -160,7 +159,7 @@ impl Mailboxes {
     /// Gives the mailbox `old` the name `new`. Its messages keep their unique ids.
     ///
     /// # Errors
-    /// When there is no `old`, somebody has it locked, or `new` is there already.
+    /// When there is no `old`, it is locked, or `new` is there already.
     pub fn rename(&self, old: &str, new: &str) -> Result<(), MailboxError> {
         let missing = || MailboxError::MoveMissing(old.into());
         let from = self.find(old)?.ok_or_else(missing)?;
@@ -233,7 +232,7 @@ impl Mailboxes {
         exists().map_err(|error| failed("couldn't read", mailbox, error))
     }
 
-    /// Whether somebody, maybe in another process, has the mailbox locked.
+    /// Whether the mailbox is locked in this or another process.
     ///
     /// # Errors
     /// When there is no base directory, or the system does not say.
@@ -327,14 +326,14 @@ impl Mailboxes {
     fn explain(&self, what: &str, mailbox: &str, error: io::Error) -> MailboxError {
         match self.check(mailbox) {
             Err(explained @ MailboxError::Unusable { .. }) => explained,
-            // Removed and made again at this very moment: somebody was at it.
+            // Removed and made again at this very moment, by somebody who had its lock.
             _ if error.kind() == io::ErrorKind::NotFound => MailboxError::Locked(mailbox.into()),
             _ => failed(what, mailbox, error),
         }
     }
 
-    /// The locks of a mailbox that is about to go and of those inside it; none while
-    /// somebody, maybe in another process, has one.
+    /// The locks of a mailbox that is about to go and of those inside it. `None` while one of
+    /// them is locked in this or another process.
     fn seize(
         &self,
         mailbox: &str,
@@ -352,7 +351,7 @@ impl Mailboxes {
             match if_there(DirLock::acquire(dir, LockFile::Create))? {
                 Some(Some(lock)) => locks.push(lock),
                 Some(None) => return Ok(false),
-                // Where no lock can be made nobody has one; removing will say the rest.
+                // What cannot be locked is not locked. Removing it will give the error.
                 None => {}
             }
             lock_within(dir, &mut locks)

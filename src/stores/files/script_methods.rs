@@ -12,8 +12,8 @@ use crate::store::{Mailbox, Message, StoreError, Wait};
 use pop3_proto::MsgNo;
 
 impl Mailboxes {
-    /// Locks a mailbox for a script, until [`unlock`](Self::unlock); false when
-    /// somebody has it.
+    /// Locks a mailbox for a script, until [`unlock`](Self::unlock). False when it is locked
+    /// already.
     ///
     /// # Errors
     /// When the mailbox cannot be used.
@@ -78,7 +78,7 @@ impl Mailboxes {
     /// Unique id of one message of a locked mailbox.
     ///
     /// # Errors
-    /// As for [`size_of`](Self::size_of).
+    /// Those of [`size_of`](Self::size_of).
     pub fn uid(&self, mailbox: &str, id: i64) -> Result<Box<str>, MailboxError> {
         let (session, number) = self.message(mailbox, id)?;
         session.uid(number).map_err(of_store)
@@ -98,7 +98,7 @@ impl Mailboxes {
     /// The file of one message of a locked mailbox.
     ///
     /// # Errors
-    /// As for [`size_of`](Self::size_of); when the message has gone.
+    /// Those of [`size_of`](Self::size_of), and when the message has gone.
     pub fn path_of(&self, mailbox: &str, id: i64) -> Result<PathBuf, MailboxError> {
         let (session, number) = self.message(mailbox, id)?;
         session.path(number).map_err(of_store)
@@ -107,7 +107,7 @@ impl Mailboxes {
     /// Opens one message of a locked mailbox.
     ///
     /// # Errors
-    /// As for [`path_of`](Self::path_of).
+    /// Those of [`path_of`](Self::path_of).
     pub fn get(&self, mailbox: &str, id: i64) -> Result<Message, MailboxError> {
         let (session, number) = self.message(mailbox, id)?;
         session.get(number).map_err(of_store)

@@ -1,8 +1,8 @@
 //! Which files a Maildir holds, while others deliver and rename.
 //!
 //! All files are reached from the open directory of the mailbox, by way of `new` and
-//! `cur`, which are opened without following a link: whoever may write into a mailbox
-//! could otherwise have the server read and delete somebody else's mail.
+//! `cur`, which are opened without following a link: a user that may write into one mailbox
+//! could otherwise have the server read and delete the mail of another.
 
 use std::ffi::OsString;
 use std::io;
@@ -26,7 +26,7 @@ pub const PLACES: [&str; 2] = ["new", "cur"];
 pub const ATTEMPTS: usize = 3;
 
 /// How often the directories are read for one listing to find what was renamed meanwhile:
-/// whoever renames without end must not keep a login from its end.
+/// endless renaming must not keep a login from its end.
 const LOOKS: usize = 16;
 
 /// The files of a Maildir when its directories were read.
@@ -75,7 +75,7 @@ impl FoundFiles {
         unreachable!("the last attempt returns")
     }
 
-    /// Whether there are the same names now.
+    /// Whether the directories hold the same names now.
     ///
     /// # Errors
     /// When the directories have gone.
