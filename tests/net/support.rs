@@ -16,7 +16,7 @@ use pop3d::net::{Event, Level, Observer, Server};
 use pop3d::store::access::{Access, Route};
 use pop3d::store::ids::{ConnectionId, ServerId};
 use pop3d::store::jobs::JobQueue;
-use pop3d::store::{Account, Content, Maildrop, Message, Storage, StoreError, Users};
+use pop3d::store::{Account, Content, Mailbox, Message, Storage, StoreError, Users, Wait};
 
 /// Longer than anything here takes: only a failing test waits for so long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -110,7 +110,10 @@ impl Same {
 }
 
 impl Storage for Same {
-    fn lock(&self, mailbox: &str) -> Result<Arc<dyn Maildrop>, StoreError> {
+    fn lock(&self, mailbox: &str, wait: Wait<'_>) -> Result<Arc<dyn Mailbox>, StoreError> {
+        if !wait.may_block() {
+            return Err(StoreError::WouldBlock);
+        }
         self.ledger.gate.pass();
         if !self.ledger.locked.lock().unwrap().insert(mailbox.into()) {
             return Err(StoreError::InUse(mailbox.into()));
@@ -130,7 +133,7 @@ struct Opened {
     open: AtomicBool,
 }
 
-impl Maildrop for Opened {
+impl Mailbox for Opened {
     fn count(&self) -> u32 {
         self.store.messages.len() as u32
     }
