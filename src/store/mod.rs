@@ -95,14 +95,15 @@ pub trait Storage: Send + Sync {
 
 /// A locked mailbox: a fixed list of messages.
 ///
-/// All methods but [`count`](Self::count), [`is_locked`](Self::is_locked) and
-/// [`try_now`](Self::try_now) may block: they are called on threads that may. Dropping the
-/// last reference unlocks too, so that a lock cannot outlive its session.
+/// All methods may block, and are called on threads that may, except
+/// [`count`](Self::count), [`octets`](Self::octets), [`is_locked`](Self::is_locked) and
+/// [`try_now`](Self::try_now). Dropping the last reference unlocks too, so that a lock cannot
+/// outlive its session.
 pub trait Mailbox: Send + Sync {
     /// Number of messages.
     fn count(&self) -> u32;
-    /// Octets of all messages, as [`sizes`](Self::sizes) counts them. Does not block on the
-    /// thread that has just locked the mailbox.
+    /// Octets of all messages, as [`sizes`](Self::sizes) counts them. They are found out when
+    /// the mailbox is locked.
     fn octets(&self) -> Result<u64, StoreError>;
     /// Size of one message in octets.
     fn size(&self, number: MsgNo) -> Result<u64, StoreError>;
