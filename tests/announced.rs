@@ -9,8 +9,8 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use pop3_proto::body::OctetCounter;
-use pop3_proto::MsgNo;
-use pop3d::store::{Content, Maildrop, Storage};
+use pop3_proto::{Extent, MsgNo, Request};
+use pop3d::store::{Content, Immediate, Mailbox, StartedMessage, Storage, Wait};
 use pop3d::stores::dbox::dbox;
 use pop3d::stores::files::mailboxes::{Mailboxes, Octets};
 use pop3d::stores::maildir::maildir;
@@ -21,6 +21,18 @@ const ROOM: usize = 60 * 1024;
 
 fn no(n: u32) -> MsgNo {
     MsgNo::new(n).unwrap()
+}
+
+/// The start of a message, if an event loop can read it.
+fn start(session: &dyn Mailbox, number: MsgNo, buffer: &mut [u8]) -> Option<StartedMessage> {
+    let request = Request::Fetch {
+        number,
+        extent: Extent::Whole,
+    };
+    match session.try_now(&request, buffer) {
+        Immediate::Started(message) => Some(message),
+        _ => None,
+    }
 }
 
 /// Until what was written is old enough for what is counted of it to be believed.
@@ -51,7 +63,7 @@ fn octets(text: &[u8]) -> u64 {
 }
 
 /// What is announced of a message, by both ways to it, and what comes.
-fn announced(session: &dyn Maildrop, number: u32) -> Vec<(u64, u64)> {
+fn announced(session: &dyn Mailbox, number: u32) -> Vec<(u64, u64)> {
     let mut all = Vec::new();
     let message = session.get(no(number)).unwrap();
     let Content::File(file, size) = message.content else {
@@ -62,7 +74,7 @@ fn announced(session: &dyn Maildrop, number: u32) -> Vec<(u64, u64)> {
     all.push((message.octets, octets(&bytes)));
     let mut buffer = vec![0; ROOM];
     // None where the other way is taken.
-    if let Some(begin) = session.begin_cached(no(number), &mut buffer) {
+    if let Some(begin) = start(session, no(number), &mut buffer) {
         let mut bytes = buffer[..begin.length].to_vec();
         if let Some(Content::File(file, left)) = begin.rest {
             file.take(left).read_to_end(&mut bytes).unwrap();
@@ -73,14 +85,14 @@ fn announced(session: &dyn Maildrop, number: u32) -> Vec<(u64, u64)> {
 }
 
 #[track_caller]
-fn exact(session: &dyn Maildrop, number: u32) {
+fn exact(session: &dyn Mailbox, number: u32) {
     for (announced, came) in announced(session, number) {
         assert_eq!(announced, came, "message {number}");
     }
 }
 
 #[track_caller]
-fn not_too_many(session: &dyn Maildrop, number: u32) {
+fn not_too_many(session: &dyn Mailbox, number: u32) {
     for (announced, came) in announced(session, number) {
         assert!(announced <= came, "message {number}: {announced} of {came}");
     }
@@ -95,7 +107,7 @@ fn names_that_are_wrong_but_not_absurd() {
     write(m.join("new/4.d,S=4,W=8"), b"\n\n\r\n");
     // Right, and as large as it may be.
     write(m.join("new/5.e,S=4,W=8"), b"\n\n\n\n");
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     assert_eq!(session.sizes().unwrap()[..], [30, 11, 600, 8, 8]);
     (1..=5).for_each(|n| exact(&*session, n));
 }
@@ -120,7 +132,7 @@ fn names_of_large_messages() {
     );
     write(m.join(format!("new/4.d,W={many}")), crlf.as_bytes());
     write(m.join(format!("new/5.e,S=3,W={many}")), crlf.as_bytes());
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     exact(&*session, 1);
     exact(&*session, 2);
     (3..=5).for_each(|n| not_too_many(&*session, n));
@@ -159,7 +171,7 @@ fn edits_that_keep_the_size() {
         fresh.set_octets(Octets::Wire);
         fresh.set_base("base", dir.path()).unwrap();
         let all = |boxes: &Mailboxes| {
-            let session = boxes.lock("m").unwrap();
+            let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
             (1..=4).for_each(|n| exact(&*session, n));
             session.sizes().unwrap()
         };
@@ -191,7 +203,7 @@ fn edits_after_the_lock() {
     boxes.set_octets(Octets::Wire);
     write(m.join("1"), &[b'\n'; 2 * ROOM]);
     settle();
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     exact(&*session, 1);
     write(m.join("1"), &[b'a'; 2 * ROOM]);
     exact(&*session, 1);
@@ -203,11 +215,14 @@ fn edits_after_the_lock() {
 fn the_same_message_after_chmod_and_link() {
     let (dir, m, boxes) = empty(dbox());
     write(m.join("1"), b"x\n");
-    let before = boxes.lock("m").unwrap().uids().unwrap();
-    let session = boxes.lock("m").unwrap();
+    let before = boxes.lock("m", Wait::UNTIL_DONE).unwrap().uids().unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     fs::hard_link(m.join("1"), dir.path().join("backup")).unwrap();
     session.delete(&[no(1)]).unwrap();
     session.unlock();
     fs::rename(dir.path().join("backup"), m.join("1")).unwrap();
-    assert_eq!(boxes.lock("m").unwrap().uids().unwrap(), before);
+    assert_eq!(
+        boxes.lock("m", Wait::UNTIL_DONE).unwrap().uids().unwrap(),
+        before
+    );
 }

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use pop3_proto::MsgNo;
-use pop3d::store::{Begin, Content, Maildrop, Message, Storage, StoreError};
+use pop3_proto::{Extent, MsgNo, Request};
+use pop3d::store::{
+    Content, Immediate, Mailbox, Message, StartedMessage, Storage, StoreError, Wait,
+};
 use pop3d::stores::dbox::dbox;
 use pop3d::stores::files::mailbox_error::MailboxError;
 use pop3d::stores::files::mailboxes::{Mailboxes, Octets};
@@ -20,6 +22,23 @@ use tempfile::TempDir;
 
 fn no(n: u32) -> MsgNo {
     MsgNo::new(n).unwrap()
+}
+
+/// The start of a message, if an event loop can read it.
+fn start(session: &dyn Mailbox, number: MsgNo, buffer: &mut [u8]) -> Option<StartedMessage> {
+    let request = Request::Fetch {
+        number,
+        extent: Extent::Whole,
+    };
+    match session.try_now(&request, buffer) {
+        Immediate::Started(message) => Some(message),
+        _ => None,
+    }
+}
+
+/// Whether an event loop cannot lock the mailbox `m`.
+fn would_block(boxes: &Mailboxes) -> bool {
+    matches!(boxes.lock("m", Wait::No), Err(StoreError::WouldBlock))
 }
 
 fn read(message: Message) -> String {
@@ -58,7 +77,7 @@ fn empty() -> (TempDir, PathBuf, Mailboxes) {
     (dir, m, boxes)
 }
 
-fn uids(session: &dyn Maildrop) -> Vec<String> {
+fn uids(session: &dyn Mailbox) -> Vec<String> {
     session
         .uids()
         .unwrap()
@@ -68,7 +87,12 @@ fn uids(session: &dyn Maildrop) -> Vec<String> {
 }
 
 fn sizes(boxes: &Mailboxes) -> Vec<u64> {
-    boxes.lock("m").unwrap().sizes().unwrap().to_vec()
+    boxes
+        .lock("m", Wait::UNTIL_DONE)
+        .unwrap()
+        .sizes()
+        .unwrap()
+        .to_vec()
 }
 
 #[test]
@@ -168,7 +192,7 @@ fn new_and_cur_in_order_of_arrival() {
         .unwrap()
         .success());
     for _ in 0..3 {
-        let session = boxes.lock("m").unwrap();
+        let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
         assert_eq!(
             uids(&*session),
             ["1.a.h", "2.b.h,S=4,W=5", "3.c.h", "4.d.h,S=5"]
@@ -191,7 +215,7 @@ fn renamed_by_others_under_way() {
     for name in ["1.a.h", "2.b.h", "3.c.h", "4.d.h"] {
         write(m.join("new").join(name), name);
     }
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     fs::rename(m.join("new/1.a.h"), m.join("cur/1.a.h:2,")).unwrap();
     fs::rename(m.join("new/2.b.h"), m.join("cur/2.b.h:2,FRS")).unwrap();
     fs::remove_file(m.join("new/3.c.h")).unwrap();
@@ -212,7 +236,7 @@ fn renamed_by_others_under_way() {
     assert_eq!(fs::read_dir(m.join("new")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(m.join("cur")).unwrap().count(), 1);
     session.unlock();
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     assert_eq!(uids(&*session), ["1.a.h"]);
 }
 
@@ -221,7 +245,7 @@ fn a_message_in_two_places_is_one() {
     let (_dir, m, boxes) = empty();
     write(m.join("new/1.a.h"), "same\n");
     fs::hard_link(m.join("new/1.a.h"), m.join("cur/1.a.h:2,S")).unwrap();
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     assert_eq!(session.count(), 1);
     assert_eq!(boxes.path_of("m", 1).unwrap(), m.join("cur/1.a.h:2,S"));
 }
@@ -234,7 +258,7 @@ fn names_that_are_no_unique_ids() {
     write(m.join("new/1 a"), "blank\n");
     let latin = std::ffi::OsStr::from_bytes(b"2.\xe9.h");
     write(m.join("new").join(latin), "latin\n");
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     let all = uids(&*session);
     assert_eq!(all.len(), 3);
     for (n, uid) in (1..).zip(&all) {
@@ -247,7 +271,7 @@ fn names_that_are_no_unique_ids() {
     fs::rename(m.join("new/1 a"), m.join("cur/1 a:2,S")).unwrap();
     let again = maildir();
     again.set_base("base", m.parent().unwrap()).unwrap();
-    assert_eq!(uids(&*again.lock("m").unwrap()), all);
+    assert_eq!(uids(&*again.lock("m", Wait::UNTIL_DONE).unwrap()), all);
 }
 
 #[test]
@@ -295,7 +319,7 @@ fn never_more_announced_than_sent() {
     write(m.join("cur/2.b.h,W=900:2,"), "b\n");
     write(m.join("cur/3.c.h,S=2,W=900:2,"), "c\n");
     write(m.join("cur/4.d.h:2,"), "d\nd\n");
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     assert_eq!(session.sizes().unwrap()[..], [5, 900, 3, 6]);
     write(m.join("cur/4.d.h:2,"), "d\n");
     for (n, want) in [(1, 9), (2, 3), (3, 3), (4, 3)] {
@@ -312,7 +336,7 @@ fn arrivals_and_departures_are_noticed() {
         assert_eq!(sizes(&boxes).len(), n + 1);
     }
     for n in 0..50 {
-        let session = boxes.lock("m").unwrap();
+        let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
         assert_eq!(session.count(), 50 - n);
         session.delete(&[no(1)]).unwrap();
         session.unlock();
@@ -342,7 +366,7 @@ fn beside_a_delivery_agent_and_a_reader() {
         });
         let mut seen = 0;
         while !agents.is_finished() {
-            let session = boxes.lock("m").unwrap();
+            let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
             // No message is ever missed, shown twice or out of reach.
             assert!(session.count() >= seen);
             seen = session.count();
@@ -381,13 +405,13 @@ fn a_count_is_given_up() {
             asked.set(asked.get() + 1);
             asked.get() <= 3
         };
-        drop(store.lock_while(mailbox, &wanted).unwrap());
+        drop(store.lock(mailbox, Wait::While(&wanted)).unwrap());
         let lines = || {
             let known = fs::read_to_string(dir.join(".pop3d.octets")).unwrap();
             known.lines().filter(|line| !line.is_empty()).count()
         };
         assert_eq!(lines(), 3, "{mailbox}");
-        let session = store.lock(mailbox).unwrap();
+        let session = store.lock(mailbox, Wait::UNTIL_DONE).unwrap();
         assert_eq!(session.sizes().unwrap()[..], [6; 10], "{mailbox}");
         assert_eq!(lines(), 10, "{mailbox}");
     }
@@ -407,14 +431,14 @@ fn a_dbox_counts_octets_when_asked_to() {
     assert_eq!(sizes(&boxes), [4, 1]);
     boxes.set_octets(Octets::Wire);
     for _ in 0..3 {
-        let session = boxes.lock("m").unwrap();
+        let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
         assert_eq!(session.sizes().unwrap()[..], [6, 3]);
         assert_eq!(session.octets().unwrap(), 9);
         assert_eq!(session.get(no(1)).unwrap().octets, 6);
     }
     let kept = fs::read_to_string(m.join(".pop3d.octets")).unwrap();
     assert_eq!(kept.lines().filter(|line| !line.is_empty()).count(), 2);
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     write(m.join("a"), "a\n");
     assert_eq!(session.get(no(1)).unwrap().octets, 3);
     session.unlock();
@@ -430,10 +454,10 @@ fn a_maildir_that_is_half_there() {
     fs::remove_dir(m.join("cur")).unwrap();
     // Whether or not it was whole when it was locked before.
     for _ in 0..2 {
-        let error = boxes.lock("m").map(drop).unwrap_err();
+        let error = boxes.lock("m", Wait::UNTIL_DONE).map(drop).unwrap_err();
         assert!(matches!(&error, StoreError::Missing(text) if text == "\"m\" is not a Maildir"));
         fs::create_dir(m.join("cur")).unwrap();
-        drop(boxes.lock("m").unwrap());
+        drop(boxes.lock("m", Wait::UNTIL_DONE).unwrap());
         fs::remove_dir(m.join("cur")).unwrap();
     }
     let error = boxes.lock_kept("m").unwrap_err();
@@ -452,7 +476,7 @@ fn a_link_in_the_place_of_a_directory() {
             write(m.join(place).join(name), "mine\n");
             write(theirs.join(name), "theirs\n");
         }
-        let session = boxes.lock("m").unwrap();
+        let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
         let away = m.join("away");
         let swap = || {
             fs::rename(m.join(place), &away).unwrap();
@@ -461,7 +485,7 @@ fn a_link_in_the_place_of_a_directory() {
         swap();
         let mut buffer = [0; 1000];
         for number in [no(1), no(2)] {
-            assert!(session.begin_cached(number, &mut buffer).is_none());
+            assert!(start(&*session, number, &mut buffer).is_none());
             let failed = session.get(number).unwrap_err();
             assert!(matches!(failed, StoreError::Message { .. }), "{failed}");
             assert!(boxes.path_of("m", number.get().into()).is_err());
@@ -469,23 +493,23 @@ fn a_link_in_the_place_of_a_directory() {
         assert!(session.delete(&[no(1), no(2)]).is_err());
         session.unlock();
         let want = "\"m\" is not a Maildir, its new or cur is a link";
-        let refused = || match boxes.lock("m").map(drop) {
+        let refused = || match boxes.lock("m", Wait::UNTIL_DONE).map(drop) {
             Err(StoreError::Missing(text)) => text,
             other => panic!("{other:?}"),
         };
         assert_eq!(refused(), want);
-        assert!(boxes.lock_at_once("m").is_none());
+        assert!(would_block(&boxes));
         assert!(!boxes.exists("m").unwrap());
         assert_eq!(boxes.list().unwrap(), ["victim"]);
         assert_eq!(fs::read_dir(&theirs).unwrap().count(), 2);
         // Back in its place it is a mailbox again; also for who never saw it whole.
         fs::remove_file(m.join(place)).unwrap();
         fs::rename(&away, m.join(place)).unwrap();
-        assert_eq!(boxes.lock("m").unwrap().count(), 2);
+        assert_eq!(boxes.lock("m", Wait::UNTIL_DONE).unwrap().count(), 2);
         swap();
         let fresh = maildir();
         fresh.set_base("base", dir.path()).unwrap();
-        assert!(fresh.lock("m").is_err());
+        assert!(fresh.lock("m", Wait::UNTIL_DONE).is_err());
     }
 }
 
@@ -497,14 +521,14 @@ fn a_link_in_the_place_of_a_message() {
     for name in ["1.a.h", "2.b.h,S=7,W=8"] {
         write(m.join("cur").join(name), "mine..\n");
     }
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     for name in ["1.a.h", "2.b.h,S=7,W=8"] {
         fs::remove_file(m.join("cur").join(name)).unwrap();
         symlink("../../secret", m.join("cur").join(name)).unwrap();
     }
     let mut buffer = [0; 1000];
     for number in [no(1), no(2)] {
-        assert!(session.begin_cached(number, &mut buffer).is_none());
+        assert!(start(&*session, number, &mut buffer).is_none());
         assert!(session.get(number).is_err());
     }
 }
@@ -515,28 +539,29 @@ fn a_link_in_the_place_of_a_message() {
 fn locked_at_once_only_while_nothing_has_changed() {
     let (_dir, m, boxes) = empty();
     write(m.join("new/1,S=3,W=4"), "a\nb");
-    assert!(boxes.lock_at_once("m").is_none(), "never listed");
-    drop(boxes.lock("m").unwrap());
+    assert!(would_block(&boxes), "never listed");
+    drop(boxes.lock("m", Wait::UNTIL_DONE).unwrap());
     // A directory changed within the last seconds may change once more unseen.
     let begin = std::time::Instant::now();
     let known = loop {
-        match boxes.lock_at_once("m") {
-            Some(locked) => break locked,
-            None => drop(boxes.lock("m").unwrap()),
+        match boxes.lock("m", Wait::No) {
+            Ok(locked) => break locked,
+            Err(_) => drop(boxes.lock("m", Wait::UNTIL_DONE).unwrap()),
         }
         assert!(begin.elapsed() < Duration::from_secs(20), "never known");
         std::thread::sleep(Duration::from_millis(50));
     };
     assert_eq!((known.count(), known.octets().unwrap()), (1, 4));
-    assert!(boxes.lock_at_once("m").is_none(), "in use");
-    let busy = boxes.lock("m").map(drop);
+    let busy = boxes.lock("m", Wait::No).map(drop);
+    assert!(matches!(busy, Err(StoreError::InUse(_))));
+    let busy = boxes.lock("m", Wait::UNTIL_DONE).map(drop);
     assert!(matches!(busy, Err(StoreError::InUse(_))));
     drop(known);
-    drop(boxes.lock_at_once("m").expect("free again"));
+    drop(boxes.lock("m", Wait::No).expect("free again"));
     // Another mailbox in its place, by somebody who does not know of this store.
     let away = m.with_extension("away");
     fs::rename(&m, &away).unwrap();
-    assert!(boxes.lock_at_once("m").is_none(), "gone");
+    assert!(would_block(&boxes), "gone");
     fs::create_dir(&m).unwrap();
     for place in ["tmp", "new", "cur", ".pop3d.lock"] {
         match place.starts_with('.') {
@@ -544,14 +569,14 @@ fn locked_at_once_only_while_nothing_has_changed() {
             false => fs::create_dir(m.join(place)).unwrap(),
         }
     }
-    assert!(boxes.lock_at_once("m").is_none(), "another");
-    assert_eq!(boxes.lock("m").unwrap().count(), 0);
+    assert!(would_block(&boxes), "another");
+    assert_eq!(boxes.lock("m", Wait::UNTIL_DONE).unwrap().count(), 0);
     fs::remove_dir_all(&m).unwrap();
     fs::rename(&away, &m).unwrap();
-    assert_eq!(boxes.lock("m").unwrap().count(), 1);
+    assert_eq!(boxes.lock("m", Wait::UNTIL_DONE).unwrap().count(), 1);
     write(m.join("new/2"), "one\ntwo\n");
-    assert!(boxes.lock_at_once("m").is_none(), "it has grown");
-    let grown = boxes.lock("m").unwrap();
+    assert!(would_block(&boxes), "it has grown");
+    let grown = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     assert_eq!((grown.count(), grown.octets().unwrap()), (2, 14));
 }
 
@@ -568,7 +593,7 @@ fn a_part_in_memory_is_not_the_whole() {
     for name in names {
         write(m.join("cur").join(name), &text);
     }
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     let mut buffer = vec![0; 60_000];
     for cached in [4096, 0] {
         for (index, name) in names.iter().enumerate() {
@@ -581,7 +606,7 @@ fn a_part_in_memory_is_not_the_whole() {
                 std::os::unix::fs::FileExt::read_at(&file, &mut vec![0; cached], 0).unwrap();
             }
             let number = no(index as u32 + 1);
-            let begin = begin_cached(&*session, number, &mut buffer);
+            let begin = start_in_the_end(&*session, number, &mut buffer);
             assert!(begin.is_some() || !(honest && can.open), "none of {name}");
             if let Some(begin) = begin {
                 let rest = match begin.rest {
@@ -639,14 +664,14 @@ fn begins_and_rests_of_every_size() {
     }
     // What is counted is believed of a file that has been left alone for a while.
     settle();
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     assert_eq!(session.count() as usize, texts.len());
     for room in [ROOM, 4096] {
         let mut buffer = vec![0; room];
         for (index, (text, octets, must)) in texts.iter().enumerate() {
             let number = no(index as u32 + 1);
             // None where the system cannot tell what is in memory.
-            let Some(begin) = begin_cached(&*session, number, &mut buffer) else {
+            let Some(begin) = start_in_the_end(&*session, number, &mut buffer) else {
                 assert!(!must, "none of message {number} by {room}");
                 continue;
             };
@@ -707,9 +732,13 @@ impl Cached {
 /// would have to wait.
 const TRIES: usize = 20;
 
-/// The begin of a message, tried some times.
-fn begin_cached(session: &dyn Maildrop, number: MsgNo, buffer: &mut [u8]) -> Option<Begin> {
-    (0..TRIES).find_map(|_| session.begin_cached(number, buffer))
+/// [`start`], tried some times.
+fn start_in_the_end(
+    session: &dyn Mailbox,
+    number: MsgNo,
+    buffer: &mut [u8],
+) -> Option<StartedMessage> {
+    (0..TRIES).find_map(|_| start(session, number, buffer))
 }
 
 /// Octets as RFC 1939 §11 counts them, byte by byte.

@@ -8,8 +8,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pop3_proto::MsgNo;
-use pop3d::store::{Content, Maildrop, Message, Storage, StoreError};
+use pop3_proto::{Extent, MsgNo, Request};
+use pop3d::store::{
+    Content, Immediate, Mailbox, Message, StartedMessage, Storage, StoreError, Wait,
+};
 use pop3d::stores::dbox::dbox;
 use pop3d::stores::files::mailboxes::Mailboxes;
 use pop3d::stores::maildir::maildir;
@@ -19,6 +21,18 @@ fn no(n: u32) -> MsgNo {
     MsgNo::new(n).unwrap()
 }
 
+/// The start of a message, if an event loop can read it.
+fn start(session: &dyn Mailbox, number: MsgNo, buffer: &mut [u8]) -> Option<StartedMessage> {
+    let request = Request::Fetch {
+        number,
+        extent: Extent::Whole,
+    };
+    match session.try_now(&request, buffer) {
+        Immediate::Started(message) => Some(message),
+        _ => None,
+    }
+}
+
 /// A mailbox `m` of the messages `1` and `2` in a session's hands.
 struct Case {
     _base: TempDir,
@@ -26,7 +40,7 @@ struct Case {
     dir: PathBuf,
     /// Where in the mailbox messages are.
     place: &'static str,
-    session: Arc<dyn Maildrop>,
+    session: Arc<dyn Mailbox>,
 }
 
 impl Case {
@@ -39,7 +53,7 @@ impl Case {
             for name in ["1", "2"] {
                 fs::write(dir.join(place).join(name), "x\n").unwrap();
             }
-            let session = boxes.lock("m").unwrap();
+            let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
             Self {
                 _base: base,
                 boxes,
@@ -109,7 +123,7 @@ fn another_mailbox_in_its_place() {
 fn nothing_is_read_from_another_mailbox() {
     let read = |case: &Case| {
         let mut buffer = [0; 100];
-        if let Some(begin) = case.session.begin_cached(no(1), &mut buffer) {
+        if let Some(begin) = start(&*case.session, no(1), &mut buffer) {
             return String::from_utf8(buffer[..begin.length].into()).unwrap();
         }
         match case.session.get(no(1)) {
@@ -159,7 +173,12 @@ fn another_lock_file_in_its_place() {
             maildir()
         };
         other.set_base("base", case.dir.parent().unwrap()).unwrap();
-        let refused = || matches!(other.lock("m").map(drop), Err(StoreError::InUse(_)));
+        let refused = || {
+            matches!(
+                other.lock("m", Wait::UNTIL_DONE).map(drop),
+                Err(StoreError::InUse(_))
+            )
+        };
         // Where the directory is locked too, it does not get in.
         assert!(refused());
         assert!(other.is_locked("m").unwrap());
@@ -168,7 +187,7 @@ fn another_lock_file_in_its_place() {
         assert_ne!(case.delete(), "deleted");
         assert_eq!(case.left(&case.dir), 2);
         case.session.unlock();
-        let session = other.lock("m").unwrap();
+        let session = other.lock("m", Wait::UNTIL_DONE).unwrap();
         session.delete(&[no(1), no(2)]).unwrap();
         assert_eq!(case.left(&case.dir), 0);
     }

@@ -12,8 +12,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pop3_proto::{Failure, MsgNo};
-use pop3d::store::{Content, Message, Storage, StoreError};
+use pop3_proto::{Extent, Failure, MsgNo, Request};
+use pop3d::store::{
+    Content, Immediate, Mailbox, Message, StartedMessage, Storage, StoreError, Wait,
+};
 use pop3d::stores::dbox::dbox;
 use pop3d::stores::files::mailbox_error::MailboxError;
 use pop3d::stores::files::mailboxes::{Links, Mailboxes, Octets};
@@ -22,6 +24,18 @@ use tempfile::TempDir;
 
 fn no(n: u32) -> MsgNo {
     MsgNo::new(n).unwrap()
+}
+
+/// The start of a message, if an event loop can read it.
+fn start(session: &dyn Mailbox, number: MsgNo, buffer: &mut [u8]) -> Option<StartedMessage> {
+    let request = Request::Fetch {
+        number,
+        extent: Extent::Whole,
+    };
+    match session.try_now(&request, buffer) {
+        Immediate::Started(message) => Some(message),
+        _ => None,
+    }
 }
 
 fn write(path: impl AsRef<Path>, content: &str) {
@@ -153,7 +167,10 @@ fn no_name_leads_out() {
             format!("cannot remove \"{name}\", mailbox does not exist")
         );
         let storage: &dyn Storage = &inner;
-        assert!(matches!(storage.lock(name), Err(StoreError::Missing(_))));
+        assert!(matches!(
+            storage.lock(name, Wait::UNTIL_DONE),
+            Err(StoreError::Missing(_))
+        ));
     }
     assert_eq!(
         text(boxes.rename("m", "../m")),
@@ -222,10 +239,12 @@ fn a_session_by_name() {
 #[test]
 fn scripts_and_sessions_see_one_state() {
     let (_dir, boxes) = filled();
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     assert!(boxes.is_locked("m").unwrap());
     assert!(!boxes.lock_kept("m").unwrap());
-    assert!(matches!(boxes.lock("m"), Err(StoreError::InUse(name)) if name == "m"));
+    assert!(
+        matches!(boxes.lock("m", Wait::UNTIL_DONE), Err(StoreError::InUse(name)) if name == "m")
+    );
     assert_eq!(boxes.stat("m").unwrap(), session.count());
     assert_eq!(boxes.size("m").unwrap(), session.octets().unwrap());
 
@@ -240,7 +259,7 @@ fn scripts_and_sessions_see_one_state() {
     assert!(gone(session.delete(&[no(1)])));
 
     // The old session's end does not touch the new one's lock.
-    let newer = boxes.lock("m").unwrap();
+    let newer = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     session.unlock();
     drop(session);
     assert!(boxes.is_locked("m").unwrap());
@@ -249,7 +268,7 @@ fn scripts_and_sessions_see_one_state() {
     assert!(!boxes.is_locked("m").unwrap());
 
     // A handle that is dropped unlocks; a script's lock stays until it unlocks.
-    drop(boxes.lock("m").unwrap());
+    drop(boxes.lock("m", Wait::UNTIL_DONE).unwrap());
     assert!(boxes.lock_kept("m").unwrap());
     assert!(boxes.is_locked("m").unwrap());
     boxes.unlock_all();
@@ -275,7 +294,7 @@ fn only_plain_files_are_messages() {
         "latin",
     );
     for _ in 0..2 {
-        let session = boxes.lock("m").unwrap();
+        let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
         let all: Vec<String> = (1..=session.count())
             .map(|n| read(session.get(no(n)).unwrap()))
             .collect();
@@ -284,7 +303,7 @@ fn only_plain_files_are_messages() {
         age(&m);
     }
     // What was a message and is a pipe now holds nobody up.
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     fs::rename(m.join("pipe"), m.join("a")).unwrap();
     assert!(matches!(
         session.get(no(1)),
@@ -305,7 +324,7 @@ fn all_deletions_are_tried_and_nothing_else_is_deleted() {
     let m = dir.path().join("m");
     write(m.join("c"), "C\n");
     write(m.join("d"), "D\n");
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     // Another message takes a's name, b has gone, d stays.
     write(m.join("new"), "another\n");
     fs::rename(m.join("new"), m.join("a")).unwrap();
@@ -331,7 +350,14 @@ fn all_deletions_are_tried_and_nothing_else_is_deleted() {
 fn changes_between_sessions_are_noticed() {
     let (dir, boxes) = filled();
     let m = dir.path().join("m");
-    let sizes = || boxes.lock("m").unwrap().sizes().unwrap().to_vec();
+    let sizes = || {
+        boxes
+            .lock("m", Wait::UNTIL_DONE)
+            .unwrap()
+            .sizes()
+            .unwrap()
+            .to_vec()
+    };
     age(&m);
     assert_eq!(sizes(), [3, 5]);
     assert_eq!(sizes(), [3, 5]);
@@ -347,7 +373,7 @@ fn changes_between_sessions_are_noticed() {
 #[test]
 fn no_more_is_announced_than_there_is() {
     let (dir, boxes) = filled();
-    let session = boxes.lock("m").unwrap();
+    let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     write(dir.path().join("m/b"), "B\n");
     assert_eq!(session.size(no(2)).unwrap(), 5);
     let message = session.get(no(2)).unwrap();
@@ -359,7 +385,7 @@ fn no_more_is_announced_than_there_is() {
 fn unique_ids() {
     let (dir, boxes) = filled();
     let m = dir.path().join("m");
-    let uids = |name: &str| boxes.lock(name).unwrap().uids().unwrap();
+    let uids = |name: &str| boxes.lock(name, Wait::UNTIL_DONE).unwrap().uids().unwrap();
     age(&m);
     let first = uids("m");
     assert_eq!(first.len(), 2);
@@ -370,14 +396,24 @@ fn unique_ids() {
     }
     // Over sessions, by single question, over restarts, moves and chmod.
     assert_eq!(uids("m"), first);
-    assert_eq!(boxes.lock("m").unwrap().uid(no(2)).unwrap(), first[1]);
+    assert_eq!(
+        boxes
+            .lock("m", Wait::UNTIL_DONE)
+            .unwrap()
+            .uid(no(2))
+            .unwrap(),
+        first[1]
+    );
     boxes.rename("m", "n").unwrap();
     assert_eq!(uids("n"), first);
     let again = dbox();
     again.set_base("again", dir.path()).unwrap();
     let private = fs::Permissions::from_mode(0o600);
     fs::set_permissions(dir.path().join("n/a"), private).unwrap();
-    assert_eq!(again.lock("n").unwrap().uids().unwrap(), first);
+    assert_eq!(
+        again.lock("n", Wait::UNTIL_DONE).unwrap().uids().unwrap(),
+        first
+    );
     assert!(again.lock_kept("n").unwrap());
     assert_eq!(again.uid("n", 1).unwrap(), first[0]);
     assert_eq!(again.uids("n").unwrap(), first);
@@ -401,7 +437,13 @@ fn unique_ids_survive_a_restore() {
         let file = fs::File::options().append(true).open(m.join("a")).unwrap();
         file.set_modified(time).unwrap();
     };
-    let uid = || boxes.lock("m").unwrap().uid(no(1)).unwrap();
+    let uid = || {
+        boxes
+            .lock("m", Wait::UNTIL_DONE)
+            .unwrap()
+            .uid(no(1))
+            .unwrap()
+    };
     set_time(second + Duration::from_nanos(123_456_789));
     let before = uid();
     let same: [(&str, &dyn Fn()); 4] = [
@@ -456,7 +498,7 @@ fn links_are_followed_or_refused() {
     symlink("../secret", m.join("link")).unwrap();
     symlink("loop", m.join("loop")).unwrap();
     let listed = || {
-        let session = boxes.lock("m").unwrap();
+        let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
         let numbers = 1..=session.count();
         let all: Vec<_> = numbers.map(|n| read(session.get(no(n)).unwrap())).collect();
         all.concat()
@@ -469,11 +511,11 @@ fn links_are_followed_or_refused() {
     for octets in [Octets::File, Octets::Wire] {
         boxes.set_octets(octets);
         write(m.join("b"), "B: 1\n");
-        let session = boxes.lock("m").unwrap();
+        let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
         fs::remove_file(m.join("b")).unwrap();
         symlink("../secret", m.join("b")).unwrap();
         assert!(session.get(no(2)).is_err());
-        assert!(session.begin_cached(no(2), &mut [0; 100]).is_none());
+        assert!(start(&*session, no(2), &mut [0; 100]).is_none());
         assert!(boxes.path_of("m", 2).is_err());
         assert!(session.delete(&[no(2)]).is_err());
         session.unlock();
@@ -490,7 +532,7 @@ fn links_are_followed_or_refused() {
 fn a_message_that_cannot_be_looked_at_fails_the_login() {
     let (dir, boxes) = filled();
     symlink("x".repeat(300), dir.path().join("m/c")).unwrap();
-    let failed = boxes.lock("m").map(drop).unwrap_err();
+    let failed = boxes.lock("m", Wait::UNTIL_DONE).map(drop).unwrap_err();
     assert_eq!(
         failed.to_string(),
         "couldn't list \"m\": c: file name too long"
@@ -498,7 +540,7 @@ fn a_message_that_cannot_be_looked_at_fails_the_login() {
     assert_eq!(failed.failure(), Failure::Temporary);
     assert!(!boxes.is_locked("m").unwrap());
     boxes.set_links(Links::Refuse);
-    assert_eq!(boxes.lock("m").unwrap().count(), 2);
+    assert_eq!(boxes.lock("m", Wait::UNTIL_DONE).unwrap().count(), 2);
 }
 
 /// What trying again does not mend is permanent (RFC 3206 §4).
@@ -522,7 +564,7 @@ fn kinds_of_failures() {
     ];
     for (make, want) in table {
         make();
-        let failed = boxes.lock("m").map(drop).unwrap_err();
+        let failed = boxes.lock("m", Wait::UNTIL_DONE).map(drop).unwrap_err();
         assert_eq!(failed.to_string(), want);
         assert_eq!(failed.failure(), Failure::Permanent);
     }
@@ -622,7 +664,10 @@ fn another_process_is_heeded_until_it_dies() {
     let mut child = other_process(&dir.path().join("m"));
     assert!(boxes.is_locked("m").unwrap());
     assert!(!boxes.lock_kept("m").unwrap());
-    assert!(matches!(boxes.lock("m"), Err(StoreError::InUse(_))));
+    assert!(matches!(
+        boxes.lock("m", Wait::UNTIL_DONE),
+        Err(StoreError::InUse(_))
+    ));
     refuses_to_go(&boxes);
     assert_eq!(text(boxes.stat("m")), "mailbox \"m\" is not locked");
     child.kill().unwrap();
@@ -662,7 +707,7 @@ fn one_of_many_gets_the_mailbox() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..200 {
-                    if let Ok(session) = boxes.lock("m") {
+                    if let Ok(session) = boxes.lock("m", Wait::UNTIL_DONE) {
                         assert_eq!(held.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
                         held.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
                         session.unlock();
@@ -691,7 +736,7 @@ fn removing_and_locking_at_once() {
             }
         });
         while !remover.is_finished() {
-            match boxes.lock("m") {
+            match boxes.lock("m", Wait::UNTIL_DONE) {
                 // While it is locked it is not removed.
                 Ok(session) => {
                     assert!(boxes.exists("m").unwrap());

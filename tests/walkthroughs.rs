@@ -45,7 +45,8 @@ fn items_that_the_guide_names_are_in_their_files() {
         ("src/bind/options.rs", "pub struct Options {"),
         ("src/store/users.rs", "pub trait Users"),
         ("src/store/mod.rs", "pub trait Storage"),
-        ("src/store/mod.rs", "pub trait Maildrop"),
+        ("src/store/mod.rs", "pub trait Mailbox"),
+        ("src/bind/direct.rs", "pub enum OfferedStore {"),
         ("src/bind/world.rs", "impl Command for Native"),
     ];
     let guide = fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();

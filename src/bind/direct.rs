@@ -1,15 +1,12 @@
-//! The direct way: sessions use built-in stores without the interpreter, as long as
-//! `-auth` and `-storage` are exactly such objects' commands.
+//! Direct use: sessions use stores without the interpreter, as long as `-auth` and
+//! `-storage` are exactly commands that [offer](OfferedStore) one.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use super::mailboxes::MailboxesObject;
-use super::users::UsersObject;
 use super::watched::Use;
 use super::world::World;
-use crate::ffi::command::{self, Command};
+use crate::ffi::command;
 use crate::ffi::{Interp, Value};
 use crate::store::access::{Access, Route};
 use crate::store::{Storage, Users};
@@ -27,7 +24,7 @@ struct Used {
 }
 
 impl Direct {
-    /// No way to anything yet.
+    /// Without users and storage yet.
     pub fn new(access: Arc<Access>) -> Self {
         Self {
             access,
@@ -35,20 +32,20 @@ impl Direct {
         }
     }
 
-    /// The ways.
+    /// The routes, as sessions read them.
     pub fn access(&self) -> &Arc<Access> {
         &self.access
     }
 
-    /// Chooses the ways that these options of a server ask for.
+    /// Chooses the routes that these options of a server ask for.
     pub fn refresh(&self, world: &World, auth: &Value, storage: &Value, direct: bool) {
-        let (users, used) = self.way(world, auth, direct, as_users, |access| {
+        let (users, used) = self.route(world, auth, direct, OfferedStore::users, |access| {
             access.set_users(Route::Script);
         });
         self.access.set_users(users);
         let before = std::mem::replace(&mut self.used.borrow_mut().users, used);
         drop(before);
-        let (storage, used) = self.way(world, storage, direct, as_storage, |access| {
+        let (storage, used) = self.route(world, storage, direct, OfferedStore::storage, |access| {
             access.set_storage(Route::Script);
         });
         self.access.set_storage(storage);
@@ -56,12 +53,12 @@ impl Direct {
         drop(before);
     }
 
-    fn way<T: ?Sized + 'static>(
+    fn route<T: ?Sized + 'static>(
         &self,
         world: &World,
         prefix: &Value,
         direct: bool,
-        store: fn(&Rc<dyn Command>) -> Option<Arc<T>>,
+        kind: fn(OfferedStore) -> Option<Arc<T>>,
         by_script: fn(&Access),
     ) -> (Route<T>, Option<Use>) {
         let words = prefix.to_list();
@@ -71,14 +68,14 @@ impl Direct {
             _ => return (Route::Script, None),
         };
         let (interp, text) = (&world.interp, name.to_text());
-        let found = command::find(interp, &text).and_then(|found| store(&found));
-        let Some(found) = found else {
+        let Some(found) = OfferedStore::of(interp, &text).and_then(kind) else {
             return (Route::Script, None);
         };
         let used = Arc::downgrade(&found);
         let is_still = Box::new(move |interp: &Interp| {
-            let used = used.upgrade();
-            used.is_some_and(|used| is_still(interp, &name, &used, store))
+            let offered = OfferedStore::of(interp, &name.to_text()).and_then(kind);
+            let both = offered.zip(used.upgrade());
+            both.is_some_and(|(offered, used)| Arc::ptr_eq(&offered, &used))
         });
         let access = self.access.clone();
         let changed = Box::new(move || by_script(&access));
@@ -96,36 +93,44 @@ impl Direct {
     }
 }
 
-fn as_users(command: &Rc<dyn Command>) -> Option<Arc<dyn Users>> {
-    let object: &dyn std::any::Any = &**command;
-    let object = object.downcast_ref::<UsersObject>()?;
-    Some(object.users.clone())
+/// A store that a command [offers](command::Command::offers): sessions can use it without the
+/// interpreter.
+pub enum OfferedStore {
+    /// For `-auth`.
+    Users(Arc<dyn Users>),
+    /// For `-storage`.
+    Storage(Arc<dyn Storage>),
 }
 
-fn as_storage(command: &Rc<dyn Command>) -> Option<Arc<dyn Storage>> {
-    let object: &dyn std::any::Any = &**command;
-    let object = object.downcast_ref::<MailboxesObject>()?;
-    Some(object.mailboxes.clone())
-}
+impl OfferedStore {
+    /// What the command of this name offers.
+    fn of(interp: &Interp, name: &str) -> Option<Self> {
+        let offered = command::find(interp, name)?.offers()?;
+        offered.downcast().ok().map(|offered| *offered)
+    }
 
-/// Whether the command prefix is a built-in store's object.
-pub fn is_store(interp: &Interp, prefix: &Value) -> bool {
-    match prefix.to_list().as_deref() {
-        Some([name]) => {
-            let found = command::find(interp, &name.to_text());
-            found.is_some_and(|found| as_storage(&found).is_some())
+    fn users(self) -> Option<Arc<dyn Users>> {
+        match self {
+            Self::Users(users) => Some(users),
+            Self::Storage(_) => None,
         }
-        _ => false,
+    }
+
+    fn storage(self) -> Option<Arc<dyn Storage>> {
+        match self {
+            Self::Storage(storage) => Some(storage),
+            Self::Users(_) => None,
+        }
     }
 }
 
-/// Whether the command of this name is the store that is used.
-fn is_still<T: ?Sized>(
-    interp: &Interp,
-    name: &Value,
-    used: &Arc<T>,
-    store: fn(&Rc<dyn Command>) -> Option<Arc<T>>,
-) -> bool {
-    let found = command::find(interp, &name.to_text()).and_then(|found| store(&found));
-    found.is_some_and(|found| Arc::ptr_eq(&found, used))
+/// Whether the command prefix is the command of a storage that can be used directly.
+pub fn is_store(interp: &Interp, prefix: &Value) -> bool {
+    match prefix.to_list().as_deref() {
+        Some([name]) => {
+            let offered = OfferedStore::of(interp, &name.to_text());
+            matches!(offered, Some(OfferedStore::Storage(_)))
+        }
+        _ => false,
+    }
 }

@@ -1,10 +1,12 @@
 //! `pop3d::dbox` and `pop3d::maildir`: mailboxes as Tcl objects.
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
 
+use super::direct::OfferedStore;
 use super::object::{self, Identity, Kind};
 use super::world::World;
 use crate::ffi::command::{Command, Error};
@@ -70,11 +72,11 @@ fn construct(
 }
 
 /// One set of mailboxes.
-pub struct MailboxesObject {
+struct MailboxesObject {
     world: Rc<World>,
     identity: Identity,
-    /// The mailboxes; sessions of the direct way use them too.
-    pub mailboxes: Arc<Mailboxes>,
+    /// The mailboxes; sessions use them too.
+    mailboxes: Arc<Mailboxes>,
     /// The names of its options.
     options: &'static [&'static str],
 }
@@ -105,6 +107,10 @@ impl Command for MailboxesObject {
     fn deleted(&self, _interp: &Interp) {
         self.mailboxes.unlock_all();
         self.identity.delete_namespace();
+    }
+
+    fn offers(&self) -> Option<Box<dyn Any>> {
+        Some(Box::new(OfferedStore::Storage(self.mailboxes.clone())))
     }
 }
 

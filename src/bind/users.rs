@@ -1,8 +1,10 @@
 //! `pop3d::udb`: user databases as Tcl objects.
 
+use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::direct::OfferedStore;
 use super::object::{self, Identity, Kind};
 use super::world::World;
 use crate::ffi::command::{Command, Error};
@@ -32,10 +34,10 @@ pub fn register(world: &Rc<World>) {
 }
 
 /// One user database.
-pub struct UsersObject {
+struct UsersObject {
     identity: Identity,
-    /// The users; sessions of the direct way look into them too.
-    pub users: Arc<UserDb>,
+    /// The users; sessions look into them too.
+    users: Arc<UserDb>,
 }
 
 impl Command for UsersObject {
@@ -90,6 +92,10 @@ impl Command for UsersObject {
 
     fn deleted(&self, _interp: &Interp) {
         self.identity.delete_namespace();
+    }
+
+    fn offers(&self) -> Option<Box<dyn Any>> {
+        Some(Box::new(OfferedStore::Users(self.users.clone())))
     }
 }
 

@@ -68,6 +68,12 @@ pub trait Command: Any {
 
     /// The command has been deleted, by whatever means.
     fn deleted(&self, _interp: &Interp) {}
+
+    /// What the object behind the command offers to Rust code that finds the command by its
+    /// name. The type is agreed between the two.
+    fn offers(&self) -> Option<Box<dyn Any>> {
+        None
+    }
 }
 
 /// What Tcl keeps for a command.

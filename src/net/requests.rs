@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::driver::{with_scratch, Boxed, Driver};
 use super::runtime;
 use super::wait::{first, Either};
-use crate::store::access::{Answer, Now, Runner};
+use crate::store::access::{Answer, AnsweredNow, Runner};
 use crate::store::hold::Hold;
 use crate::store::jobs::{Outcome, Work};
 use crate::store::source::Source;
@@ -25,8 +25,10 @@ impl Driver<'_> {
         server.log.asked(|| self.connection.client(), &request);
         let source = with_scratch(|buffer| {
             Some(match server.access.try_now(hold, &request, buffer)? {
-                Now::Begin(begin) => begin.hand_to(&mut self.connection.machine(), buffer),
-                Now::Answer(answer) => self.settle(answer),
+                AnsweredNow::Started(message) => {
+                    message.hand_to(&mut self.connection.machine(), buffer)
+                }
+                AnsweredNow::Whole(answer) => self.settle(answer),
             })
         });
         let source = match source {

@@ -1,22 +1,24 @@
-//! How a session's requests reach users and mailboxes: directly, when the
-//! built-in stores serve them, or by jobs to the interpreter's thread.
+//! How a session's requests reach users and mailboxes: directly, when built-in stores
+//! serve them, or by jobs to the interpreter's thread.
 //!
-//! One code path for both drivers, the network's and the one on Tcl channels: they differ
-//! in the [`Runner`], and in what the futures wake.
+//! Both drivers, that of sockets and that of Tcl channels, use this code. They differ in
+//! the [`Runner`], and in what the futures wake.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::oneshot::{error::RecvError, Receiver};
 
 pub use super::answer::Answer;
-use super::answer::{ask, lock, lock_at_once, refused, without_mailbox};
+use super::answer::{ask, lock, refused, without_mailbox};
 use super::hold::{Hold, Lock, MailboxView};
 use super::jobs::{Outcome, Work};
-use super::sync::RwLock;
-use super::{checks, Begin, Maildrop, Storage, Users, Verdict};
+use super::{
+    checks, Immediate, Mailbox, StartedMessage, Storage, StoreError, Users, Verdict, Wait,
+};
 use pop3_proto::{Extent, Failure, LoginStep, Proof, Refusal, Reply, Request};
 
-/// How users or mailboxes are reached now.
+/// How users or mailboxes are reached.
 pub enum Route<T: ?Sized> {
     /// Without the interpreter.
     Direct(Arc<T>),
@@ -37,27 +39,29 @@ impl<T: ?Sized> Clone for Route<T> {
     }
 }
 
-/// The two ways of one server. Read afresh for every request, so that a renamed or
-/// traced command takes effect at once, in running sessions too.
+/// The routes of one server to its users and mailboxes. They are read anew for every
+/// request, so that a renamed or replaced command takes effect at once, in running sessions
+/// too.
 pub struct Access {
-    users: RwLock<Route<dyn Users>>,
-    storage: RwLock<Route<dyn Storage>>,
+    users: ArcSwap<Route<dyn Users>>,
+    storage: ArcSwap<Route<dyn Storage>>,
 }
 
 impl Default for Access {
     fn default() -> Self {
         Self {
-            users: RwLock::new(Route::None),
-            storage: RwLock::new(Route::None),
+            users: ArcSwap::from_pointee(Route::None),
+            storage: ArcSwap::from_pointee(Route::None),
         }
     }
 }
 
 /// How a driver gets work done elsewhere.
 ///
-/// An end whose sender was dropped means that nobody could do it (the interpreter
-/// or the runtime is ending, the work panicked); the session gets a temporary
-/// failure. Where the answer is there at once, it is sent before the end is returned.
+/// Each method returns the receiver of the answer. A dropped sender means that the work
+/// could not be done: the interpreter or the runtime is ending, or the work panicked. The
+/// session then gets a temporary failure. An answer that is there at once is sent before
+/// the receiver is returned.
 pub trait Runner {
     /// Has the interpreter's thread do `work`, as a
     /// [`Job`](super::jobs::Job) with this hold.
@@ -69,46 +73,39 @@ pub trait Runner {
 }
 
 /// What [`Access::try_now`] gives.
-pub enum Now {
+pub enum AnsweredNow {
     /// The whole answer.
-    Answer(Answer),
-    /// A message whose begin is in the buffer.
-    Begin(Begin),
+    Whole(Answer),
+    /// A message whose first bytes are in the caller's buffer.
+    Started(StartedMessage),
 }
 
-/// What is read for TOP at first: most headers are shorter.
-const BEGIN_OF_TOP: usize = 4 * 1024;
+/// How many bytes of a message are read first for TOP: most headers are shorter.
+const START_OF_TOP: usize = 4 * 1024;
 
 impl Access {
-    /// Changes the way to users.
-    pub fn set_users(&self, way: Route<dyn Users>) {
-        *self.users.write().unwrap_or_else(PoisonError::into_inner) = way;
+    /// Changes the route to users.
+    pub fn set_users(&self, route: Route<dyn Users>) {
+        self.users.store(Arc::new(route));
     }
 
-    /// Changes the way to mailboxes.
-    pub fn set_storage(&self, way: Route<dyn Storage>) {
-        *self.storage.write().unwrap_or_else(PoisonError::into_inner) = way;
+    /// Changes the route to mailboxes.
+    pub fn set_storage(&self, route: Route<dyn Storage>) {
+        self.storage.store(Arc::new(route));
     }
 
-    /// The way to users now.
+    /// The route to users now.
     pub fn users(&self) -> Route<dyn Users> {
-        self.users
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        Route::clone(&self.users.load())
     }
 
-    /// The way to mailboxes now.
+    /// The route to mailboxes now.
     pub fn storage(&self) -> Route<dyn Storage> {
-        self.storage
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        Route::clone(&self.storage.load())
     }
 
     fn storage_is_script(&self) -> bool {
-        let way = self.storage.read().unwrap_or_else(PoisonError::into_inner);
-        matches!(&*way, Route::Script)
+        matches!(**self.storage.load(), Route::Script)
     }
 
     /// Releases a lock that its session no longer needs.
@@ -118,8 +115,8 @@ impl Access {
     /// [`Work::Release`], or at once on the interpreter's thread.
     pub fn settle(&self, lock: Lock) -> Result<(), Lock> {
         match &lock.maildrop {
-            // A built-in store that is wrapped by a script meanwhile: its `unlock`
-            // goes to the script, as all its other calls do.
+            // A script has wrapped the built-in store meanwhile: `unlock` goes to the script,
+            // as all other calls do.
             Some(_) if self.storage_is_script() && lock.is_owed() => Err(lock),
             Some(maildrop) => {
                 maildrop.unlock();
@@ -151,39 +148,34 @@ impl Access {
         }
     }
 
-    /// Answers a request if a built-in store can do so without waiting: in microseconds, as
-    /// it is called on an event loop. Of a message the begin is read into `buffer`. None:
+    /// Answers a request if a built-in store can do so within microseconds: an event loop
+    /// asks. Of a message the first bytes are read into `buffer`. After `None`
     /// [`perform`](Self::perform) is to be asked.
     ///
     /// A hop to another thread costs as much as a small message.
-    pub fn try_now(&self, hold: &Arc<Hold>, request: &Request, buffer: &mut [u8]) -> Option<Now> {
-        let begin = match request {
-            // Logins look for a way of their own; ids of a large mailbox are worth the hop.
-            Request::Login { .. } | Request::Uids => return None,
-            Request::Update { delete } if !delete.is_empty() => return None,
-            Request::Update { .. } | Request::Size(_) | Request::SizesOf(_) => None,
-            Request::Sizes | Request::Uid(_) => None,
-            Request::Fetch { number, extent } => Some((number, extent)),
-        };
-        let maildrop = self.quick_maildrop(hold)?;
-        let _busy = hold.begin()?;
-        match begin {
-            None => Some(Now::Answer(ask(hold, &*maildrop, request))),
-            Some((number, extent)) => {
-                let most = match extent {
-                    Extent::Whole => buffer.len(),
-                    Extent::Top(_) => buffer.len().min(BEGIN_OF_TOP),
-                };
-                let begin = maildrop.begin_cached(*number, &mut buffer[..most]);
-                begin.map(Now::Begin)
-            }
+    pub fn try_now(
+        &self,
+        hold: &Arc<Hold>,
+        request: &Request,
+        buffer: &mut [u8],
+    ) -> Option<AnsweredNow> {
+        let mailbox = hold.maildrop()?;
+        if self.storage_is_script() {
+            return None;
         }
-    }
-
-    /// The mailbox, if it is a built-in store's that answers some things at once.
-    fn quick_maildrop(&self, hold: &Hold) -> Option<Arc<dyn Maildrop>> {
-        let maildrop = hold.maildrop()?;
-        (maildrop.is_in_memory() && !self.storage_is_script()).then_some(maildrop)
+        let most = match request {
+            Request::Fetch {
+                extent: Extent::Top(_),
+                ..
+            } => buffer.len().min(START_OF_TOP),
+            _ => buffer.len(),
+        };
+        let _busy = hold.begin()?;
+        match mailbox.try_now(request, &mut buffer[..most]) {
+            Immediate::WouldBlock => None,
+            Immediate::Ready => Some(AnsweredNow::Whole(ask(hold, &*mailbox, request))),
+            Immediate::Started(message) => Some(AnsweredNow::Started(message)),
+        }
     }
 
     async fn login<R: Runner>(
@@ -231,11 +223,15 @@ impl Access {
             .into(),
             Route::Script => opened(runner.script(hold, Work::Open { mailbox }).await),
             Route::Direct(storage) => {
-                if let Some(answer) = lock_at_once(hold, &*storage, &mailbox) {
+                let answer = lock(hold, &*storage, &mailbox, Wait::No);
+                if !matches!(answer.trouble, Some(StoreError::WouldBlock)) {
                     return answer;
                 }
                 let hold = hold.clone();
-                let job = move || lock(&hold, &*storage, &mailbox);
+                let job = move || {
+                    let is_wanted = || !hold.is_ended();
+                    lock(&hold, &*storage, &mailbox, Wait::While(&is_wanted))
+                };
                 runner
                     .blocking(job)
                     .await
@@ -257,13 +253,13 @@ fn opened(outcome: Result<Outcome, RecvError>) -> Answer {
 /// A request to a built-in store.
 async fn direct<R: Runner>(
     hold: &Arc<Hold>,
-    maildrop: Arc<dyn Maildrop>,
+    mailbox: Arc<dyn Mailbox>,
     request: Request,
     runner: &R,
 ) -> Answer {
     let hold = hold.clone();
     let job = move || match hold.begin() {
-        Some(_busy) => ask(&hold, &*maildrop, &request),
+        Some(_busy) => ask(&hold, &*mailbox, &request),
         None => Answer::failed(Failure::Temporary),
     };
     runner
@@ -287,8 +283,8 @@ async fn by_script<R: Runner>(
     };
     match runner.script(hold, work).await {
         Ok(Outcome::Message(message)) => message.into(),
-        // Whether the reply fits the request is the session's to see; a message comes with
-        // its content only.
+        // The session checks whether the reply fits the request. A message must come with
+        // its content, as an `Outcome::Message`.
         Ok(Outcome::Reply(reply)) if !matches!(reply, Reply::Fetching { .. }) => reply.into(),
         _ => Answer::failed(Failure::Temporary),
     }

@@ -1,9 +1,9 @@
-//! What sessions' requests are answered, and how built-in stores answer them.
+//! Answers to sessions' requests, and how built-in stores give them.
 
 use std::sync::Arc;
 
 use super::hold::{Hold, Lock};
-use super::{Maildrop, Message, Storage, StoreError};
+use super::{Mailbox, Message, Storage, StoreError, Wait};
 use pop3_proto::{Failure, LoginStep, MsgNo, Refusal, Reply, Request};
 
 /// The answer to a session's request.
@@ -13,13 +13,13 @@ pub struct Answer {
     pub reply: Reply,
     /// The message to stream after [`Reply::Fetching`].
     pub message: Option<Message>,
-    /// What a built-in store said, for the log. Scripts' errors are logged where
+    /// The error of a built-in store, for the log. Scripts' errors are logged where
     /// they happen.
     pub trouble: Option<StoreError>,
 }
 
 impl Answer {
-    /// Why a login was refused, if this answers one; none if it was not.
+    /// Why a login was refused, if this answers a login. `None` if it was not refused.
     pub fn refusal(&self) -> Option<Refusal> {
         match &self.reply {
             Reply::Opened { .. } => None,
@@ -28,7 +28,7 @@ impl Answer {
         }
     }
 
-    /// A login that is refused because its session could not open its files.
+    /// Refuses a login because there are no descriptors for its session's files.
     pub fn too_few_descriptors() -> Self {
         let error = StoreError::Io {
             what: "couldn't open a session".into(),
@@ -79,39 +79,23 @@ impl From<StoreError> for Answer {
     }
 }
 
-/// Locks and counts a mailbox of a built-in store; may wait for files.
-pub(super) fn lock(hold: &Arc<Hold>, storage: &dyn Storage, mailbox: &str) -> Answer {
-    match hold.begin() {
-        Some(_busy) => {
-            let wanted = || !hold.is_ended();
-            opened(hold, mailbox, storage.lock_while(mailbox, &wanted))
-        }
-        None => refused(LoginStep::Server, Failure::Temporary),
-    }
-}
-
-/// The same if it takes microseconds; else none, and nothing is locked.
-pub(super) fn lock_at_once(
+/// Locks and counts a mailbox of a built-in store. The trouble is
+/// [`StoreError::WouldBlock`] if that takes longer than `wait`; then nothing is locked.
+pub(super) fn lock(
     hold: &Arc<Hold>,
     storage: &dyn Storage,
     mailbox: &str,
-) -> Option<Answer> {
-    let _busy = hold.begin()?;
-    let locked = storage.lock_at_once(mailbox)?;
-    Some(opened(hold, mailbox, Ok(locked)))
-}
-
-/// Hands a lock over to the session. On every way out but that one it is dropped, and
-/// with it released.
-fn opened(
-    hold: &Arc<Hold>,
-    mailbox: &str,
-    locked: Result<Arc<dyn Maildrop>, StoreError>,
+    wait: Wait<'_>,
 ) -> Answer {
-    match locked.and_then(|drop| Ok((drop.octets()?, drop))) {
-        Ok((octets, maildrop)) => {
-            let count = maildrop.count();
-            match hold.keep(Lock::direct(Arc::from(mailbox), maildrop)) {
+    let Some(_busy) = hold.begin() else {
+        return refused(LoginStep::Server, Failure::Temporary);
+    };
+    let locked = storage.lock(mailbox, wait);
+    match locked.and_then(|locked| Ok((locked.octets()?, locked))) {
+        Ok((octets, locked)) => {
+            let count = locked.count();
+            // A lock that the hold refuses is dropped, and with it released.
+            match hold.keep(Lock::direct(Arc::from(mailbox), locked)) {
                 Ok(()) => Reply::Opened {
                     storage: mailbox.into(),
                     count,
@@ -141,25 +125,26 @@ pub(super) fn without_mailbox(request: Request) -> Answer {
         Request::Uids => Reply::Uids(Arc::default()).into(),
         Request::SizesOf(numbers) if numbers.is_empty() => Reply::Sizes(Arc::default()).into(),
         Request::Update { .. } => Reply::Updated.into(),
-        // The session names no message that its maildrop does not have.
+        // The session names no message that its mailbox does not have.
         _ => Answer::failed(Failure::Temporary),
     }
 }
 
-/// Asks a built-in store; may block on files.
-pub(super) fn ask(hold: &Hold, maildrop: &dyn Maildrop, request: &Request) -> Answer {
+/// Asks a built-in store. Whether that may block is for the caller to know
+/// ([`Mailbox::try_now`]).
+pub(super) fn ask(hold: &Hold, mailbox: &dyn Mailbox, request: &Request) -> Answer {
     let answer = match request {
-        Request::Sizes => maildrop.sizes().map(|sizes| Reply::Sizes(sizes).into()),
-        Request::Size(number) => maildrop
+        Request::Sizes => mailbox.sizes().map(|sizes| Reply::Sizes(sizes).into()),
+        Request::Size(number) => mailbox
             .size(*number)
             .map(|octets| Reply::Sizes([octets].into()).into()),
-        Request::SizesOf(numbers) => sizes_of(maildrop, numbers).map(Answer::from),
-        Request::Uid(number) => maildrop
+        Request::SizesOf(numbers) => sizes_of(mailbox, numbers).map(Answer::from),
+        Request::Uid(number) => mailbox
             .uid(*number)
             .map(|uid| Reply::Uids([uid].into()).into()),
-        Request::Uids => maildrop.uids().map(|uids| Reply::Uids(uids).into()),
-        Request::Fetch { number, .. } => maildrop.get(*number).map(Answer::from),
-        Request::Update { delete } => update(hold, maildrop, delete),
+        Request::Uids => mailbox.uids().map(|uids| Reply::Uids(uids).into()),
+        Request::Fetch { number, .. } => mailbox.get(*number).map(Answer::from),
+        Request::Update { delete } => update(hold, mailbox, delete),
         Request::Login { .. } => Ok(Answer::failed(Failure::Temporary)),
     };
     answer.unwrap_or_else(Answer::from)
@@ -167,8 +152,8 @@ pub(super) fn ask(hold: &Hold, maildrop: &dyn Maildrop, request: &Request) -> An
 
 /// The sizes of some messages. They may be a hundred thousand, and are asked for on an event
 /// loop: the mailbox is asked once.
-fn sizes_of(maildrop: &dyn Maildrop, numbers: &[MsgNo]) -> Result<Reply, StoreError> {
-    let all = maildrop.sizes()?;
+fn sizes_of(mailbox: &dyn Mailbox, numbers: &[MsgNo]) -> Result<Reply, StoreError> {
+    let all = mailbox.sizes()?;
     let size = |number: &MsgNo| {
         let size = all.get(number.index()).copied();
         size.ok_or(StoreError::NoMessage(number.get()))
@@ -177,14 +162,14 @@ fn sizes_of(maildrop: &dyn Maildrop, numbers: &[MsgNo]) -> Result<Reply, StoreEr
     Ok(Reply::Sizes(sizes?))
 }
 
-fn update(hold: &Hold, maildrop: &dyn Maildrop, delete: &[MsgNo]) -> Result<Answer, StoreError> {
+fn update(hold: &Hold, mailbox: &dyn Mailbox, delete: &[MsgNo]) -> Result<Answer, StoreError> {
     let deleted = match delete {
         [] => Ok(()),
-        numbers => maildrop.delete(numbers),
+        numbers => mailbox.delete(numbers),
     };
     // RFC 1939 §6: the lock ends whether or not everything could be removed.
     if hold.take().is_some() {
-        maildrop.unlock();
+        mailbox.unlock();
     }
     deleted.map(|()| Reply::Updated.into())
 }

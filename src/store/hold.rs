@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::jobs::Digest;
 use super::sync::{Condvar, Mutex, MutexGuard};
-use super::Maildrop;
+use super::Mailbox;
 
 /// How long the destruction of a server waits for the file operations of other threads.
 /// A healthy disk is faster. A network file system that has died does not hang the
@@ -26,7 +26,7 @@ pub struct Lock {
     pub count: u32,
     /// The handle of a built-in store that took the lock; none for a script's lock. Dropping
     /// it unlocks too.
-    pub(super) maildrop: Option<Arc<dyn Maildrop>>,
+    pub(super) maildrop: Option<Arc<dyn Mailbox>>,
 }
 
 impl Lock {
@@ -40,7 +40,7 @@ impl Lock {
     }
 
     /// A lock that a built-in store took.
-    pub fn direct(mailbox: Arc<str>, maildrop: Arc<dyn Maildrop>) -> Self {
+    pub fn direct(mailbox: Arc<str>, maildrop: Arc<dyn Mailbox>) -> Self {
         Self {
             mailbox,
             count: maildrop.count(),
@@ -75,7 +75,7 @@ impl std::fmt::Debug for Lock {
 pub(super) struct MailboxView {
     pub(super) mailbox: Arc<str>,
     pub(super) count: u32,
-    pub(super) maildrop: Option<Arc<dyn Maildrop>>,
+    pub(super) maildrop: Option<Arc<dyn Mailbox>>,
 }
 
 /// Keeps the lock of one session. Its driver, its jobs and its server share it.
@@ -189,7 +189,7 @@ impl Hold {
     }
 
     /// The session's mailbox, if a built-in store has locked it.
-    pub(super) fn maildrop(&self) -> Option<Arc<dyn Maildrop>> {
+    pub(super) fn maildrop(&self) -> Option<Arc<dyn Mailbox>> {
         self.ownership().lock.as_ref()?.maildrop.clone()
     }
 

@@ -1,7 +1,7 @@
-//! What a session asks of users and mailboxes, and the built-in stores.
+//! What sessions ask of users and mailboxes.
 //!
-//! [`Users`] and [`Storage`] are what the built-in stores offer to sessions
-//! without the interpreter.
+//! A store that sessions use without the interpreter implements [`Users`], or [`Storage`]
+//! with its locked [`Mailbox`]es.
 
 pub mod access;
 mod answer;
@@ -20,56 +20,64 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use pop3_proto::{Failure, MsgNo};
+use pop3_proto::{Failure, MsgNo, Request};
 use reason::{is_permanent, Reason};
 
 pub use users::{Account, Check, ScramKeys, Users, Verdict};
 
-/// Whether somebody still waits for what is being done.
-pub type Wanted<'a> = &'a dyn Fn() -> bool;
+/// How long a call to a store may take.
+#[derive(Clone, Copy)]
+pub enum Wait<'a> {
+    /// Microseconds: an event loop asks. A store that needs longer, or does not know, answers
+    /// [`StoreError::WouldBlock`] and has done nothing. It is then asked again on a thread
+    /// that may block.
+    No,
+    /// As long as this gives true. Afterwards the answer is of no use, so long work may end
+    /// early with any result.
+    While(&'a dyn Fn() -> bool),
+}
 
-/// A set of mailboxes: the direct way for `-storage`.
-///
-/// Calls may block on files: they are made off the async threads.
+impl Wait<'_> {
+    /// As long as it takes.
+    pub const UNTIL_DONE: Wait<'static> = Wait::While(&|| true);
+
+    /// Whether the call may take long.
+    pub fn may_block(self) -> bool {
+        matches!(self, Self::While(_))
+    }
+
+    /// Whether the answer is still of use.
+    pub fn is_wanted(self) -> bool {
+        match self {
+            Self::No => true,
+            Self::While(is_wanted) => is_wanted(),
+        }
+    }
+}
+
+/// A set of mailboxes, which sessions use without the interpreter.
 pub trait Storage: Send + Sync {
-    /// Locks `mailbox` and takes the list of its messages; what arrives later
-    /// waits for the next session.
+    /// Locks `mailbox` and takes the list of its messages. What arrives later waits for the
+    /// next session.
     ///
     /// # Errors
     /// [`StoreError::InUse`] when another session, in this process or another,
-    /// has it; [`StoreError::Missing`] when there is no such mailbox.
-    fn lock(&self, mailbox: &str) -> Result<Arc<dyn Maildrop>, StoreError>;
-
-    /// As [`lock`](Self::lock), but what takes long is given up as soon as `wanted` says no;
-    /// what comes then is of no use.
-    ///
-    /// # Errors
-    /// As for [`lock`](Self::lock).
-    fn lock_while(
-        &self,
-        mailbox: &str,
-        wanted: Wanted<'_>,
-    ) -> Result<Arc<dyn Maildrop>, StoreError> {
-        let _ = wanted;
-        self.lock(mailbox)
-    }
-
-    /// As [`lock`](Self::lock), if that takes microseconds, so that it may be called on
-    /// an async thread: a hop to another thread costs more. None if it may take longer,
-    /// or fails; then nothing is locked.
-    fn lock_at_once(&self, mailbox: &str) -> Option<Arc<dyn Maildrop>> {
-        let _ = mailbox;
-        None
-    }
+    /// has it; [`StoreError::Missing`] when there is no such mailbox;
+    /// [`StoreError::WouldBlock`] only for [`Wait::No`].
+    fn lock(&self, mailbox: &str, wait: Wait<'_>) -> Result<Arc<dyn Mailbox>, StoreError>;
 }
 
 /// A locked mailbox: a fixed list of messages.
 ///
-/// Dropping the last reference unlocks too, so a lock cannot outlive its session.
-pub trait Maildrop: Send + Sync {
+/// All methods may block, and are called on threads that may, except
+/// [`count`](Self::count), [`octets`](Self::octets), [`is_locked`](Self::is_locked) and
+/// [`try_now`](Self::try_now). Dropping the last reference unlocks too, so that a lock cannot
+/// outlive its session.
+pub trait Mailbox: Send + Sync {
     /// Number of messages.
     fn count(&self) -> u32;
-    /// Octets of all messages, as [`sizes`](Self::sizes) counts them.
+    /// Octets of all messages, as [`sizes`](Self::sizes) counts them. They are found out when
+    /// the mailbox is locked.
     fn octets(&self) -> Result<u64, StoreError>;
     /// Size of one message in octets.
     fn size(&self, number: MsgNo) -> Result<u64, StoreError>;
@@ -79,26 +87,33 @@ pub trait Maildrop: Send + Sync {
     fn uid(&self, number: MsgNo) -> Result<Box<str>, StoreError>;
     /// Unique id of every message.
     fn uids(&self) -> Result<Arc<[Box<str>]>, StoreError>;
-    /// Whether sizes, unique ids one by one, and [`unlock`](Self::unlock) need no
-    /// waiting for files, so that they may be asked on an async thread.
-    fn is_in_memory(&self) -> bool {
-        false
-    }
-    /// Opens one message and reads its begin into `buffer` if that needs no waiting
-    /// for a disk; none if it may, or if it fails: then [`get`](Self::get) is asked.
-    fn begin_cached(&self, number: MsgNo, buffer: &mut [u8]) -> Option<Begin> {
-        let _ = (number, buffer);
-        None
-    }
     /// Opens one message.
     fn get(&self, number: MsgNo) -> Result<Message, StoreError>;
     /// Deletes messages for good. All are tried; the first error is returned.
     fn delete(&self, numbers: &[MsgNo]) -> Result<(), StoreError>;
     /// Ends the lock. A second call does nothing.
     fn unlock(&self);
-    /// Whether the lock has not ended. Afterwards everything else fails, even if somebody
-    /// else locks the mailbox meanwhile.
+    /// Whether the lock has not ended. Afterwards everything else fails, even if another
+    /// session locks the mailbox meanwhile.
     fn is_locked(&self) -> bool;
+
+    /// What an event loop can do itself, within microseconds, to answer `request`. Of a
+    /// message as much as is at hand may be read into `buffer`.
+    fn try_now(&self, request: &Request, buffer: &mut [u8]) -> Immediate {
+        let _ = (request, buffer);
+        Immediate::WouldBlock
+    }
+}
+
+/// What [`Mailbox::try_now`] gives.
+#[derive(Debug)]
+pub enum Immediate {
+    /// The request may take longer.
+    WouldBlock,
+    /// The methods that answer the request take microseconds.
+    Ready,
+    /// The request was for a message, whose first bytes are in the buffer.
+    Started(StartedMessage),
 }
 
 /// A message on its way to a client.
@@ -110,12 +125,12 @@ pub struct Message {
     pub content: Content,
 }
 
-/// A message whose begin is read already.
+/// A message whose first bytes have been read.
 #[derive(Debug)]
-pub struct Begin {
-    /// As for [`Message`].
+pub struct StartedMessage {
+    /// Octets to announce, as for [`Message`].
     pub octets: u64,
-    /// How many bytes of it are in the reader's buffer.
+    /// How many bytes were read into the caller's buffer.
     pub length: usize,
     /// What follows them, if anything.
     pub rest: Option<Content>,
@@ -126,8 +141,8 @@ pub struct Begin {
 pub enum Content {
     /// In memory.
     Data(Arc<[u8]>),
-    /// In a file, of this size when it was opened: what it grows by later is not sent,
-    /// and if it shrinks the connection is broken rather than the client left waiting.
+    /// In a file, of this size when it was opened. What it grows by later is not sent. If it
+    /// shrinks, the connection is broken rather than the client left waiting.
     File(File, u64),
 }
 
@@ -146,6 +161,9 @@ pub enum StoreError {
     /// There is no message of that number.
     #[error("id \"{0}\" out of range")]
     NoMessage(u32),
+    /// The answer would take longer than [`Wait::No`] allows.
+    #[error("the store must wait")]
+    WouldBlock,
     /// A file could not be used.
     #[error("{what}: {}", Reason(source))]
     Io {
@@ -165,7 +183,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What the client may know of it.
+    /// What the client is told of it.
     pub fn failure(&self) -> Failure {
         match self {
             Self::Missing(_) => Failure::Permanent,
@@ -175,6 +193,7 @@ impl StoreError {
             Self::InUse(_)
             | Self::NotLocked(_)
             | Self::NoMessage(_)
+            | Self::WouldBlock
             | Self::Io { .. }
             | Self::Message { .. } => Failure::Temporary,
         }

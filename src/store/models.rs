@@ -19,7 +19,7 @@ use super::access::{Access, Route};
 use super::hold::{Ended, Hold, Lock, MAX_IDLE_WAIT};
 use super::ids::{Client, ConnectionId, ServerId};
 use super::jobs::{Afterwards, Job, JobQueue, Outcome, Work};
-use super::{Maildrop, Message, Storage, StoreError};
+use super::{Mailbox, Message, Storage, StoreError, Wait};
 use pop3_proto::{MsgNo, Reply};
 use sync::{Condvar, Mutex};
 
@@ -28,7 +28,7 @@ pub(super) mod sync {
     use std::sync::LockResult;
     use std::time::Duration;
 
-    pub(in crate::store) use loom::sync::{Mutex, MutexGuard, RwLock};
+    pub(in crate::store) use loom::sync::{Mutex, MutexGuard};
 
     #[derive(Default)]
     pub(in crate::store) struct Condvar(loom::sync::Condvar);
@@ -114,23 +114,23 @@ impl LockState {
 }
 
 /// A mailbox of a built-in store: the end of its handle ends its lock.
-struct Mailbox(Arc<LockState>);
+struct OneMailbox(Arc<LockState>);
 
-impl Mailbox {
+impl OneMailbox {
     /// A locked one.
-    fn new() -> (Arc<LockState>, Arc<dyn Maildrop>) {
+    fn new() -> (Arc<LockState>, Arc<dyn Mailbox>) {
         let state = LockState::locked();
         (state.clone(), Arc::new(Self(state)))
     }
 }
 
-impl Drop for Mailbox {
+impl Drop for OneMailbox {
     fn drop(&mut self) {
         self.0.end();
     }
 }
 
-impl Maildrop for Mailbox {
+impl Mailbox for OneMailbox {
     fn count(&self) -> u32 {
         1
     }
@@ -173,9 +173,9 @@ impl Maildrop for Mailbox {
 struct Store(Arc<LockState>);
 
 impl Storage for Store {
-    fn lock(&self, _mailbox: &str) -> Result<Arc<dyn Maildrop>, StoreError> {
+    fn lock(&self, _mailbox: &str, _wait: Wait<'_>) -> Result<Arc<dyn Mailbox>, StoreError> {
         *self.0.locked.lock().unwrap() = true;
-        Ok(Arc::new(Mailbox(self.0.clone())))
+        Ok(Arc::new(OneMailbox(self.0.clone())))
     }
 }
 
@@ -233,7 +233,7 @@ impl Session {
     /// One whose mailbox, of a built-in store, is locked.
     fn with_mailbox(storage: Route<dyn Storage>) -> (Arc<Self>, Arc<LockState>) {
         let session = Self::new(storage);
-        let (state, maildrop) = Mailbox::new();
+        let (state, maildrop) = OneMailbox::new();
         let kept = session.hold.keep(Lock::direct("m".into(), maildrop));
         kept.unwrap();
         (session, state)
@@ -263,7 +263,9 @@ impl Session {
         if let Err(lock) = self.access.settle(lock) {
             let work = Work::Release(lock, Some(afterwards));
             let hold = self.hold.clone();
-            let answer = self.jobs.submit(self.server, self.client.clone(), hold, work);
+            let answer = self
+                .jobs
+                .submit(self.server, self.client.clone(), hold, work);
             drop(answer);
         }
     }
@@ -279,7 +281,12 @@ impl Session {
             }
         }
         self.hold.wait_idle(Instant::now() + MAX_IDLE_WAIT);
-        owed.extend(self.jobs.forget(self.server).into_iter().map(|(_, lock)| lock));
+        owed.extend(
+            self.jobs
+                .forget(self.server)
+                .into_iter()
+                .map(|(_, lock)| lock),
+        );
         owed
     }
 

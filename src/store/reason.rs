@@ -18,7 +18,7 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-/// Whether trying again is of no use before somebody mends something (RFC 3206 §4).
+/// Whether trying again is of no use until an administrator has acted (RFC 3206 §4).
 pub fn is_permanent(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory};
     use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};

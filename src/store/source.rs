@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pop3_proto::connection::{Connection, Wanted};
 use pop3_proto::Reply;
 
-use super::{Begin, Content};
+use super::{Content, StartedMessage};
 
 /// What is left to send of a message.
 pub struct Source(Content, usize);
@@ -103,7 +103,7 @@ fn failed(connection: &mut Connection, error: io::Error) -> Fed {
     Fed::Failed(error)
 }
 
-impl Begin {
+impl StartedMessage {
     /// Hands its bytes, which are in `buffer`, to a connection; returns what is left to
     /// send.
     pub fn hand_to(self, connection: &mut Connection, buffer: &[u8]) -> Option<Source> {

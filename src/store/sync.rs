@@ -2,6 +2,6 @@
 //! by the model checker's, which tries every order in which threads can take them.
 
 #[cfg(all(test, pop3d_model))]
-pub(super) use super::models::sync::{Condvar, Mutex, MutexGuard, RwLock};
+pub(super) use super::models::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(not(all(test, pop3d_model)))]
-pub(super) use std::sync::{Condvar, Mutex, MutexGuard, RwLock};
+pub(super) use std::sync::{Condvar, Mutex, MutexGuard};

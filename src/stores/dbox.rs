@@ -4,8 +4,8 @@
 //! [`Links::Refuse`] is chosen, whose names do not begin with a dot, in the order of
 //! their names. Their sizes are taken when
 //! the mailbox is locked and then stay: STAT and LIST agree throughout a session
-//! (RFC 1939 §5), whatever happens to the files. Only what RETR announces is that
-//! of the file it opens.
+//! (RFC 1939 §5), whatever happens to the files. Only RETR announces the size of the
+//! file it opens.
 
 use std::fmt::Write;
 use std::fs::{self, File};
@@ -22,11 +22,11 @@ use super::files::listing::{read_dir, Cache, MailboxDir, Names};
 use super::files::locked::Messages;
 use super::files::mailbox_error::Fault;
 use super::files::mailboxes::{Layout, Links, Mailboxes, Octets, Rules};
-use super::files::message_file::{open_message_at, open_message_cached};
-use super::files::octets::{Counter, Known};
+use super::files::message_file::{open_message_at, regular};
+use super::files::octets::{Counter, ListedOctets};
 use super::files::octets_file::Uncounted;
 use super::files::stamp::{now, DirStamp, Stamp};
-use crate::store::Wanted;
+use crate::store::Wait;
 
 /// Mailboxes as `pop3d::dbox` objects have them.
 pub fn dbox() -> Mailboxes {
@@ -37,9 +37,9 @@ pub fn dbox() -> Mailboxes {
     Mailboxes::new(Files::default(), rules)
 }
 
-/// Files that are asked for their stamps without a hop to another thread; a hop costs
-/// about as much as this many questions.
-const WARM: usize = 16;
+/// How many files an event loop asks for their stamps itself. A hop to another thread costs
+/// about as much.
+const FEW: usize = 16;
 
 /// One file for a message.
 #[derive(Default)]
@@ -59,39 +59,31 @@ impl Layout for Files {
         Ok(None)
     }
 
-    fn read(
+    fn list(
         &self,
         dir: MailboxDir<'_>,
         rules: Rules,
-        wanted: Wanted<'_>,
+        wait: Wait<'_>,
     ) -> io::Result<Arc<dyn Messages>> {
         let (moment, stamp) = (now(), DirStamp::of(dir.fd)?);
-        let known = self.cache.get(dir.path);
-        let known = known.filter(|known| known.rules == rules);
-        if let Some(known) = &known {
-            if known.stamp == stamp && known.still_holds(dir.fd, rules.links)? {
-                return Ok(known.clone());
+        let kept = self.cache.get(dir.path);
+        let kept = kept.filter(|kept| kept.rules == rules);
+        if let Some(kept) = &kept {
+            let may_ask = wait.may_block() || kept.names.len() <= FEW;
+            if kept.stamp == stamp && may_ask && kept.still_holds(dir.fd, wait)? {
+                return Ok(kept.clone());
             }
         }
+        if !wait.may_block() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let mut list = FileList::read(dir.fd, rules, stamp, moment)?;
-        let whole = rules.octets == Octets::File || list.measure(dir.fd, known.as_deref(), wanted);
+        let whole = rules.octets == Octets::File || list.measure(dir.fd, kept.as_deref(), wait);
         let list = Arc::new(list);
         if whole {
             self.cache.put(dir.path, list.clone(), list.weight());
         }
         Ok(list)
-    }
-
-    fn known(&self, dir: MailboxDir<'_>, rules: Rules) -> Option<Arc<dyn Messages>> {
-        let known = self.cache.get(dir.path)?;
-        if known.names.len() > WARM || known.rules != rules {
-            return None;
-        }
-        let same = DirStamp::of(dir.fd).ok()? == known.stamp;
-        // A link may lead to where another machine must be asked: it is not followed here,
-        // and so never still what it was.
-        let holds = same && known.still_holds(dir.fd, Links::Refuse).ok()?;
-        holds.then_some(known as Arc<dyn Messages>)
     }
 
     fn forget(&self, dir: &Path) {
@@ -123,7 +115,8 @@ impl FileList {
         let mut stamps = Vec::with_capacity(found.len());
         let mut messages = Vec::with_capacity(found.len());
         for index in 0..found.len() {
-            if let Some(stamp) = Stamp::at(dir, found.file(index), rules.links)? {
+            let stamp = Stamp::at(dir, found.file(index), rules.links, Wait::UNTIL_DONE)?;
+            if let Some(stamp) = stamp {
                 stamps.push(stamp);
                 messages.push(index);
             }
@@ -148,18 +141,24 @@ impl FileList {
         })
     }
 
-    /// Whether the directory, whose stamp is the same, holds the same messages. The
-    /// stamp tells of files that come and go, but not of changes within one: those
-    /// are asked for every time.
+    /// Whether a directory whose stamp has not changed holds the listed messages. The stamp
+    /// tells of files that come and go, but not of changes within a file: every file is
+    /// asked for its stamp.
     ///
     /// # Errors
     /// When the system cannot say.
-    fn still_holds(&self, dir: BorrowedFd<'_>, links: Links) -> io::Result<bool> {
+    fn still_holds(&self, dir: BorrowedFd<'_>, wait: Wait<'_>) -> io::Result<bool> {
         if !self.settled {
             return Ok(false);
         }
+        let links = match wait {
+            // A link may lead to another machine. It is not followed here, and so never
+            // equals the file that was listed.
+            Wait::No => Links::Refuse,
+            Wait::While(_) => self.rules.links,
+        };
         for (index, stamp) in self.stamps.iter().enumerate() {
-            let now = Stamp::at(dir, self.names.file(index), links)?;
+            let now = Stamp::at(dir, self.names.file(index), links, wait)?;
             let counted = self.rules.octets == Octets::File || stamp.is_settled(self.moment);
             if now.as_ref() != Some(stamp) || !counted {
                 return Ok(false);
@@ -168,10 +167,9 @@ impl FileList {
         Ok(true)
     }
 
-    /// Takes exact octets for sizes: those that an earlier listing knows, those in
-    /// the file beside the messages, and the rest by reading. False if one could not be
-    /// read.
-    fn measure(&mut self, dir: BorrowedFd<'_>, known: Option<&Self>, wanted: Wanted<'_>) -> bool {
+    /// Replaces the sizes by exact octets: from the earlier listing `known`, from the file
+    /// beside the messages, and by reading the rest. False if a message could not be read.
+    fn measure(&mut self, dir: BorrowedFd<'_>, known: Option<&Self>, wait: Wait<'_>) -> bool {
         let known_octets = |index: usize| {
             let (known, stamp) = (known?, &self.stamps[index]);
             let there = known.names.find(self.names.get(index), |name| name)?;
@@ -187,11 +185,12 @@ impl FileList {
             moment: self.moment,
         };
         let mut counter = Counter::new();
-        let (octets, whole) = uncounted.fill(&mut octets, known.is_none(), |index| {
-            if !wanted() {
+        let (octets, whole) = uncounted.fill(&mut octets, |index| {
+            if !wait.is_wanted() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            let (file, stamp) = open_message_at(dir, names.file(index).as_ref(), links)?;
+            let name = names.file(index).as_ref();
+            let (file, stamp) = regular(open_message_at(dir, name, links, wait)?)?;
             Ok((counter.count(&file, stamp.size)?, stamp))
         });
         self.octets = octets.iter().fold(0, |all, &one| all.saturating_add(one));
@@ -237,35 +236,31 @@ impl Messages for FileList {
     fn path(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<PathBuf> {
         let name = self.names.file(index);
         match self.rules.links {
-            // Whoever opens it says what is wrong with it.
+            // Opening it will give the error.
             Links::Follow => Ok(name.into()),
-            Links::Refuse => match Stamp::at(dir, name, self.rules.links)? {
+            Links::Refuse => match Stamp::at(dir, name, self.rules.links, Wait::UNTIL_DONE)? {
                 Some(_) => Ok(name.into()),
                 None => Err(Errno::NOENT.into()),
             },
         }
     }
 
-    fn octets_known(&self, index: usize, stamp: &Stamp) -> Known {
+    fn listed_octets(&self, index: usize, stamp: &Stamp) -> ListedOctets {
         match self.rules.octets {
             // Of the file as it is now: it may have shrunk.
-            Octets::File => Known::Size,
+            Octets::File => ListedOctets::FileSize,
             Octets::Wire if *stamp == self.stamps[index] && stamp.is_settled(self.moment) => {
-                Known::Counted(self.sizes[index])
+                ListedOctets::Counted(self.sizes[index])
             }
-            Octets::Wire => Known::Nothing,
+            Octets::Wire => ListedOctets::Unknown,
         }
     }
 
-    fn open(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<(File, Stamp)> {
-        open_message_at(dir, self.names.file(index).as_ref(), self.rules.links)
+    fn open(&self, dir: BorrowedFd<'_>, index: usize, wait: Wait<'_>) -> io::Result<File> {
+        open_message_at(dir, self.names.file(index).as_ref(), self.rules.links, wait)
     }
 
-    fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File> {
-        open_message_cached(dir, self.names.file(index).as_ref(), self.rules.links)
-    }
-
-    fn size_told(&self, _index: usize) -> Option<u64> {
+    fn named_size(&self, _index: usize) -> Option<u64> {
         None
     }
 
@@ -290,10 +285,10 @@ impl Messages for FileList {
 /// The unique id of a message: 32 hexadecimal digits of its name, its size and the second
 /// of its last change, so that a name used again has a new one (RFC 1939 §7).
 ///
-/// All of these stay when the mailbox moves, and when it is restored from a backup or
-/// copied to another machine with its times: clients must not fetch everything anew then.
-/// So neither the inode nor the time of its change is in it, nor the part of the time
-/// below a second, which `tar` and older file systems and protocols drop.
+/// All three stay when the mailbox moves, and when it is restored from a backup or copied to
+/// another machine with its times: clients must not fetch everything anew then. So the
+/// inode and the time of its change are left out, and fractions of a second, which `tar`
+/// and older file systems and protocols drop.
 ///
 /// The content is not in it: a first UIDL would read the whole mailbox.
 fn digest(name: &[u8], stamp: &Stamp) -> Box<str> {

@@ -7,8 +7,8 @@
 //!
 //! Sizes are exact octets. A name with `,W=` says them; where it has `,S=` the
 //! file is read once, and where it has neither the file's stamp is asked for at
-//! every lock. The name of a message is its word for STAT and LIST: a file that was
-//! changed under a name that tells its size is found out when it is opened.
+//! every lock. STAT and LIST believe the names: a file that was changed under a name that
+//! tells its size is noticed when it is opened.
 
 mod name;
 mod places;
@@ -22,18 +22,18 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::fs::AtFlags;
 
-use self::name::{base, uid, Told};
-use self::places::{open_places, stamp_of, Entry, Found, Renamed, ATTEMPTS, PLACES};
-use super::files::listing::{locked, Cache, MailboxDir};
+use self::name::{base, uid, NamedSize};
+use self::places::{open_places, stamp_of, Entry, FoundFiles, Renamed, ATTEMPTS, PLACES};
+use super::files::listing::{lock, Cache, MailboxDir};
 use super::files::locked::Messages;
 use super::files::mailbox_dir::rename_new;
 use super::files::mailbox_error::Fault;
 use super::files::mailboxes::{Layout, Links, Mailboxes, Octets, Rules};
-use super::files::message_file::{open_message_at, open_message_cached};
-use super::files::octets::{is_plausible, Counter, Known};
+use super::files::message_file::{open_message_at, regular};
+use super::files::octets::{is_plausible, Counter, ListedOctets};
 use super::files::octets_file::Uncounted;
 use super::files::stamp::{DirStamp, Stamp};
-use crate::store::Wanted;
+use crate::store::Wait;
 
 /// The directories of a Maildir; what is being delivered is in the first.
 const ALL_PLACES: [&str; 3] = ["tmp", "new", "cur"];
@@ -92,37 +92,35 @@ impl Layout for Maildirs {
         Ok(None)
     }
 
-    fn read(
+    fn list(
         &self,
         dir: MailboxDir<'_>,
         _always_the_same: Rules,
-        wanted: Wanted<'_>,
+        wait: Wait<'_>,
     ) -> io::Result<Arc<dyn Messages>> {
-        let known = self.cache.get(dir.path);
-        if let Some(known) = known.as_ref() {
-            if known.still_holds(dir.fd)? {
-                return Ok(known.clone());
+        let kept = self.cache.get(dir.path);
+        if let Some(kept) = &kept {
+            // Each file whose name does not tell the octets would be asked for its stamp.
+            let may_ask = wait.may_block() || kept.all_named;
+            if may_ask && kept.still_holds(dir.fd, wait)? {
+                return Ok(kept.clone());
             }
         }
-        let mut list = MailList::read(dir.fd, known.as_deref(), wanted)?;
+        if !wait.may_block() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut list = MailList::read(dir.fd, kept.as_deref(), wait)?;
         for _ in 1..ATTEMPTS {
-            if list.whole || !wanted() {
+            if list.whole || !wait.is_wanted() {
                 break;
             }
-            list = MailList::read(dir.fd, known.as_deref(), wanted)?;
+            list = MailList::read(dir.fd, kept.as_deref(), wait)?;
         }
         let list = Arc::new(list);
         if list.whole {
             self.cache.put(dir.path, list.clone(), list.weight());
         }
         Ok(list)
-    }
-
-    fn known(&self, dir: MailboxDir<'_>, _always_the_same: Rules) -> Option<Arc<dyn Messages>> {
-        let known = self.cache.get(dir.path)?;
-        // Files without sizes in their names would each be asked.
-        let quick = known.told && known.found.still_holds(dir.fd).ok()?;
-        quick.then_some(known as Arc<dyn Messages>)
     }
 
     fn forget(&self, dir: &Path) {
@@ -145,37 +143,37 @@ fn create_aside(parent: &Path, private: &DirBuilder) -> io::Result<PathBuf> {
 
 /// The messages of one mailbox.
 struct MailList {
-    found: Found,
+    found: FoundFiles,
     /// Whether every file was still there under its name at the second look and could
     /// be counted.
     whole: bool,
     /// Whether all names tell the octets, so that no file is read to count them.
-    told: bool,
-    /// Those of files as they were when they were listed or counted; only the size of
-    /// those whose names tell the octets.
+    all_named: bool,
+    /// The stamps of the files when they were listed or counted. Only the size of files whose
+    /// names tell the octets.
     stamps: Box<[Stamp]>,
     /// The files whose names do not tell the size: their stamps are asked for again.
     asked: Box<[usize]>,
     sizes: Arc<[u64]>,
     octets: u64,
     uids: OnceLock<Arc<[Box<str>]>>,
-    /// What there was when a message was last not found under its name.
-    later: Mutex<Option<Found>>,
+    /// The files when a message was last not found under its name.
+    later: Mutex<Option<FoundFiles>>,
 }
 
 impl MailList {
-    fn read(dir: BorrowedFd<'_>, known: Option<&Self>, wanted: Wanted<'_>) -> io::Result<Self> {
-        let mut found = Found::read(dir)?;
+    fn read(dir: BorrowedFd<'_>, known: Option<&Self>, wait: Wait<'_>) -> io::Result<Self> {
+        let mut found = FoundFiles::read(dir)?;
         let dirs = open_places(dir)?;
         let count = found.names.len();
         let (mut stamps, mut octets) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let (mut messages, mut asked) = (Vec::with_capacity(count), Vec::new());
         let (mut renamed, mut all_there) = (Renamed::default(), true);
         for index in 0..count {
-            let told = Told::by(found.base(index));
-            let mut stamp = match told.stamp() {
+            let named = NamedSize::of(found.base(index));
+            let mut stamp = match named.stamp() {
                 None => stamp_of(&dirs, &found, index)?,
-                told => told,
+                stamp => stamp,
             };
             if stamp.is_none() {
                 all_there = false;
@@ -185,34 +183,27 @@ impl MailList {
                 continue;
             };
             messages.push(index);
-            octets.push(match told {
-                Told::Octets(octets, _) => Some(octets),
+            octets.push(match named {
+                NamedSize::Octets(octets, _) => Some(octets),
                 _ => known.and_then(|known| known.octets_of(found.base(index), &mut stamp)),
             });
-            if matches!(told, Told::Nothing) {
+            if matches!(named, NamedSize::Missing) {
                 asked.push(stamps.len());
             }
             stamps.push(stamp);
         }
-        let told = (0..count).all(|i| matches!(Told::by(found.base(i)), Told::Octets(..)));
+        let is_named = |i| matches!(NamedSize::of(found.base(i)), NamedSize::Octets(..));
+        let all_named = (0..count).all(is_named);
         if messages.len() < count {
             found.places = messages.iter().map(|&index| found.places[index]).collect();
             found.names = found.names.select(messages.into_iter());
         }
         found.settled &= all_there;
-        let (sizes, counted) = measure(
-            dir,
-            &dirs,
-            &found,
-            &mut stamps,
-            octets,
-            known.is_none(),
-            wanted,
-        );
+        let (sizes, counted) = measure(dir, &dirs, &found, &mut stamps, octets, wait);
         Ok(Self {
             found,
             whole: all_there && counted,
-            told,
+            all_named,
             stamps: stamps.into(),
             asked: asked.into(),
             octets: sizes.iter().fold(0, |all, &one| all.saturating_add(one)),
@@ -222,9 +213,9 @@ impl MailList {
         })
     }
 
-    /// Whether the mailbox holds the same messages now.
-    fn still_holds(&self, dir: BorrowedFd<'_>) -> io::Result<bool> {
-        if !self.found.still_holds(dir)? {
+    /// Whether the mailbox holds the listed messages now.
+    fn still_holds(&self, dir: BorrowedFd<'_>, wait: Wait<'_>) -> io::Result<bool> {
+        if !self.found.still_holds(dir, wait)? {
             return Ok(false);
         }
         if self.asked.is_empty() {
@@ -245,12 +236,12 @@ impl MailList {
         self.stamps[index] == *stamp && stamp.is_settled(self.found.moment)
     }
 
-    /// The octets of a message if it is the same as in this listing, as far as `stamp`
-    /// tells, which becomes that of the file that was counted.
+    /// The octets of a message that this listing has too, as far as `stamp` tells. Then
+    /// `stamp` becomes that of the file that was counted.
     fn octets_of(&self, base: &[u8], stamp: &mut Stamp) -> Option<u64> {
         let index = self.found.find(base)?;
         let counted = self.stamps[index];
-        if counted.is_told() || !stamp.may_be(&counted) || !self.is_counted(index, &counted) {
+        if counted.has_size_only() || !stamp.may_be(&counted) || !self.is_counted(index, &counted) {
             return None;
         }
         *stamp = counted;
@@ -271,11 +262,11 @@ impl MailList {
             if !missing(&result) {
                 break;
             }
-            let mut later = locked(&self.later);
+            let mut later = lock(&self.later);
             // Others do not wait for the file, only for a look at the directories.
             let fresh = match later.take() {
-                Some(found) if found.still_holds(dir)? => found,
-                _ => Found::read(dir)?,
+                Some(found) if found.still_holds(dir, Wait::UNTIL_DONE)? => found,
+                _ => FoundFiles::read(dir)?,
             };
             let entry = fresh.find(base).map(|there| fresh.entry(there));
             *later = Some(fresh);
@@ -303,11 +294,10 @@ impl MailList {
 fn measure(
     dir: BorrowedFd<'_>,
     places: &[OwnedFd; 2],
-    found: &Found,
+    found: &FoundFiles,
     stamps: &mut [Stamp],
     mut octets: Vec<Option<u64>>,
-    load: bool,
-    wanted: Wanted<'_>,
+    wait: Wait<'_>,
 ) -> (Vec<u64>, bool) {
     let mut uncounted = Uncounted {
         dir,
@@ -316,12 +306,13 @@ fn measure(
         moment: found.moment,
     };
     let mut counter = Counter::new();
-    uncounted.fill(&mut octets, load, |index| {
-        if !wanted() {
+    uncounted.fill(&mut octets, |index| {
+        if !wait.is_wanted() {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let (place, name) = (&places[found.place(index)], found.names.file(index));
-        let (file, stamp) = open_message_at(place.as_fd(), name.as_ref(), Links::Refuse)?;
+        let file = open_message_at(place.as_fd(), name.as_ref(), Links::Refuse, wait)?;
+        let (file, stamp) = regular(file)?;
         Ok((counter.count(&file, stamp.size)?, stamp))
     })
 }
@@ -361,32 +352,33 @@ impl Messages for MailList {
         })
     }
 
-    fn octets_known(&self, index: usize, stamp: &Stamp) -> Known {
+    fn listed_octets(&self, index: usize, stamp: &Stamp) -> ListedOctets {
         let octets = self.sizes[index];
-        match Told::by(self.found.base(index)) {
-            Told::Octets(_, Some(size)) if size == stamp.size => Known::Told(octets),
-            Told::Octets(_, None) if is_plausible(octets, stamp.size) => Known::Told(octets),
-            Told::Octets(..) => Known::Nothing,
-            _ if self.is_counted(index, stamp) => Known::Counted(octets),
-            _ => Known::Nothing,
+        match NamedSize::of(self.found.base(index)) {
+            NamedSize::Octets(octets, size) => match size {
+                Some(size) if size == stamp.size => ListedOctets::Claimed(octets),
+                None if is_plausible(octets, stamp.size) => ListedOctets::Claimed(octets),
+                _ => ListedOctets::Unknown,
+            },
+            _ if self.is_counted(index, stamp) => ListedOctets::Counted(octets),
+            _ => ListedOctets::Unknown,
         }
     }
 
-    fn open(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<(File, Stamp)> {
-        self.reach(dir, index, |place, entry| {
-            open_message_at(place, entry.name(), Links::Refuse)
-        })
+    fn open(&self, dir: BorrowedFd<'_>, index: usize, wait: Wait<'_>) -> io::Result<File> {
+        match wait {
+            Wait::No => open_message_at(dir, &self.found.entry(index).path(), Links::Refuse, wait),
+            Wait::While(_) => self.reach(dir, index, |place, entry| {
+                open_message_at(place, entry.name(), Links::Refuse, wait)
+            }),
+        }
     }
 
-    fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File> {
-        open_message_cached(dir, &self.found.entry(index).path(), Links::Refuse)
-    }
-
-    fn size_told(&self, index: usize) -> Option<u64> {
-        match Told::by(self.found.base(index)) {
-            Told::Octets(_, size) => size,
-            Told::Size(size) => Some(size),
-            Told::Nothing => None,
+    fn named_size(&self, index: usize) -> Option<u64> {
+        match NamedSize::of(self.found.base(index)) {
+            NamedSize::Octets(_, size) => size,
+            NamedSize::File(size) => Some(size),
+            NamedSize::Missing => None,
         }
     }
 
@@ -395,10 +387,10 @@ impl Messages for MailList {
             Ok(rustix::fs::unlinkat(place, entry.name(), AtFlags::empty())?)
         });
         match unlinked {
-            // Without `new` or `cur` nobody knows where it has gone.
+            // It is gone from both directories, which must be there to tell that.
             Err(error) if error.kind() == io::ErrorKind::NotFound => PLACES
                 .iter()
-                .try_for_each(|place| DirStamp::in_dir(dir, place).map(drop)),
+                .try_for_each(|place| DirStamp::in_dir(dir, place, Wait::UNTIL_DONE).map(drop)),
             result => result,
         }
     }

@@ -15,7 +15,7 @@ use pop3d::net::{Event, Level, Observer, Record, Server};
 use pop3d::store::access::{Access, Route};
 use pop3d::store::ids::{ConnectionId, ServerId};
 use pop3d::store::jobs::JobQueue;
-use pop3d::store::{Account, Content, Maildrop, Message, Storage, StoreError, Users, Verdict};
+use pop3d::store::{Account, Content, Mailbox, Message, Storage, StoreError, Users, Verdict, Wait};
 
 /// Longer than anything here takes: only a failing test waits for so long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -117,7 +117,10 @@ impl Same {
 }
 
 impl Storage for Same {
-    fn lock(&self, mailbox: &str) -> Result<Arc<dyn Maildrop>, StoreError> {
+    fn lock(&self, mailbox: &str, wait: Wait<'_>) -> Result<Arc<dyn Mailbox>, StoreError> {
+        if !wait.may_block() {
+            return Err(StoreError::WouldBlock);
+        }
         self.ledger.gate.pass();
         if !self.ledger.locked.lock().unwrap().insert(mailbox.into()) {
             return Err(StoreError::InUse(mailbox.into()));
@@ -137,7 +140,7 @@ struct Opened {
     open: AtomicBool,
 }
 
-impl Maildrop for Opened {
+impl Mailbox for Opened {
     fn count(&self) -> u32 {
         self.store.messages.len() as u32
     }

@@ -14,7 +14,7 @@ use super::{ChannelSession, Step, CHUNK};
 use crate::bind::callbacks::{self, Progress};
 use crate::bind::server::ServerObject;
 use crate::net;
-use crate::store::access::{Answer, Now, Runner};
+use crate::store::access::{Answer, AnsweredNow, Runner};
 use crate::store::hold::Hold;
 use crate::store::ids::Client;
 use crate::store::jobs::{Job, Outcome, Work};
@@ -55,8 +55,10 @@ impl ChannelSession {
         let now = access.try_now(&self.hold, &request, &mut buffer);
         if let Some(now) = now {
             let source = match now {
-                Now::Begin(begin) => begin.hand_to(&mut self.machine.borrow_mut(), &buffer),
-                Now::Answer(answer) => self.settle(answer),
+                AnsweredNow::Started(message) => {
+                    message.hand_to(&mut self.machine.borrow_mut(), &buffer)
+                }
+                AnsweredNow::Whole(answer) => self.settle(answer),
             };
             *self.source.borrow_mut() = source.map(Box::new);
             return Step::Again;

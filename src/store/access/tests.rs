@@ -16,15 +16,15 @@ use super::*;
 use pop3_proto::{MsgNo, Secret};
 
 /// A mailbox with a message of 5 octets, which cannot be deleted.
-struct Mailbox {
+struct OneMailbox {
     in_memory: bool,
     cached: bool,
     locked: AtomicBool,
-    /// What `begin_cached` was asked to read at most.
+    /// What `try_now` was asked to read at most.
     asked_octets: AtomicUsize,
 }
 
-impl Mailbox {
+impl OneMailbox {
     fn new() -> Arc<Self> {
         Self::with(true, true)
     }
@@ -46,7 +46,7 @@ impl Mailbox {
     }
 }
 
-impl Maildrop for Mailbox {
+impl Mailbox for OneMailbox {
     fn count(&self) -> u32 {
         1
     }
@@ -65,17 +65,6 @@ impl Maildrop for Mailbox {
     fn uids(&self) -> Result<Arc<[Box<str>]>, StoreError> {
         self.checked(["id".into()].into())
     }
-    fn is_in_memory(&self) -> bool {
-        self.in_memory
-    }
-    fn begin_cached(&self, _number: MsgNo, buffer: &mut [u8]) -> Option<Begin> {
-        self.asked_octets.store(buffer.len(), Ordering::Relaxed);
-        self.cached.then_some(Begin {
-            octets: 5,
-            length: 5,
-            rest: None,
-        })
-    }
     fn get(&self, _number: MsgNo) -> Result<Message, StoreError> {
         self.checked(message())
     }
@@ -91,9 +80,25 @@ impl Maildrop for Mailbox {
     fn is_locked(&self) -> bool {
         self.locked.load(Ordering::Relaxed)
     }
+    fn try_now(&self, request: &Request, buffer: &mut [u8]) -> Immediate {
+        match request {
+            _ if !self.in_memory => Immediate::WouldBlock,
+            Request::Fetch { .. } if self.cached => {
+                self.asked_octets.store(buffer.len(), Ordering::Relaxed);
+                Immediate::Started(StartedMessage {
+                    octets: 5,
+                    length: 5,
+                    rest: None,
+                })
+            }
+            Request::Fetch { .. } | Request::Uids => Immediate::WouldBlock,
+            Request::Update { delete } if !delete.is_empty() => Immediate::WouldBlock,
+            _ => Immediate::Ready,
+        }
+    }
 }
 
-impl Drop for Mailbox {
+impl Drop for OneMailbox {
     fn drop(&mut self) {
         self.unlock();
     }
@@ -101,20 +106,18 @@ impl Drop for Mailbox {
 
 /// A store with one mailbox.
 struct Store {
-    mailbox: Arc<Mailbox>,
+    mailbox: Arc<OneMailbox>,
     at_once: bool,
     in_use: bool,
 }
 
 impl Storage for Store {
-    fn lock(&self, mailbox: &str) -> Result<Arc<dyn Maildrop>, StoreError> {
-        match self.in_use {
-            true => Err(StoreError::InUse(mailbox.into())),
-            false => Ok(self.mailbox.clone()),
+    fn lock(&self, mailbox: &str, wait: Wait<'_>) -> Result<Arc<dyn Mailbox>, StoreError> {
+        match (wait, self.in_use) {
+            (Wait::No, _) if !self.at_once => Err(StoreError::WouldBlock),
+            (_, true) => Err(StoreError::InUse(mailbox.into())),
+            (_, false) => Ok(self.mailbox.clone()),
         }
-    }
-    fn lock_at_once(&self, mailbox: &str) -> Option<Arc<dyn Maildrop>> {
-        self.lock(mailbox).ok().filter(|_| self.at_once)
     }
 }
 
@@ -221,7 +224,7 @@ fn access(users: Route<dyn Users>, storage: Route<dyn Storage>) -> Access {
     access
 }
 
-fn store(mailbox: &Arc<Mailbox>) -> Store {
+fn store(mailbox: &Arc<OneMailbox>) -> Store {
     Store {
         mailbox: mailbox.clone(),
         at_once: false,
@@ -234,7 +237,7 @@ fn direct(store: Store) -> Route<dyn Storage> {
 }
 
 /// A session whose mailbox a built-in store has locked.
-fn locked(mailbox: &Arc<Mailbox>) -> Arc<Hold> {
+fn locked(mailbox: &Arc<OneMailbox>) -> Arc<Hold> {
     let hold = Hold::new();
     hold.keep(Lock::direct("m".into(), mailbox.clone()))
         .unwrap();
@@ -278,13 +281,13 @@ fn what_can_be_answered_at_once() {
         (login("p"), None),
     ];
     for (request, want) in table {
-        let mailbox = Mailbox::new();
+        let mailbox = OneMailbox::new();
         let hold = locked(&mailbox);
         let access = access(Route::None, direct(store(&mailbox)));
         let now = access.try_now(&hold, &request, &mut [0; 9000]);
         let got = now.map(|now| match now {
-            Now::Answer(answer) => format!("{:?}", answer.reply),
-            Now::Begin(_) => "begin".into(),
+            AnsweredNow::Whole(answer) => format!("{:?}", answer.reply),
+            AnsweredNow::Started(_) => "begin".into(),
         });
         assert_eq!(got.as_deref(), want, "{request:?}");
         let updated = want == Some("Updated");
@@ -297,9 +300,9 @@ fn what_can_be_answered_at_once() {
 
 #[test]
 fn what_cannot_be_answered_at_once() {
-    let on_disk = Mailbox::with(false, true);
-    let uncached = Mailbox::with(true, false);
-    let kept = Mailbox::new();
+    let on_disk = OneMailbox::with(false, true);
+    let uncached = OneMailbox::with(true, false);
+    let kept = OneMailbox::new();
     let ended = locked(&kept);
     let _owed = ended.end();
     #[rustfmt::skip]
@@ -321,16 +324,16 @@ fn what_cannot_be_answered_at_once() {
 
 #[test]
 fn a_top_reads_less_at_first() {
-    let mailbox = Mailbox::new();
+    let mailbox = OneMailbox::new();
     let hold = locked(&mailbox);
     let access = access(Route::None, direct(store(&mailbox)));
     for (extent, room, want) in [
         (Extent::Whole, 9000, 9000),
-        (Extent::Top(10), 9000, BEGIN_OF_TOP),
+        (Extent::Top(10), 9000, START_OF_TOP),
         (Extent::Top(10), 100, 100),
     ] {
         let now = access.try_now(&hold, &fetch(extent), &mut vec![0; room]);
-        assert!(matches!(now, Some(Now::Begin(_))));
+        assert!(matches!(now, Some(AnsweredNow::Started(_))));
         assert_eq!(mailbox.asked_octets.load(Ordering::Relaxed), want);
     }
 }
@@ -349,7 +352,7 @@ fn a_lock_is_settled_by_the_way_to_its_store() {
             false,
         ),
     ] {
-        let mailbox = Mailbox::new();
+        let mailbox = OneMailbox::new();
         let storage = match is_script {
             true => Route::Script,
             false => direct(store(&mailbox)),
@@ -364,7 +367,11 @@ fn a_lock_is_settled_by_the_way_to_its_store() {
         assert_eq!(mailbox.is_locked(), want_script, "{what}");
     }
     // A script's own lock is always the script's, whatever the store is now.
-    for storage in [Route::Script, Route::None, direct(store(&Mailbox::new()))] {
+    for storage in [
+        Route::Script,
+        Route::None,
+        direct(store(&OneMailbox::new())),
+    ] {
         let lock = Lock::by_script("m".into(), 1);
         assert!(access(Route::None, storage).settle(lock).is_err());
     }
@@ -390,7 +397,7 @@ fn a_session_without_storage_has_an_empty_mailbox() {
 
 #[test]
 fn a_built_in_store_is_asked_without_the_interpreter() {
-    let mailbox = Mailbox::new();
+    let mailbox = OneMailbox::new();
     let access = access(Route::None, direct(store(&mailbox)));
     let hold = locked(&mailbox);
     let runner = Fake::default();
@@ -412,7 +419,7 @@ fn a_built_in_store_is_asked_without_the_interpreter() {
 /// Threads that are not to be had, and a session that ends before one comes to its work.
 #[test]
 fn a_direct_request_that_nobody_does_fails_for_now() {
-    let mailbox = Mailbox::new();
+    let mailbox = OneMailbox::new();
     let access = access(Route::None, direct(store(&mailbox)));
     let hold = locked(&mailbox);
     let none = Fake {
@@ -434,7 +441,7 @@ fn a_direct_request_that_nobody_does_fails_for_now() {
 /// A job under way unlocks at its end for a session that has ended, by a panic too.
 #[test]
 fn a_job_that_panics_unlocks() {
-    let mailbox = Mailbox::new();
+    let mailbox = OneMailbox::new();
     let hold = locked(&mailbox);
     let job = AssertUnwindSafe(|| {
         let _job = hold.begin().unwrap();
@@ -449,7 +456,7 @@ fn a_job_that_panics_unlocks() {
 /// A job that hangs keeps its lock, but not the destruction of its server.
 #[test]
 fn a_wait_for_a_job_is_bounded() {
-    let mailbox = Mailbox::new();
+    let mailbox = OneMailbox::new();
     let hold = locked(&mailbox);
     let job = hold.begin().unwrap();
     assert!(matches!(hold.end(), Ended::UnderWay));
@@ -487,7 +494,7 @@ fn a_script_is_asked_by_one_job() {
 /// that the session has lost: another session may have it.
 #[test]
 fn a_lost_mailbox_is_not_asked_by_its_name() {
-    let mailbox = Mailbox::new();
+    let mailbox = OneMailbox::new();
     let hold = locked(&mailbox);
     let access = access(Route::None, Route::Script);
     let runner = Fake::answering([Outcome::Reply(Reply::Sizes([7].into()))]);
@@ -507,7 +514,7 @@ fn a_login_to_built_in_stores() {
             ("wrong", false, "Refused(Credentials)"),
             ("p", true, "Refused(InUse)"),
         ] {
-            let mailbox = Mailbox::new();
+            let mailbox = OneMailbox::new();
             let store = Store {
                 at_once,
                 in_use,
@@ -527,7 +534,7 @@ fn a_login_to_built_in_stores() {
 #[test]
 fn a_login_for_a_session_that_has_ended_keeps_no_lock() {
     for at_once in [true, false] {
-        let mailbox = Mailbox::new();
+        let mailbox = OneMailbox::new();
         let store = Store {
             at_once,
             ..store(&mailbox)
@@ -554,7 +561,7 @@ fn a_login_asks_scripts_only_for_their_part() {
     };
     let (lookup, open, all) = ("Lookup", "Open", "Login");
     let users = || Route::Direct(Arc::new(OneUser) as Arc<dyn Users>);
-    let mailbox = Mailbox::new();
+    let mailbox = OneMailbox::new();
     let boxes = || direct(store(&mailbox));
     let by_script = "Opened { storage: \"m\", count: 2, octets: 9 }";
     let directly = "Opened { storage: \"m\", count: 1, octets: 5 }";

@@ -97,7 +97,7 @@ fn a_login_leaves_no_lock_to_a_session_that_has_ended() {
         let ending = session.clone();
         let leave = spawn(move || ending.leave());
         let hold = session.hold.clone();
-        let login = spawn(move || drop(lock(&hold, &*store, "m")));
+        let login = spawn(move || drop(lock(&hold, &*store, "m", Wait::UNTIL_DONE)));
         assert!(session.kill().is_empty());
         assert!(!state.is_locked(), "destroyed, but locked");
         leave.join().unwrap();

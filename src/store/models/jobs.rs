@@ -33,9 +33,7 @@ impl Fixture {
         work: [(Arc<Hold>, Work); N],
     ) -> JoinHandle<[Receiver<Outcome>; N]> {
         let jobs = self.jobs.clone();
-        thread::spawn(move || {
-            work.map(|(hold, work)| jobs.submit(server, client(), hold, work))
-        })
+        thread::spawn(move || work.map(|(hold, work)| jobs.submit(server, client(), hold, work)))
     }
 
     /// The interpreter's thread: pops until there is nothing, and sleeps until the next
@@ -60,7 +58,7 @@ fn ended() -> Arc<Hold> {
 
 /// The `unlock` of a mailbox behind a script, and what tells of it.
 fn release() -> (Work, Arc<LockState>, Arc<AtomicU32>) {
-    let (state, maildrop) = Mailbox::new();
+    let (state, maildrop) = OneMailbox::new();
     let runs = Arc::new(AtomicU32::new(0));
     let counts = runs.clone();
     let afterwards = Afterwards::new(move || {

@@ -1,5 +1,5 @@
-//! What a kind of mailbox must know: how messages lie in a directory, and by what rules
-//! they are listed.
+//! What a kind of mailbox must provide: how messages lie in a directory. And the rules by
+//! which they are listed.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +10,7 @@ use rustix::fs::AtFlags;
 use super::listing::MailboxDir;
 use super::locked::Messages;
 use super::mailbox_error::Fault;
-use crate::store::Wanted;
+use crate::store::Wait;
 
 /// How the messages lie in a mailbox.
 pub trait Layout: Send + Sync {
@@ -24,22 +24,21 @@ pub trait Layout: Send + Sync {
     /// # Errors
     /// When the system cannot say.
     fn fault(&self, dir: &Path) -> io::Result<Option<Fault>>;
-    /// Lists the messages of `dir`, whose lock the caller holds. They are not counted any
-    /// more when that is not wanted; such a listing is not kept.
+    /// Lists the messages of `dir`, whose lock the caller holds. When the answer is no longer
+    /// wanted, messages are no longer counted; such a listing is not kept.
     ///
     /// # Errors
     /// When the directory cannot be read, or the system does not say what one of its
-    /// files is: a message must not be left out.
-    fn read(
+    /// files is: a message must not be left out. [`WouldBlock`](io::ErrorKind::WouldBlock)
+    /// for [`Wait::No`], unless an earlier listing is kept, and a few questions show that it
+    /// still holds.
+    fn list(
         &self,
         dir: MailboxDir<'_>,
         rules: Rules,
-        wanted: Wanted<'_>,
+        wait: Wait<'_>,
     ) -> io::Result<Arc<dyn Messages>>;
-    /// The messages of `dir`, as [`read`](Self::read) gives them, if they are known, have
-    /// not changed, and this can be told within microseconds.
-    fn known(&self, dir: MailboxDir<'_>, rules: Rules) -> Option<Arc<dyn Messages>>;
-    /// The mailbox `dir` is about to go: forgets what is known of it.
+    /// Drops the kept listing of the mailbox `dir`, which is about to go.
     fn forget(&self, dir: &Path);
 }
 

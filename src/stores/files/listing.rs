@@ -1,16 +1,15 @@
-//! What the stores share in listing a directory: names in one block of memory, and a
-//! bounded cache.
+//! Listing a directory: names in one block of memory, and a bounded cache of listings.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{FileType, Mode, OFlags, RawDir, SeekFrom, CWD};
+use lru::LruCache;
+use rustix::fs::{FileType, RawDir, SeekFrom};
 
 /// Room for directory entries, filled by one system call.
 const ENTRIES: usize = 64 * 1024;
@@ -19,15 +18,10 @@ const ENTRIES: usize = 64 * 1024;
 /// from the disk again.
 const CACHE_BYTES: usize = 128 << 20;
 
-/// How directories are opened.
-const READING_DIR: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
-
 /// A mailbox's directory.
 #[derive(Clone, Copy, Debug)]
 pub struct MailboxDir<'a> {
-    /// By what the mailbox is known. Nothing is opened by it: something else may have
+    /// The path that names the mailbox. Nothing is opened by it: something else may have
     /// taken this path.
     pub path: &'a Path,
     /// The directory that is locked, open to read it and to reach its files.
@@ -35,7 +29,7 @@ pub struct MailboxDir<'a> {
 }
 
 /// Locks a mutex; a panic elsewhere leaves the data of this module whole.
-pub fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -113,7 +107,7 @@ impl Names {
         order
     }
 
-    /// The same names in the order of their bytes.
+    /// The names in the order of their bytes.
     pub fn sorted(&self) -> Self {
         self.select(self.order(|name| name).into_iter())
     }
@@ -122,62 +116,6 @@ impl Names {
     pub fn weight(&self) -> usize {
         self.bytes.capacity() + 4 * self.ends.capacity()
     }
-}
-
-/// Opens a directory to read it and to reach its files.
-///
-/// # Errors
-/// When there is no such directory.
-pub fn open_dir(dir: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat(CWD, dir, READING_DIR, Mode::empty())?)
-}
-
-/// Opens the mailbox `name` below the open directory `base`, if nothing need be waited for:
-/// the way to it is in memory and crosses no mount. None in all other cases.
-#[cfg(target_os = "linux")]
-pub fn open_dir_cached(base: BorrowedFd<'_>, name: &Path) -> Option<OwnedFd> {
-    use rustix::fs::{openat2, ResolveFlags};
-    let resolve = ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
-    openat2(base, name, READING_DIR, Mode::empty(), resolve).ok()
-}
-
-/// Whether the open directory `dir` has the path `path`, if nobody need be asked for that:
-/// the way to it is in memory. False in all other cases. The way to a directory on a disk of
-/// this machine may lead by a link on another one.
-#[cfg(target_os = "linux")]
-pub fn is_at_cached(dir: BorrowedFd<'_>, path: &Path) -> bool {
-    use rustix::fs::{openat2, statx, AtFlags, ResolveFlags, StatxFlags};
-    // What is found may be on another machine, which is not asked for it either.
-    let nobody = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let which = |fd: BorrowedFd<'_>| {
-        let found = statx(fd, "", nobody, StatxFlags::INO).ok()?;
-        Some((found.stx_dev_major, found.stx_dev_minor, found.stx_ino))
-    };
-    let only_to_look = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let found = openat2(CWD, path, only_to_look, Mode::empty(), ResolveFlags::CACHED);
-    found.is_ok_and(|found| which(found.as_fd()).is_some_and(|found| which(dir) == Some(found)))
-}
-
-/// Whether a directory has a path, if nobody need be asked: that is unknown on this platform.
-#[cfg(not(target_os = "linux"))]
-pub fn is_at_cached(_dir: BorrowedFd<'_>, _path: &Path) -> bool {
-    false
-}
-
-/// Opens a mailbox if nothing need be waited for: that is unknown on this platform.
-#[cfg(not(target_os = "linux"))]
-pub fn open_dir_cached(_base: BorrowedFd<'_>, _name: &Path) -> Option<OwnedFd> {
-    None
-}
-
-/// Opens the directory `name` in the open directory `from`. A link of that name is not
-/// followed: an owner of the mailbox could lead the server to other users' mail by one.
-///
-/// # Errors
-/// When there is no such directory, or a link in its place.
-pub fn open_dir_in(from: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
-    let flags = READING_DIR | OFlags::NOFOLLOW;
-    Ok(rustix::fs::openat(from, name, flags, Mode::empty())?)
 }
 
 /// Calls `each` for every entry of a directory that may be a message: no dot file
@@ -200,25 +138,14 @@ pub fn read_dir(dir: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> i
     Ok(())
 }
 
-/// Listings of mailboxes by their directory, bounded in memory.
-#[derive(Debug)]
-pub struct Cache<T> {
-    inner: Mutex<Slots<T>>,
+/// Listings of mailboxes by their directory, bounded in memory. The least recently used are
+/// dropped.
+pub struct Cache<T>(Mutex<Listings<T>>);
+
+struct Listings<T> {
+    by_dir: LruCache<Box<Path>, (Arc<T>, usize)>,
+    weight: usize,
     limit: usize,
-}
-
-#[derive(Debug)]
-struct Slots<T> {
-    slots: HashMap<Box<Path>, Slot<T>>,
-    weight: usize,
-    clock: u64,
-}
-
-#[derive(Debug)]
-struct Slot<T> {
-    value: Arc<T>,
-    weight: usize,
-    used: u64,
 }
 
 impl<T> Default for Cache<T> {
@@ -228,72 +155,41 @@ impl<T> Default for Cache<T> {
 }
 
 impl<T> Cache<T> {
-    /// A cache of at most `limit` bytes and one listing.
+    /// A cache of at most `limit` bytes, or of one listing.
     fn with_limit(limit: usize) -> Self {
-        let inner = Slots {
-            slots: HashMap::new(),
+        Self(Mutex::new(Listings {
+            by_dir: LruCache::unbounded(),
             weight: 0,
-            clock: 0,
-        };
-        Self {
-            inner: Mutex::new(inner),
             limit,
-        }
+        }))
     }
 
     /// The listing kept for `dir`; the caller checks whether it still holds.
     pub fn get(&self, dir: &Path) -> Option<Arc<T>> {
-        let mut inner = locked(&self.inner);
-        inner.clock += 1;
-        let clock = inner.clock;
-        let slot = inner.slots.get_mut(dir)?;
-        slot.used = clock;
-        Some(slot.value.clone())
+        let mut listings = lock(&self.0);
+        listings.by_dir.get(dir).map(|(listing, _)| listing.clone())
     }
 
-    /// Keeps `value`, about `weight` bytes, for `dir`.
-    pub fn put(&self, dir: &Path, value: Arc<T>, weight: usize) {
-        let mut inner = locked(&self.inner);
-        inner.clock += 1;
-        let slot = Slot {
-            value,
-            weight,
-            used: inner.clock,
-        };
-        inner.weight += weight;
-        if let Some(old) = inner.slots.insert(dir.into(), slot) {
-            inner.weight -= old.weight;
+    /// Keeps `listing`, about `weight` bytes, for `dir`.
+    pub fn put(&self, dir: &Path, listing: Arc<T>, weight: usize) {
+        let mut listings = lock(&self.0);
+        listings.weight += weight;
+        if let Some((_, replaced)) = listings.by_dir.put(dir.into(), (listing, weight)) {
+            listings.weight -= replaced;
         }
-        if inner.weight > self.limit {
-            inner.shrink(self.limit / 4 * 3);
-        }
-    }
-
-    /// Drops what is kept for `dir`, which is about to go.
-    pub fn forget(&self, dir: &Path) {
-        let mut inner = locked(&self.inner);
-        if let Some(old) = inner.slots.remove(dir) {
-            inner.weight -= old.weight;
-        }
-    }
-}
-
-impl<T> Slots<T> {
-    /// Drops what was not used for longest, but never the last used.
-    fn shrink(&mut self, limit: usize) {
-        let slots = self.slots.values();
-        let mut by_use: Vec<(u64, usize)> = slots.map(|slot| (slot.used, slot.weight)).collect();
-        by_use.sort_unstable();
-        by_use.pop();
-        let mut last = 0;
-        for (used, weight) in by_use {
-            if self.weight <= limit {
-                break;
+        while listings.weight > listings.limit && listings.by_dir.len() > 1 {
+            if let Some((_, (_, dropped))) = listings.by_dir.pop_lru() {
+                listings.weight -= dropped;
             }
-            self.weight -= weight;
-            last = used;
         }
-        self.slots.retain(|_, slot| slot.used > last);
+    }
+
+    /// Drops the listing of `dir`, which is about to go.
+    pub fn forget(&self, dir: &Path) {
+        let mut listings = lock(&self.0);
+        if let Some((_, weight)) = listings.by_dir.pop(dir) {
+            listings.weight -= weight;
+        }
     }
 }
 
@@ -321,8 +217,8 @@ mod tests {
         let cache = Cache::with_limit(100);
         let path = |n: usize| std::path::PathBuf::from(format!("/{n}"));
         let there = |cache: &Cache<usize>| -> Vec<usize> {
-            let inner = locked(&cache.inner);
-            let mut all: Vec<usize> = inner.slots.values().map(|slot| *slot.value).collect();
+            let listings = lock(&cache.0);
+            let mut all: Vec<usize> = listings.by_dir.iter().map(|(_, kept)| *kept.0).collect();
             all.sort_unstable();
             all
         };
@@ -331,12 +227,13 @@ mod tests {
         }
         assert_eq!(cache.get(&path(0)).as_deref(), Some(&0));
         cache.put(&path(4), Arc::new(4), 25);
-        assert_eq!(there(&cache), [0, 3, 4]);
+        assert_eq!(there(&cache), [0, 2, 3, 4]);
         cache.put(&path(3), Arc::new(3), 30);
+        assert_eq!(there(&cache), [0, 3, 4]);
         cache.forget(&path(0));
         assert_eq!(there(&cache), [3, 4]);
         cache.put(&path(5), Arc::new(5), 1000);
         assert_eq!(there(&cache), [5]);
-        assert_eq!(locked(&cache.inner).weight, 1000);
+        assert_eq!(lock(&cache.0).weight, 1000);
     }
 }

@@ -18,12 +18,14 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::listing::{is_at_cached, open_dir};
+use super::layout::Links;
+use super::reach::{self, is_local, open_dir, DirPath};
 use crate::descriptors::out_of_the_way;
 use crate::store::reason::is_permanent;
+use crate::store::Wait;
 
 /// Name of the file in the mailbox. Dot files are not messages.
 pub const LOCK_FILE: &str = ".pop3d.lock";
@@ -32,12 +34,13 @@ pub const LOCK_FILE: &str = ".pop3d.lock";
 /// means that a mailbox was removed and made anew at this very moment.
 const ATTEMPTS: usize = 8;
 
-/// How long somebody's question whether the lock is held is waited out, and how often
-/// it is looked whether it has been answered. It takes microseconds, but on a busy machine
-/// its asker may be put aside meanwhile, for some slices of time. Who holds the lock is
-/// told from a question at once, without any wait.
+/// How long [`acquire`](DirLock::acquire) waits for an [`is_held`](DirLock::is_held) of
+/// somebody else to end. That takes microseconds, but a busy machine may not run the asking
+/// thread for some slices of time. A holder is told from an asker at once, without any wait.
 const PATIENCE: Duration = Duration::from_millis(200);
-const LOOK_AGAIN: Duration = Duration::from_micros(100);
+
+/// How often it is tried again during [`PATIENCE`].
+const RETRY_AFTER: Duration = Duration::from_micros(100);
 
 /// How the file is opened: nothing else in its place is followed or waited for.
 const ALWAYS: OFlags = OFlags::CLOEXEC
@@ -45,19 +48,18 @@ const ALWAYS: OFlags = OFlags::CLOEXEC
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY);
 
-/// What becomes of a mailbox without a lock file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Absent {
-    /// The file is made.
-    Make,
-    /// The lock is that of the directory alone.
-    Go,
-    /// It is an error.
-    Fail,
+/// What [`DirLock::acquire`] does about the lock file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockFile {
+    /// Creates it where there is none. Where there is no room for it, the lock is that of the
+    /// directory alone.
+    Create,
+    /// Locks it if it is there; else the lock is that of the directory alone.
+    IfThere,
+    /// Fails with [`NotFound`](io::ErrorKind::NotFound) where there is none: the mailbox has
+    /// never been locked.
+    MustExist,
 }
-
-/// Takes a lock of a file or directory, or says `WOULDBLOCK`.
-type Take = fn(BorrowedFd<'_>) -> Result<(), Errno>;
 
 /// A held lock; dropping it ends it.
 #[derive(Debug)]
@@ -67,57 +69,26 @@ pub struct DirLock {
 }
 
 impl DirLock {
-    /// Takes the lock of the directory `dir`; `None` while somebody else has it. May
-    /// wait for some milliseconds.
+    /// Takes the lock of a directory; `None` while somebody else has it. May wait for some
+    /// milliseconds while somebody asks [`is_held`](Self::is_held), if `dir` may be waited
+    /// for.
     ///
     /// # Errors
     /// When it cannot be locked, [`NotFound`](io::ErrorKind::NotFound) when there is no
     /// such directory. A link or a directory in the place of the lock file is a
     /// [permanent](is_permanent) error.
-    pub fn acquire(dir: &Path) -> io::Result<Option<Self>> {
-        Self::acquire_by(dir, Absent::Make, lock_patiently)
-    }
-
-    /// The same for a directory that has been locked before.
-    ///
-    /// # Errors
-    /// As for [`acquire`](Self::acquire), and `NotFound` when it has not.
-    pub fn acquire_again(dir: &Path) -> io::Result<Option<Self>> {
-        Self::acquire_by(dir, Absent::Fail, lock_patiently)
-    }
-
-    /// As [`acquire`](Self::acquire), but makes no lock file.
-    ///
-    /// # Errors
-    /// Those of [`acquire`](Self::acquire).
-    pub fn acquire_as_it_is(dir: &Path) -> io::Result<Option<Self>> {
-        Self::acquire_by(dir, Absent::Go, lock_patiently)
-    }
-
-    /// As [`acquire_again`](Self::acquire_again), of a directory that is open and had the
-    /// path `path`, without waiting: `None` also while somebody only asks for the lock, when
-    /// another directory has the path meanwhile, or when that cannot be told.
-    ///
-    /// # Errors
-    /// Those of [`acquire`](Self::acquire).
-    pub fn acquire_at_once(dir: OwnedFd, path: &Path) -> io::Result<Option<Self>> {
-        let held = Self::take(out_of_the_way(dir)?, Absent::Fail, |fd| {
-            flock(fd, FlockOperation::NonBlockingLockExclusive)
-        });
-        match held? {
-            Some(held) if is_at_cached(held.dir(), path) && held.has_its_name()? => Ok(Some(held)),
-            _ => Ok(None),
-        }
-    }
-
-    fn acquire_by(path: &Path, absent: Absent, take: Take) -> io::Result<Option<Self>> {
+    pub fn acquire<'a>(
+        dir: impl Into<DirPath<'a>>,
+        lock_file: LockFile,
+    ) -> io::Result<Option<Self>> {
+        let path = dir.into();
         for _ in 0..ATTEMPTS {
-            let dir = out_of_the_way(open_dir(path)?)?;
-            let Some(held) = Self::take(dir, absent, take)? else {
+            let dir = out_of_the_way(path.open()?)?;
+            let Some(held) = Self::take(dir, lock_file, path.wait)? else {
                 return Ok(None);
             };
-            // Whoever removes or moves a mailbox holds its lock: between our open
-            // and our lock the path may have become another mailbox's, or nobody's.
+            // Whoever removes or moves a mailbox holds its lock. Between our open and our
+            // lock the path may have become another mailbox's, or nobody's.
             match held.is_at(path) {
                 Ok(true) => return Ok(Some(held)),
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -127,8 +98,12 @@ impl DirLock {
         Ok(None)
     }
 
-    fn take(dir: OwnedFd, absent: Absent, take: Take) -> io::Result<Option<Self>> {
-        let dir_is_locked = match take(dir.as_fd()) {
+    fn take(dir: OwnedFd, lock_file: LockFile, wait: Wait<'_>) -> io::Result<Option<Self>> {
+        let lock = |fd: BorrowedFd<'_>| match wait {
+            Wait::No => flock(fd, FlockOperation::NonBlockingLockExclusive),
+            Wait::While(_) => lock_patiently(fd),
+        };
+        let dir_is_locked = match lock(dir.as_fd()) {
             Ok(()) => true,
             Err(Errno::WOULDBLOCK) => return Ok(None),
             Err(error) if cannot_lock(error) => false,
@@ -136,22 +111,32 @@ impl DirLock {
         };
         let dir = Arc::new(dir);
         let mut held = Self { dir, file: None };
-        let file = match open_file(held.dir(), absent) {
+        let file = match open_file(held.dir(), lock_file, wait) {
             Ok(file) => file,
-            Err(error) if absent == Absent::Make && dir_is_locked && is_full(&error) => {
-                return Ok(Some(held));
+            Err(error) => {
+                let is_spared = match lock_file {
+                    LockFile::Create => dir_is_locked && is_full(&error),
+                    LockFile::IfThere => error.kind() == io::ErrorKind::NotFound,
+                    LockFile::MustExist => false,
+                };
+                return if is_spared {
+                    Ok(Some(held))
+                } else {
+                    Err(error)
+                };
             }
-            Err(error) if absent == Absent::Go && error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Some(held));
-            }
-            Err(error) => return Err(error),
         };
-        match take(file.as_fd()) {
+        match lock(file.as_fd()) {
             Err(Errno::WOULDBLOCK) => return Ok(None),
             result => result?,
         }
         held.file = Some(file);
         Ok(Some(held))
+    }
+
+    /// Whether no other machine and no other process is asked when the lock ends.
+    pub fn is_local(&self) -> bool {
+        is_local(self.dir()) && self.file.as_ref().is_none_or(is_local)
     }
 
     /// The directory that is locked.
@@ -169,29 +154,28 @@ impl DirLock {
         self.file.is_some()
     }
 
-    /// Whether `path` is still the directory that is locked: another one may have
-    /// taken its path, or another lock file, that somebody else may have, its name.
+    /// Whether `path` is still the directory that is locked, and its lock file the one that
+    /// is locked. Another directory or file may have taken their place.
     ///
     /// # Errors
     /// When that cannot be found out, or nothing has this path.
-    pub fn is_at(&self, path: &Path) -> io::Result<bool> {
-        Ok(is_same(self.dir(), &rustix::fs::stat(path)?)? && self.has_its_name()?)
-    }
-
-    /// Whether the lock file is still the one that is locked, if there is one.
-    fn has_its_name(&self) -> io::Result<bool> {
+    pub fn is_at<'a>(&self, path: impl Into<DirPath<'a>>) -> io::Result<bool> {
+        let path = path.into();
+        if !is_same(self.dir(), &path.stat()?)? {
+            return Ok(false);
+        }
         let Some(file) = &self.file else {
             return Ok(true);
         };
-        match rustix::fs::statat(self.dir(), LOCK_FILE, AtFlags::SYMLINK_NOFOLLOW) {
+        match reach::stat(self.dir(), LOCK_FILE.as_ref(), Links::Refuse, path.wait) {
             Ok(found) => is_same(file.as_fd(), &found),
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Whether somebody has the lock of `dir`, without taking it (a shared lock for
-    /// the moment of the question).
+    /// Whether a session has the lock of `dir`. Does not take it, but has a shared lock for
+    /// a moment.
     ///
     /// # Errors
     /// When that cannot be found out. Nobody has a lock that cannot be taken.
@@ -201,7 +185,7 @@ impl DirLock {
             if is_locked(dir.as_fd())? {
                 return Ok(true);
             }
-            is_locked(open_file(dir.as_fd(), Absent::Fail)?.as_fd())
+            is_locked(open_file(dir.as_fd(), LockFile::MustExist, Wait::UNTIL_DONE)?.as_fd())
         };
         match asked() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -223,19 +207,22 @@ impl Drop for DirLock {
     }
 }
 
-/// The lock file, for writing as NFS wants it; where it belongs to another user of
-/// the same mailbox, for reading, which is enough elsewhere.
-fn open_file(dir: BorrowedFd<'_>, absent: Absent) -> io::Result<File> {
+/// Opens the lock file. For writing, as NFS wants it; for reading where it belongs to another
+/// user of the mailbox, which is enough on other file systems.
+fn open_file(dir: BorrowedFd<'_>, lock_file: LockFile, wait: Wait<'_>) -> io::Result<File> {
     // Everybody who may enter the mailbox may lock it; umask takes away the rest.
     let mode = Mode::from_raw_mode(0o666);
-    let create = match absent {
-        Absent::Make => OFlags::CREATE,
-        Absent::Go | Absent::Fail => OFlags::empty(),
+    let there = |access| reach::open(dir, LOCK_FILE.as_ref(), access | ALWAYS, wait);
+    let fd = match lock_file {
+        LockFile::Create => {
+            let flags = OFlags::RDWR | OFlags::CREATE | ALWAYS;
+            rustix::fs::openat(dir, LOCK_FILE, flags, mode)
+        }
+        LockFile::IfThere | LockFile::MustExist => there(OFlags::RDWR),
     };
-    let open = |flags| rustix::fs::openat(dir, LOCK_FILE, flags | ALWAYS, mode);
-    let fd = match open(OFlags::RDWR | create) {
-        Err(Errno::ACCESS) => open(OFlags::RDONLY),
-        result => result,
+    let fd = match fd {
+        Err(Errno::ACCESS) => there(OFlags::RDONLY),
+        fd => fd,
     };
     let fd = fd.map_err(|error| match error {
         Errno::LOOP => not_a_file("a link"),
@@ -269,7 +256,7 @@ fn is_full(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::NOSPC | Errno::DQUOT))
 }
 
-/// Locks; waits while the lock is held only by [questions](DirLock::is_held).
+/// Locks `fd`. Waits while only those that ask [`is_held`](DirLock::is_held) have it.
 fn lock_patiently(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut begin = None;
     loop {
@@ -277,14 +264,14 @@ fn lock_patiently(fd: BorrowedFd<'_>) -> Result<(), Errno> {
             Err(Errno::WOULDBLOCK) => {}
             result => return result,
         }
-        // A question holds a shared lock, beside which there is room for another; a
-        // session lets nobody in.
+        // An asker holds a shared lock, beside which another shared lock can be had. Beside
+        // the lock of a session none can.
         flock(fd, FlockOperation::NonBlockingLockShared)?;
         flock(fd, FlockOperation::Unlock)?;
         if begin.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
             return Err(Errno::WOULDBLOCK);
         }
-        sleep(LOOK_AGAIN);
+        sleep(RETRY_AFTER);
     }
 }
 
@@ -324,34 +311,44 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(!DirLock::is_held(dir.path()).unwrap());
         assert!(!dir.path().join(LOCK_FILE).exists());
-        let held = DirLock::acquire(dir.path()).unwrap().unwrap();
+        let held = DirLock::acquire(dir.path(), LockFile::Create)
+            .unwrap()
+            .unwrap();
         assert!(DirLock::is_held(dir.path()).unwrap());
-        assert!(DirLock::acquire(dir.path()).unwrap().is_none());
+        assert!(DirLock::acquire(dir.path(), LockFile::Create)
+            .unwrap()
+            .is_none());
         drop(held);
         assert!(!DirLock::is_held(dir.path()).unwrap());
-        assert!(DirLock::acquire(dir.path()).unwrap().is_some());
-        assert!(DirLock::acquire(&dir.path().join("no")).is_err());
+        assert!(DirLock::acquire(dir.path(), LockFile::Create)
+            .unwrap()
+            .is_some());
+        assert!(DirLock::acquire(&dir.path().join("no"), LockFile::Create).is_err());
     }
 
     #[test]
     fn ends_at_once_though_a_child_has_a_copy() {
         let dir = tempfile::tempdir().unwrap();
-        let held = DirLock::acquire(dir.path()).unwrap().unwrap();
+        let held = DirLock::acquire(dir.path(), LockFile::Create)
+            .unwrap()
+            .unwrap();
         let copy = held.file.as_ref().unwrap().try_clone().unwrap();
         let copy_of_dir = held.dir.try_clone().unwrap();
         drop(held);
-        assert!(DirLock::acquire(dir.path()).unwrap().is_some());
+        assert!(DirLock::acquire(dir.path(), LockFile::Create)
+            .unwrap()
+            .is_some());
         drop((copy, copy_of_dir));
     }
 
-    /// Whoever asks without end keeps nobody out, and whoever holds the lock is known at
-    /// once for what it is.
+    /// Endless questions keep no session out, and a session that has the lock is not taken
+    /// for a question.
     #[test]
     fn questions_keep_nobody_out() {
         use std::sync::atomic::{AtomicBool, Ordering};
         let dir = tempfile::tempdir().unwrap();
         let (path, done) = (dir.path(), AtomicBool::new(false));
-        drop(DirLock::acquire(path).unwrap().unwrap());
+        drop(DirLock::acquire(path, LockFile::Create).unwrap().unwrap());
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -359,7 +356,7 @@ mod tests {
                 }
             });
             for round in 0..5000 {
-                let held = DirLock::acquire_again(path).unwrap();
+                let held = DirLock::acquire(path, LockFile::MustExist).unwrap();
                 if held.is_none() {
                     done.store(true, Ordering::Relaxed);
                 }
@@ -367,10 +364,10 @@ mod tests {
             }
             done.store(true, Ordering::Relaxed);
         });
-        let held = DirLock::acquire(path).unwrap().unwrap();
+        let held = DirLock::acquire(path, LockFile::Create).unwrap().unwrap();
         let begin = Instant::now();
         for _ in 0..100 {
-            assert!(DirLock::acquire(path).unwrap().is_none());
+            assert!(DirLock::acquire(path, LockFile::Create).unwrap().is_none());
         }
         assert!(begin.elapsed() < Duration::from_millis(250));
         drop(held);
@@ -379,7 +376,9 @@ mod tests {
     #[test]
     fn a_replaced_file_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let held = DirLock::acquire(dir.path()).unwrap().unwrap();
+        let held = DirLock::acquire(dir.path(), LockFile::Create)
+            .unwrap()
+            .unwrap();
         assert!(held.is_at(dir.path()).unwrap());
         fs::remove_file(dir.path().join(LOCK_FILE)).unwrap();
         assert!(!held.is_at(dir.path()).unwrap());
@@ -387,10 +386,14 @@ mod tests {
         fs::write(dir.path().join(LOCK_FILE), "").unwrap();
         assert!(!held.is_at(dir.path()).unwrap());
         // Nobody else gets in, where directories can be locked.
-        assert!(DirLock::acquire(dir.path()).unwrap().is_none());
+        assert!(DirLock::acquire(dir.path(), LockFile::Create)
+            .unwrap()
+            .is_none());
         // A lock on the old file is no lock of the mailbox.
         flock(held.dir(), FlockOperation::Unlock).unwrap();
-        assert!(DirLock::acquire(dir.path()).unwrap().is_some());
+        assert!(DirLock::acquire(dir.path(), LockFile::Create)
+            .unwrap()
+            .is_some());
     }
 
     #[test]
@@ -398,7 +401,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let (dir, away) = (base.path().join("m"), base.path().join("away"));
         fs::create_dir(&dir).unwrap();
-        let held = DirLock::acquire(&dir).unwrap().unwrap();
+        let held = DirLock::acquire(&dir, LockFile::Create).unwrap().unwrap();
         let locks = |dir: &Path| held.is_at(dir).unwrap();
         assert!(locks(&dir));
         fs::rename(&dir, &away).unwrap();
@@ -406,36 +409,38 @@ mod tests {
         assert_eq!(gone.kind(), io::ErrorKind::NotFound);
         fs::create_dir(&dir).unwrap();
         assert!(!locks(&dir), "never locked");
-        let _other = DirLock::acquire(&dir).unwrap().unwrap();
+        let _other = DirLock::acquire(&dir, LockFile::Create).unwrap().unwrap();
         assert!(!locks(&dir), "locked by another");
         assert!(locks(&away));
         fs::remove_file(away.join(LOCK_FILE)).unwrap();
         assert!(!locks(&away));
     }
 
-    /// A directory that has no lock file is locked all the same, whenever the file
-    /// appears: nobody gets both what one has.
+    /// A directory without a lock file is locked too. A lock file that appears later does not
+    /// let a second session in.
     #[test]
     fn the_directory_alone_is_a_lock() {
         let dir = tempfile::tempdir().unwrap();
         let (path, file) = (dir.path(), dir.path().join(LOCK_FILE));
-        type Way = fn(&Path) -> io::Result<Option<DirLock>>;
-        let (make, as_it_is): (Way, Way) = (DirLock::acquire, DirLock::acquire_as_it_is);
-        for way in [make, as_it_is] {
-            let alone = DirLock::acquire_as_it_is(path).unwrap().unwrap();
+        for lock_file in [LockFile::Create, LockFile::IfThere] {
+            let alone = DirLock::acquire(path, LockFile::IfThere).unwrap().unwrap();
             assert!(!alone.has_file() && !file.exists());
-            assert!(way(path).unwrap().is_none());
+            assert!(DirLock::acquire(path, lock_file).unwrap().is_none());
             assert!(DirLock::is_held(path).unwrap());
-            assert!(!file.exists(), "made by who did not get the lock");
+            assert!(!file.exists(), "made without the lock");
             fs::write(&file, "").unwrap();
-            assert!(way(path).unwrap().is_none());
-            assert!(DirLock::acquire_again(path).unwrap().is_none());
-            assert!(DirLock::acquire_at_once(open_dir(path).unwrap(), path)
-                .unwrap()
-                .is_none());
+            assert!(DirLock::acquire(path, lock_file).unwrap().is_none());
+            let now = DirPath {
+                wait: Wait::No,
+                ..path.into()
+            };
+            for known in [path.into(), now] {
+                let refused = DirLock::acquire(known, LockFile::MustExist);
+                assert!(matches!(refused, Ok(None)));
+            }
             assert!(alone.is_at(path).unwrap());
             drop(alone);
-            assert!(way(path).unwrap().is_some());
+            assert!(DirLock::acquire(path, lock_file).unwrap().is_some());
             assert!(!DirLock::is_held(path).unwrap());
             fs::remove_file(&file).unwrap();
         }
@@ -465,8 +470,8 @@ mod tests {
         for (make, want) in table {
             let dir = tempfile::tempdir().unwrap();
             make(&dir.path().join(LOCK_FILE));
-            for way in [DirLock::acquire, DirLock::acquire_again] {
-                let error = way(dir.path()).unwrap_err();
+            for lock_file in [LockFile::Create, LockFile::MustExist] {
+                let error = DirLock::acquire(dir.path(), lock_file).unwrap_err();
                 assert_eq!(error.to_string(), want);
                 assert!(is_permanent(&error));
             }
@@ -495,9 +500,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut child = holder(dir.path());
         assert!(DirLock::is_held(dir.path()).unwrap());
-        assert!(DirLock::acquire(dir.path()).unwrap().is_none());
+        assert!(DirLock::acquire(dir.path(), LockFile::Create)
+            .unwrap()
+            .is_none());
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(DirLock::acquire(dir.path()).unwrap().is_some());
+        assert!(DirLock::acquire(dir.path(), LockFile::Create)
+            .unwrap()
+            .is_some());
     }
 }

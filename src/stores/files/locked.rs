@@ -7,19 +7,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
-use super::listing::locked;
+use super::listing::lock;
 use super::lock::DirLock;
 use super::message_file::regular;
-use super::octets::{Counter, Known};
+use super::octets::{Counter, ListedOctets};
 use super::stamp::Stamp;
-use crate::store::{Begin, Content, Maildrop, Message, StoreError};
-use pop3_proto::MsgNo;
+use crate::store::{Content, Immediate, Mailbox, Message, StartedMessage, StoreError, Wait};
+use pop3_proto::{MsgNo, Request};
 
-/// The messages of one mailbox as they were when it was locked. Shared by the
-/// sessions that find the mailbox unchanged.
+/// The messages of one mailbox as they were when it was listed. Sessions that find the
+/// mailbox unchanged share one listing.
 ///
-/// An index is below [`count`](Self::count). `dir` is the open directory of the mailbox,
-/// from which everything is reached; it may have moved since.
+/// Every `index` is below [`count`](Self::count). `dir` is the open directory of the mailbox,
+/// from which everything is reached. It may have moved since it was listed.
 pub trait Messages: Send + Sync {
     /// Number of messages.
     fn count(&self) -> usize;
@@ -36,18 +36,15 @@ pub trait Messages: Send + Sync {
     /// # Errors
     /// When it has gone.
     fn path(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<PathBuf>;
-    /// What is known of the octets of a message whose file has this stamp.
-    fn octets_known(&self, index: usize, stamp: &Stamp) -> Known;
-    /// Opens a message.
+    /// What the listing says of the octets of a message whose file has this stamp.
+    fn listed_octets(&self, index: usize, stamp: &Stamp) -> ListedOctets;
+    /// Opens what has a message's name now. The caller checks that it is a regular file.
     ///
     /// # Errors
-    /// When it has gone or cannot be read.
-    fn open(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<(File, Stamp)>;
-    /// Opens what has a message's name, if that needs no waiting for a disk; none also on
-    /// failure.
-    fn open_cached(&self, dir: BorrowedFd<'_>, index: usize) -> Option<File>;
+    /// When it has gone, or cannot be opened within `wait`.
+    fn open(&self, dir: BorrowedFd<'_>, index: usize, wait: Wait<'_>) -> io::Result<File>;
     /// The size of a message's file, if its name tells it.
-    fn size_told(&self, index: usize) -> Option<u64>;
+    fn named_size(&self, index: usize) -> Option<u64>;
     /// Deletes a message; one that has gone already is deleted.
     ///
     /// # Errors
@@ -55,16 +52,16 @@ pub trait Messages: Send + Sync {
     fn delete(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<()>;
 }
 
-/// A mailbox in the hands of a session or a script.
+/// A mailbox that a session or a script has locked.
 pub struct Locked {
     id: u64,
     name: Box<str>,
     dir: Box<Path>,
     messages: Arc<dyn Messages>,
-    /// Whether the files are on a disk of this machine.
-    local: bool,
-    /// The directory that is locked. Its path may become another one's.
-    at: Arc<OwnedFd>,
+    /// Whether the directory and its lock file are on a disk of this machine.
+    is_local: bool,
+    /// The directory that is locked, from which messages are reached.
+    open_dir: Arc<OwnedFd>,
     /// Present until the lock ends.
     lock: Mutex<Option<DirLock>>,
     registry: Arc<Registry>,
@@ -78,16 +75,17 @@ impl Locked {
         dir: PathBuf,
         lock: DirLock,
         messages: Arc<dyn Messages>,
-        local: bool,
     ) -> Arc<Self> {
+        // It may take long to find that out: the registry is not yet locked.
+        let is_local = lock.is_local();
         registry.insert(|id| Self {
             id,
             name: name.into(),
             dir: dir.into(),
             messages,
-            at: lock.share_dir(),
+            is_local,
+            open_dir: lock.share_dir(),
             lock: Mutex::new(Some(lock)),
-            local,
             registry: registry.clone(),
         })
     }
@@ -111,19 +109,27 @@ impl Locked {
     /// Where a message is now.
     ///
     /// # Errors
-    /// As for [`get`](Maildrop::get).
+    /// Those of [`get`](Mailbox::get).
     pub fn path(&self, number: MsgNo) -> Result<PathBuf, StoreError> {
         let (messages, index) = self.message(number)?;
         let path = self.is_in_place();
-        let path = path.and_then(|()| messages.path(self.at.as_fd(), index));
+        let path = path.and_then(|()| messages.path(self.open_dir.as_fd(), index));
         let path = path.map_err(|source| self.failed("read", number, source))?;
         Ok(self.dir.join(path))
     }
 
+    /// Opens a message and reads its start, if that needs no waiting for a disk.
+    fn start(&self, number: MsgNo, buffer: &mut [u8]) -> Option<StartedMessage> {
+        let (messages, index) = self.message(number).ok()?;
+        let file = messages.open(self.open_dir.as_fd(), index, Wait::No).ok()?;
+        let listed = |stamp: &Stamp| messages.listed_octets(index, stamp);
+        StartedMessage::read(file, messages.named_size(index), listed, buffer)
+    }
+
     /// An error unless the mailbox's path is still the directory that is locked.
     fn is_in_place(&self) -> io::Result<()> {
-        match &*locked(&self.lock) {
-            Some(lock) if lock.is_at(&self.dir)? => Ok(()),
+        match &*lock(&self.lock) {
+            Some(lock) if lock.is_at(&*self.dir)? => Ok(()),
             _ => Err(io::Error::other("it is not the mailbox that was locked")),
         }
     }
@@ -134,7 +140,7 @@ impl Locked {
     }
 }
 
-impl Maildrop for Locked {
+impl Mailbox for Locked {
     fn count(&self) -> u32 {
         self.messages.count() as u32
     }
@@ -161,34 +167,16 @@ impl Maildrop for Locked {
         Ok(self.messages()?.uids())
     }
 
-    fn is_in_memory(&self) -> bool {
-        self.local
-    }
-
-    fn begin_cached(&self, number: MsgNo, buffer: &mut [u8]) -> Option<Begin> {
-        let (messages, index) = self.message(number).ok()?;
-        let file = messages.open_cached(self.at.as_fd(), index)?;
-        match messages.size_told(index) {
-            Some(size) if Begin::is_read_whole(size, buffer) => {
-                Begin::read_whole(&file, size, buffer)
-            }
-            _ => {
-                let (file, stamp) = regular(file).ok()?;
-                let known = messages.octets_known(index, &stamp);
-                Begin::read(file, stamp.size, known, buffer)
-            }
-        }
-    }
-
     fn get(&self, number: MsgNo) -> Result<Message, StoreError> {
         let (messages, index) = self.message(number)?;
         let open = || {
-            let (file, stamp) = messages.open(self.at.as_fd(), index)?;
-            let octets = match messages.octets_known(index, &stamp) {
-                Known::Size => stamp.size,
-                Known::Counted(octets) => octets,
-                Known::Told(octets) => Counter::new().check(&file, stamp.size, octets)?,
-                Known::Nothing => Counter::new().count(&file, stamp.size)?,
+            let file = messages.open(self.open_dir.as_fd(), index, Wait::UNTIL_DONE)?;
+            let (file, stamp) = regular(file)?;
+            let octets = match messages.listed_octets(index, &stamp) {
+                ListedOctets::FileSize => stamp.size,
+                ListedOctets::Counted(octets) => octets,
+                ListedOctets::Claimed(octets) => Counter::new().check(&file, stamp.size, octets)?,
+                ListedOctets::Unknown => Counter::new().count(&file, stamp.size)?,
             };
             let content = Content::File(file, stamp.size);
             Ok(Message { octets, content })
@@ -209,7 +197,7 @@ impl Maildrop for Locked {
         there.map_err(|source| self.failed("delete", first, source))?;
         let mut result = Ok(());
         for &number in numbers {
-            let done = self.messages.delete(self.at.as_fd(), number.index());
+            let done = self.messages.delete(self.open_dir.as_fd(), number.index());
             let done = done.map_err(|source| self.failed("delete", number, source));
             result = result.and(done);
         }
@@ -217,14 +205,28 @@ impl Maildrop for Locked {
     }
 
     fn unlock(&self) {
-        let lock = locked(&self.lock).take();
-        if lock.is_some() {
+        let held = lock(&self.lock).take();
+        if held.is_some() {
             self.registry.forget(&self.dir, self.id);
         }
     }
 
     fn is_locked(&self) -> bool {
-        locked(&self.lock).is_some()
+        lock(&self.lock).is_some()
+    }
+
+    fn try_now(&self, request: &Request, buffer: &mut [u8]) -> Immediate {
+        match request {
+            _ if !self.is_local => Immediate::WouldBlock,
+            Request::Fetch { number, .. } => self
+                .start(*number, buffer)
+                .map_or(Immediate::WouldBlock, Immediate::Started),
+            Request::Update { delete } if !delete.is_empty() => Immediate::WouldBlock,
+            // The ids of a large mailbox are worth another thread.
+            Request::Uids | Request::Login { .. } => Immediate::WouldBlock,
+            Request::Sizes | Request::Size(_) | Request::SizesOf(_) => Immediate::Ready,
+            Request::Uid(_) | Request::Update { .. } => Immediate::Ready,
+        }
     }
 }
 
@@ -259,7 +261,7 @@ impl Entry {
 
 impl Registry {
     fn insert(&self, make: impl FnOnce(u64) -> Locked) -> Arc<Locked> {
-        let mut entries = locked(&self.0);
+        let mut entries = lock(&self.0);
         entries.last_id += 1;
         let session = Arc::new(make(entries.last_id));
         let entry = Entry {
@@ -276,7 +278,7 @@ impl Registry {
 
     /// Keeps a mailbox locked until it is unlocked by name, for a script.
     pub fn keep(&self, session: Arc<Locked>) {
-        let mut entries = locked(&self.0);
+        let mut entries = lock(&self.0);
         match entries.by_dir.get_mut(&session.dir) {
             Some(entry) if entry.id == session.id => entry.kept = Some(session),
             // Unlocked by name meanwhile.
@@ -284,20 +286,20 @@ impl Registry {
         }
     }
 
-    /// Who has the mailbox `dir`.
+    /// The session or script that has the mailbox `dir`.
     pub fn find(&self, dir: &Path) -> Option<Arc<Locked>> {
-        locked(&self.0).by_dir.get(dir)?.session.upgrade()
+        lock(&self.0).by_dir.get(dir)?.session.upgrade()
     }
 
-    /// Whether somebody in this process has the mailbox `dir`.
+    /// Whether the mailbox `dir` is locked in this process.
     pub fn has(&self, dir: &Path) -> bool {
-        let entries = locked(&self.0);
+        let entries = lock(&self.0);
         entries.by_dir.get(dir).is_some_and(Entry::is_live)
     }
 
-    /// Whether somebody in this process has `dir` or a mailbox inside it.
+    /// Whether `dir` or a mailbox inside it is locked in this process.
     pub fn has_within(&self, dir: &Path) -> bool {
-        let entries = locked(&self.0);
+        let entries = lock(&self.0);
         let mut entries = entries.by_dir.iter();
         entries.any(|(path, entry)| path.starts_with(dir) && entry.is_live())
     }
@@ -305,7 +307,7 @@ impl Registry {
     /// Ends every lock: for the end of the store's object.
     pub fn unlock_all(&self) {
         let all: Vec<Arc<Locked>> = {
-            let entries = locked(&self.0);
+            let entries = lock(&self.0);
             let entries = entries.by_dir.values();
             entries
                 .filter_map(|entry| entry.session.upgrade())
@@ -316,7 +318,7 @@ impl Registry {
 
     /// Takes a session out, unless a newer one has its place.
     fn forget(&self, dir: &Path, id: u64) {
-        let mut entries = locked(&self.0);
+        let mut entries = lock(&self.0);
         let removed = match entries.by_dir.get(dir) {
             Some(entry) if entry.id == id => entries.by_dir.remove(dir),
             _ => None,

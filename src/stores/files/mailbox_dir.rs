@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{renameat_with, RenameFlags, CWD};
 use rustix::io::Errno;
 
-use super::lock::{DirLock, LOCK_FILE};
+use super::lock::{DirLock, LockFile, LOCK_FILE};
 use crate::store::reason::is_permanent;
 use crate::text::to_native;
 
@@ -34,22 +34,22 @@ pub fn path_within(base: &Path, mailbox: &str) -> Option<PathBuf> {
     named.then_some(path)
 }
 
-/// Adds the locks of the mailboxes inside `dir` to `locks`; false while somebody has
-/// one. No lock file is made here, and only locks that have one are kept: it stands for a
-/// mailbox that somebody may want.
+/// Adds the locks of the mailboxes inside `dir` to `locks`. False while one of them is
+/// locked by another session. No lock file is made here, and only locks that have one are
+/// kept: a directory without a lock file has never been used as a mailbox.
 ///
 /// # Errors
 /// When the system cannot say what is inside, or whether it is locked.
 pub fn lock_within(dir: &Path, locks: &mut Vec<DirLock>) -> io::Result<bool> {
-    let Some(entries) = there(fs::read_dir(dir))? else {
+    let Some(entries) = if_there(fs::read_dir(dir))? else {
         return Ok(true);
     };
     for entry in entries {
         let entry = entry?;
-        if !there(entry.file_type())?.is_some_and(|kind| kind.is_dir()) {
+        if !if_there(entry.file_type())?.is_some_and(|kind| kind.is_dir()) {
             continue;
         }
-        match there(DirLock::acquire_as_it_is(&entry.path()))? {
+        match if_there(DirLock::acquire(&entry.path(), LockFile::IfThere))? {
             Some(Some(lock)) => locks.extend(Some(lock).filter(DirLock::has_file)),
             Some(None) => return Ok(false),
             None => {}
@@ -61,19 +61,19 @@ pub fn lock_within(dir: &Path, locks: &mut Vec<DirLock>) -> io::Result<bool> {
     Ok(true)
 }
 
-/// `None` for what has gone, and for what nobody can use, so that nobody has it locked.
+/// `None` for what has gone, and for what cannot be used, so that no session has it locked.
 ///
 /// # Errors
 /// All others.
-pub fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound || is_permanent(&error) => Ok(None),
         result => result.map(Some),
     }
 }
 
-/// Removes a mailbox whose lock is held. The lock file goes last: as long as there
-/// is anything in the directory, nobody else gets its lock.
+/// Removes a mailbox whose lock is held. The lock file goes last: as long as anything is in
+/// the directory, no other session gets its lock.
 ///
 /// # Errors
 /// When something cannot be removed; what was not reached is still there.

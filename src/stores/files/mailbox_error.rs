@@ -64,7 +64,7 @@ pub enum MailboxError {
         new: Box<str>,
     },
     /// The mailbox cannot be used.
-    #[error("\"{mailbox}\" {}", Is(*fault))]
+    #[error("\"{mailbox}\" {}", FaultClause(*fault))]
     Unusable {
         /// The mailbox.
         mailbox: Box<str>,
@@ -83,6 +83,9 @@ pub enum MailboxError {
     /// `dele` without messages.
     #[error("nothing to delete")]
     NothingToDelete,
+    /// It takes longer than the caller can wait.
+    #[error("the mailbox must be waited for")]
+    WouldBlock,
     /// The system refused.
     #[error("{what}: {}", Reason(source))]
     Io {
@@ -94,7 +97,7 @@ pub enum MailboxError {
 }
 
 impl MailboxError {
-    /// Whether somebody must mend something before trying again is of use.
+    /// Whether trying again is of no use until an administrator has acted.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Unusable { .. } | Self::NoBase => true,
@@ -115,7 +118,7 @@ pub enum Fault {
     NotReadable,
     /// Without write access.
     NotWritable,
-    /// Without the right to enter it, or a directory on the way to it.
+    /// Without the right to enter it, or a directory of its path.
     NotAccessible,
     /// It is a directory, but not of this kind of mailbox.
     NotMailbox,
@@ -177,10 +180,10 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A fault of a mailbox, which scripts know as a sentence.
-struct Is(Fault);
+/// A fault of a mailbox as what follows its name in an error message.
+struct FaultClause(Fault);
 
-impl fmt::Display for Is {
+impl fmt::Display for FaultClause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Fault::Missing => self.0.fmt(f),
@@ -194,6 +197,7 @@ impl From<MailboxError> for StoreError {
         match error {
             MailboxError::Locked(mailbox) => Self::InUse(mailbox.into()),
             MailboxError::NotLocked(mailbox) => Self::NotLocked(mailbox.into()),
+            MailboxError::WouldBlock => Self::WouldBlock,
             MailboxError::Io { what, source } => Self::Io { what, source },
             MailboxError::OutOfRange(number) => {
                 Self::NoMessage(u32::try_from(number).unwrap_or_default())

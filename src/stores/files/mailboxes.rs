@@ -1,46 +1,46 @@
 //! A base directory full of mailboxes: what `pop3d::dbox` and `pop3d::maildir`
 //! objects are made of. Scripts and sessions see the same locks.
 //!
-//! A mailbox is a directory inside the base directory, and its name the way from
-//! there. No name leads out, but a symbolic link in the base directory is followed:
-//! only those who may write there can make one. `remove` of a link removes the link. From the
-//! lock on all files are reached from the directory that was locked, whatever has its
-//! path.
+//! A mailbox is a directory inside the base directory, and its name the path from there. No
+//! name leads out of the base directory, but a symbolic link in it is followed: only those
+//! that may write there can make one. `remove` of a link removes the link. Once a mailbox is
+//! locked, all files are reached from the open directory, whatever has its path then.
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustix::fs::{access, Access};
 
 pub use super::layout::{Layout, Links, Octets, Rules};
-use super::listing::{open_dir, open_dir_cached, MailboxDir};
-use super::lock::DirLock;
-use super::locked::{Locked, Messages, Registry};
-use super::mailbox_dir::{lock_within, path_within, remove_mailbox, rename_new, there};
+use super::listing::MailboxDir;
+use super::lock::{DirLock, LockFile};
+use super::locked::{Locked, Registry};
+use super::mailbox_dir::{if_there, lock_within, path_within, remove_mailbox, rename_new};
 use super::mailbox_error::{Fault, MailboxError};
+use super::reach::{is_local, open_dir, DirPath};
 use crate::descriptors::out_of_the_way;
-use crate::store::{Maildrop, Storage, StoreError, Wanted};
+use crate::store::{Mailbox, Storage, StoreError, Wait};
 use crate::text::{from_native, shown};
 
 /// Mailboxes below a base directory.
 pub struct Mailboxes {
     layout: Box<dyn Layout>,
-    base: RwLock<Option<Base>>,
-    rules: RwLock<Rules>,
+    base: ArcSwapOption<Base>,
+    rules: ArcSwap<Rules>,
     pub(super) registry: Arc<Registry>,
 }
 
 /// The base directory.
-#[derive(Clone)]
 struct Base {
     path: Arc<Path>,
-    /// It is open if it is on a disk of this machine. What is found from there without
-    /// crossing a mount is on that disk too, so that no other machine or process can hold
-    /// up those that open it.
-    local: Option<Arc<OwnedFd>>,
+    /// The open directory, if it is on a disk of this machine. What is reached from there
+    /// without crossing a mount is on that disk too, so that no other machine or process can
+    /// hold up those that open it.
+    local: Option<OwnedFd>,
 }
 
 impl Mailboxes {
@@ -48,16 +48,15 @@ impl Mailboxes {
     pub fn new(layout: impl Layout + 'static, rules: Rules) -> Self {
         Self {
             layout: Box::new(layout),
-            base: RwLock::default(),
-            rules: RwLock::new(rules),
+            base: ArcSwapOption::empty(),
+            rules: ArcSwap::from_pointee(rules),
             registry: Arc::default(),
         }
     }
 
     /// What counts as the size of a message, from the next lock on.
     pub fn set_octets(&self, octets: Octets) {
-        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
-        rules.octets = octets;
+        self.rules.rcu(|rules| Rules { octets, ..**rules });
     }
 
     /// What counts as the size of a message.
@@ -68,8 +67,7 @@ impl Mailboxes {
     /// What becomes of links among the messages, from the next lock on. (Maildirs have
     /// none, whatever is chosen.)
     pub fn set_links(&self, links: Links) {
-        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
-        rules.links = links;
+        self.rules.rcu(|rules| Rules { links, ..**rules });
     }
 
     /// What becomes of links among the messages.
@@ -78,7 +76,7 @@ impl Mailboxes {
     }
 
     fn rules(&self) -> Rules {
-        *self.rules.read().unwrap_or_else(PoisonError::into_inner)
+        **self.rules.load()
     }
 
     /// Makes `path` the base directory, which a script calls `shown`. A relative
@@ -100,12 +98,11 @@ impl Mailboxes {
             return Err(fault(found));
         }
         let dir = open_dir(&path).and_then(out_of_the_way);
-        let dir = dir.ok().filter(|dir| is_local(dir.as_fd()));
         let base = Base {
             path: path.into(),
-            local: dir.map(Arc::new),
+            local: dir.ok().filter(|dir| is_local(dir)),
         };
-        *self.base.write().unwrap_or_else(PoisonError::into_inner) = Some(base);
+        self.base.store(Some(Arc::new(base)));
         Ok(())
     }
 
@@ -114,12 +111,11 @@ impl Mailboxes {
     /// # Errors
     /// Before [`set_base`](Self::set_base).
     pub fn base(&self) -> Result<Arc<Path>, MailboxError> {
-        self.base_dir().map(|base| base.path)
+        self.base_dir().map(|base| base.path.clone())
     }
 
-    fn base_dir(&self) -> Result<Base, MailboxError> {
-        let base = self.base.read().unwrap_or_else(PoisonError::into_inner);
-        base.clone().ok_or(MailboxError::NoBase)
+    fn base_dir(&self) -> Result<Arc<Base>, MailboxError> {
+        self.base.load_full().ok_or(MailboxError::NoBase)
     }
 
     /// Makes an empty mailbox.
@@ -141,12 +137,12 @@ impl Mailboxes {
     /// Removes a mailbox with all that is in it.
     ///
     /// # Errors
-    /// When there is none, or somebody, maybe in another process, has it locked.
+    /// When there is none, or it is locked in this or another process.
     pub fn remove(&self, mailbox: &str) -> Result<(), MailboxError> {
         let missing = || MailboxError::RemoveMissing(mailbox.into());
         let dir = self.find(mailbox)?.ok_or_else(missing)?;
         let looked = |error| failed("couldn't read", mailbox, error);
-        let found = look(fs::metadata(&dir)).map_err(looked)?;
+        let found = metadata_if_there(fs::metadata(&dir)).map_err(looked)?;
         let is_dir = found.ok_or_else(missing)?.is_dir();
         let is_link = fs::symlink_metadata(&dir).map_err(looked)?.is_symlink();
         let locks = self.seize(mailbox, &dir, is_dir)?;
@@ -163,18 +159,21 @@ impl Mailboxes {
     /// Gives the mailbox `old` the name `new`. Its messages keep their unique ids.
     ///
     /// # Errors
-    /// When there is no `old`, somebody has it locked, or `new` is there already.
+    /// When there is no `old`, it is locked, or `new` is there already.
     pub fn rename(&self, old: &str, new: &str) -> Result<(), MailboxError> {
         let missing = || MailboxError::MoveMissing(old.into());
         let from = self.find(old)?.ok_or_else(missing)?;
         let looked = |error| failed("couldn't read", old, error);
-        let found = look(fs::metadata(&from)).map_err(looked)?;
+        let found = metadata_if_there(fs::metadata(&from)).map_err(looked)?;
         let is_dir = found.ok_or_else(missing)?.is_dir();
         let names = |error: fn(Box<str>, Box<str>) -> MailboxError| error(old.into(), new.into());
         let exists = || names(|old, new| MailboxError::MoveExisting { old, new });
         let to = self.find(new)?;
         let to = to.ok_or_else(|| names(|old, new| MailboxError::MoveOutside { old, new }))?;
-        if look(to.symlink_metadata()).map_err(looked)?.is_some() {
+        if metadata_if_there(to.symlink_metadata())
+            .map_err(looked)?
+            .is_some()
+        {
             return Err(exists());
         }
         let locks = self.seize(old, &from, is_dir)?;
@@ -226,14 +225,14 @@ impl Mailboxes {
             return Ok(false);
         };
         let exists = || {
-            let there = look(fs::metadata(&dir))?.is_some();
+            let there = metadata_if_there(fs::metadata(&dir))?.is_some();
             let missing = |fault| matches!(fault, Fault::NotMailbox | Fault::LinkedPlace);
             Ok(there && !self.layout.fault(&dir)?.is_some_and(missing))
         };
         exists().map_err(|error| failed("couldn't read", mailbox, error))
     }
 
-    /// Whether somebody, maybe in another process, has the mailbox locked.
+    /// Whether the mailbox is locked in this or another process.
     ///
     /// # Errors
     /// When there is no base directory, or the system does not say.
@@ -279,91 +278,62 @@ impl Mailboxes {
     }
 
     /// Locks a mailbox and lists it.
-    pub(super) fn open(
-        &self,
-        mailbox: &str,
-        wanted: Wanted<'_>,
-    ) -> Result<Arc<Locked>, MailboxError> {
-        let Some(dir) = self.find(mailbox)? else {
+    pub(super) fn open(&self, mailbox: &str, wait: Wait<'_>) -> Result<Arc<Locked>, MailboxError> {
+        let base = self.base_dir()?;
+        let Some(dir) = path_within(&base.path, mailbox) else {
             return Err(MailboxError::Unusable {
                 mailbox: mailbox.into(),
                 fault: Fault::Missing,
             });
         };
-        let busy = || MailboxError::Locked(mailbox.into());
         if self.registry.has(&dir) {
-            return Err(busy());
+            return Err(MailboxError::Locked(mailbox.into()));
         }
-        let lock = self.lock_dir(mailbox, &dir)?.ok_or_else(busy)?;
+        let lock = match wait {
+            Wait::No => lock_now(&base, &dir).ok_or(MailboxError::WouldBlock)?,
+            Wait::While(_) => self.lock_dir(mailbox, &dir)?,
+        };
         let here = MailboxDir {
             path: &dir,
             fd: lock.dir(),
         };
-        let messages = self.layout.read(here, self.rules(), wanted);
-        let messages = messages.map_err(|error| self.explain("couldn't list", mailbox, error))?;
-        let local = is_local(lock.dir());
-        Ok(self.locked(mailbox, dir, lock, messages, local))
+        let messages = self.layout.list(here, self.rules(), wait);
+        let messages = messages.map_err(|error| match wait {
+            Wait::No => MailboxError::WouldBlock,
+            Wait::While(_) => self.explain("couldn't list", mailbox, error),
+        })?;
+        Ok(Locked::new(&self.registry, mailbox, dir, lock, messages))
     }
 
-    /// Locks the directory of a mailbox; none while somebody has it.
-    fn lock_dir(&self, mailbox: &str, dir: &Path) -> Result<Option<DirLock>, MailboxError> {
+    /// Locks the directory of a mailbox.
+    fn lock_dir(&self, mailbox: &str, dir: &Path) -> Result<DirLock, MailboxError> {
         let rights = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
         let usable = access(dir, rights).map_err(io::Error::from);
         // Few questions to a mailbox that was good before; all of them, in the order
         // of their error texts, to any other.
-        let lock = match usable.and_then(|()| DirLock::acquire_again(dir)) {
+        let lock = match usable.and_then(|()| DirLock::acquire(dir, LockFile::MustExist)) {
             Err(_) => {
                 self.check(mailbox)?;
-                DirLock::acquire(dir)
+                DirLock::acquire(dir, LockFile::Create)
             }
             lock => lock,
         };
-        lock.map_err(|error| self.explain("couldn't lock", mailbox, error))
+        lock.map_err(|error| self.explain("couldn't lock", mailbox, error))?
+            .ok_or_else(|| MailboxError::Locked(mailbox.into()))
     }
 
-    /// What an error means for a session that wants the mailbox.
+    /// The error to report of a mailbox that cannot be locked or listed.
     fn explain(&self, what: &str, mailbox: &str, error: io::Error) -> MailboxError {
         match self.check(mailbox) {
             Err(explained @ MailboxError::Unusable { .. }) => explained,
-            // Removed and made again at this very moment: somebody was at it.
+            // Removed and made again at this very moment, by somebody who had its lock.
             _ if error.kind() == io::ErrorKind::NotFound => MailboxError::Locked(mailbox.into()),
             _ => failed(what, mailbox, error),
         }
     }
 
-    /// Locks a mailbox that was good before and has not changed; none if that cannot be
-    /// told within microseconds, or it cannot be locked.
-    fn open_known(&self, mailbox: &str) -> Option<Arc<Locked>> {
-        let base = self.base_dir().ok()?;
-        let dir = path_within(&base.path, mailbox)?;
-        if self.registry.has(&dir) {
-            return None;
-        }
-        let name = dir.strip_prefix(&base.path).ok()?;
-        let open = open_dir_cached(base.local?.as_fd(), name)?;
-        // Whether it can be used is not asked: it could when it was listed.
-        let lock = DirLock::acquire_at_once(open, &dir).ok()??;
-        let here = MailboxDir {
-            path: &dir,
-            fd: lock.dir(),
-        };
-        let messages = self.layout.known(here, self.rules())?;
-        Some(self.locked(mailbox, dir, lock, messages, true))
-    }
-
-    fn locked(
-        &self,
-        mailbox: &str,
-        dir: PathBuf,
-        lock: DirLock,
-        messages: Arc<dyn Messages>,
-        local: bool,
-    ) -> Arc<Locked> {
-        Locked::new(&self.registry, mailbox, dir, lock, messages, local)
-    }
-
-    /// The locks of a mailbox that is about to go and of those inside it; none while
-    /// somebody, maybe in another process, has one.
+    /// The locks of a mailbox that is about to go and of those inside it. `None` while one of
+    /// them is locked in this or another process.
     fn seize(
         &self,
         mailbox: &str,
@@ -378,10 +348,10 @@ impl Mailboxes {
             return Ok(None);
         }
         let mut seize = || {
-            match there(DirLock::acquire(dir))? {
+            match if_there(DirLock::acquire(dir, LockFile::Create))? {
                 Some(Some(lock)) => locks.push(lock),
                 Some(None) => return Ok(false),
-                // Where no lock can be made nobody has one; removing will say the rest.
+                // What cannot be locked is not locked. Removing it will give the error.
                 None => {}
             }
             lock_within(dir, &mut locks)
@@ -392,59 +362,28 @@ impl Mailboxes {
 }
 
 impl Storage for Mailboxes {
-    fn lock(&self, mailbox: &str) -> Result<Arc<dyn Maildrop>, StoreError> {
-        self.lock_while(mailbox, &|| true)
-    }
-
-    fn lock_while(
-        &self,
-        mailbox: &str,
-        wanted: Wanted<'_>,
-    ) -> Result<Arc<dyn Maildrop>, StoreError> {
-        Ok(self.open(mailbox, wanted)?)
-    }
-
-    fn lock_at_once(&self, mailbox: &str) -> Option<Arc<dyn Maildrop>> {
-        self.open_known(mailbox)
-            .map(|locked| locked as Arc<dyn Maildrop>)
+    fn lock(&self, mailbox: &str, wait: Wait<'_>) -> Result<Arc<dyn Mailbox>, StoreError> {
+        Ok(self.open(mailbox, wait)?)
     }
 }
 
-/// Whether `dir` is on a file system that asks no other machine and no other process. It
-/// may have to ask to find that out.
-#[cfg(target_os = "linux")]
-fn is_local(dir: BorrowedFd<'_>) -> bool {
-    /// Magic numbers of statfs(2): NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS (two), Coda,
-    /// autofs, Lustre, GPFS.
-    const ELSEWHERE: [u32; 13] = [
-        0x6B41_4653,
-        0x0187,
-        0x0BD0_0BD0,
-        0x4750_4653,
-        0x6969,
-        0x517B,
-        0xFF53_4D42,
-        0xFE53_4D42,
-        0x6573_5546,
-        0x0102_1997,
-        0x00C3_6400,
-        0x5346_414F,
-        0x7375_7245,
-    ];
-    let kind = rustix::fs::fstatfs(dir).map(|found| found.f_type as u32);
-    kind.is_ok_and(|kind| !ELSEWHERE.contains(&kind))
+/// Locks the directory `dir` below `base` within microseconds; `None` if that may take
+/// longer, or fails. Whether the mailbox can be used is not asked: a kept listing shows that
+/// it could.
+fn lock_now(base: &Base, dir: &Path) -> Option<DirLock> {
+    let path = DirPath {
+        from: base.local.as_ref()?.as_fd(),
+        path: dir.strip_prefix(&base.path).ok()?,
+        wait: Wait::No,
+    };
+    DirLock::acquire(path, LockFile::MustExist).ok()?
 }
 
-#[cfg(not(target_os = "linux"))]
-fn is_local(_dir: BorrowedFd<'_>) -> bool {
-    false
-}
-
-/// What is found of something; `None` where there is nothing.
+/// The metadata of something; `None` where there is nothing.
 ///
 /// # Errors
 /// When the system does not say.
-fn look(found: io::Result<fs::Metadata>) -> io::Result<Option<fs::Metadata>> {
+fn metadata_if_there(found: io::Result<fs::Metadata>) -> io::Result<Option<fs::Metadata>> {
     match found.map(Some) {
         Err(error) => match Fault::of_error(error)? {
             Fault::Missing => Ok(None),

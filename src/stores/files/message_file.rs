@@ -6,14 +6,15 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, CWD};
+use rustix::fs::{OFlags, CWD};
 
-use super::mailboxes::Links;
-use super::octets::{count, to_announce, Known};
+use super::layout::Links;
+use super::octets::{count, to_announce, ListedOctets};
+use super::reach;
 use super::stamp::{is_regular, Stamp};
 use crate::descriptors::out_of_the_way;
 use crate::store::source::read_cached;
-use crate::store::{Begin, Content};
+use crate::store::{Content, StartedMessage, Wait};
 
 const READING: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC)
@@ -25,27 +26,25 @@ const READING: OFlags = OFlags::RDONLY
 /// # Errors
 /// When it is not a regular file, or cannot be opened.
 pub fn open_message(path: &Path) -> io::Result<(File, Stamp)> {
-    open_message_at(CWD, path, Links::Follow)
+    regular(open_message_at(CWD, path, Links::Follow, Wait::UNTIL_DONE)?)
 }
 
-/// As [`open_message`], of a name in the open directory `dir`.
+/// Opens what has the path `path` in the open directory `dir`. The caller checks whether it
+/// is a [`regular`] file.
 ///
 /// # Errors
-/// Those of [`open_message`], and when it is a link that is not to be followed.
+/// When it cannot be opened within `wait`, or is a link that is not to be followed.
 pub fn open_message_at(
     dir: BorrowedFd<'_>,
-    name: &Path,
+    path: &Path,
     links: Links,
-) -> io::Result<(File, Stamp)> {
-    let fd = rustix::fs::openat(dir, name, reading(links), Mode::empty())?;
-    regular(out_of_the_way(fd)?.into())
-}
-
-fn reading(links: Links) -> OFlags {
-    match links {
+    wait: Wait<'_>,
+) -> io::Result<File> {
+    let flags = match links {
         Links::Follow => READING,
         Links::Refuse => READING | OFlags::NOFOLLOW,
-    }
+    };
+    Ok(out_of_the_way(reach::open(dir, path, flags, wait)?)?.into())
 }
 
 /// A file that was opened as a message, and its stamp.
@@ -61,42 +60,28 @@ pub fn regular(file: File) -> io::Result<(File, Stamp)> {
     Ok((file, Stamp::new(&stat)))
 }
 
-/// As [`open_message_at`], if the system need not read a disk for it; none if it must or
-/// cannot tell, and on failure. Whether the file is [`regular`] is still to be seen.
-///
-/// Where links are refused, none of the directories in `name` is one either.
-#[cfg(target_os = "linux")]
-pub fn open_message_cached(dir: BorrowedFd<'_>, name: &Path, links: Links) -> Option<File> {
-    use rustix::fs::{openat2, ResolveFlags};
-    let resolve = match links {
-        Links::Follow => ResolveFlags::empty(),
-        Links::Refuse => ResolveFlags::NO_SYMLINKS,
-    };
-    // Behind a mount, or a link to one, another machine or process may be asked.
-    let resolve = resolve | ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
-    let fd = openat2(dir, name, reading(links), Mode::empty(), resolve).ok()?;
-    Some(out_of_the_way(fd).ok()?.into())
-}
-
-/// Whether the system need not read a disk is unknown here.
-#[cfg(not(target_os = "linux"))]
-pub fn open_message_cached(_dir: BorrowedFd<'_>, _name: &Path, _links: Links) -> Option<File> {
-    None
-}
-
-impl Begin {
-    /// Whether [`read_whole`](Self::read_whole) may be asked for a message of `size` bytes:
-    /// what is not in memory cuts a read short at the border of a page or disk block,
-    /// and that must not look like the end.
-    pub(super) fn is_read_whole(size: u64, buffer: &[u8]) -> bool {
-        const BLOCK: u64 = 512;
-        size < buffer.len() as u64 && !size.is_multiple_of(BLOCK)
+impl StartedMessage {
+    /// Reads what `buffer` has room for of an open message, as far as the system has it in
+    /// memory. `None` if its octets cannot be told by that, or on failure. `named_size` is
+    /// the size of the file by its name, `listed` what the listing says of its octets.
+    pub(super) fn read(
+        file: File,
+        named_size: Option<u64>,
+        listed: impl FnOnce(&Stamp) -> ListedOctets,
+        buffer: &mut [u8],
+    ) -> Option<Self> {
+        match named_size {
+            Some(size) if fits_visibly(size, buffer) => Self::read_whole(&file, size, buffer),
+            _ => {
+                let (file, stamp) = regular(file).ok()?;
+                Self::read_start(file, stamp.size, listed(&stamp), buffer)
+            }
+        }
     }
 
-    /// Reads a message of which its size is told, which spares asking for its stamp, and
-    /// counts it. None if it is another one than is told, which a byte too few or too
-    /// many shows; `buffer` must have room for that one.
-    pub(super) fn read_whole(file: &File, size: u64, buffer: &mut [u8]) -> Option<Self> {
+    /// Reads and counts a message whose name tells its size, which spares asking for its
+    /// stamp. `None` if the size is wrong, which a byte too few or too many shows.
+    fn read_whole(file: &File, size: u64, buffer: &mut [u8]) -> Option<Self> {
         let room = buffer.get_mut(..=usize::try_from(size).ok()?)?;
         let length = read_cached(file, room).ok()?.unwrap_or(0);
         (length as u64 == size).then(|| Self {
@@ -106,11 +91,10 @@ impl Begin {
         })
     }
 
-    /// Reads the begin of a message from its file, which has `size` bytes. None if it
-    /// cannot be read, or its octets cannot be told by that.
-    pub(super) fn read(file: File, size: u64, known: Known, buffer: &mut [u8]) -> Option<Self> {
+    /// Reads the start of a message from its file, which has `size` bytes.
+    fn read_start(file: File, size: u64, listed: ListedOctets, buffer: &mut [u8]) -> Option<Self> {
         let most = usize::try_from(size).map_or(buffer.len(), |size| size.min(buffer.len()));
-        if known == Known::Nothing && (most as u64) < size {
+        if listed == ListedOctets::Unknown && (most as u64) < size {
             return None;
         }
         let length = match most {
@@ -118,12 +102,12 @@ impl Begin {
             _ => read_cached(&file, &mut buffer[..most]).ok()?.unwrap_or(0),
         };
         let left = size - length as u64;
-        let octets = match known {
-            Known::Size => size,
-            Known::Counted(octets) => octets,
-            Known::Told(octets) => to_announce(&buffer[..length], left, octets),
-            Known::Nothing if left > 0 => return None,
-            Known::Nothing => count(&buffer[..length]),
+        let octets = match listed {
+            ListedOctets::FileSize => size,
+            ListedOctets::Counted(octets) => octets,
+            ListedOctets::Claimed(octets) => to_announce(&buffer[..length], left, octets),
+            ListedOctets::Unknown if left > 0 => return None,
+            ListedOctets::Unknown => count(&buffer[..length]),
         };
         Some(Self {
             octets,
@@ -131,4 +115,12 @@ impl Begin {
             rest: (left > 0).then(|| Content::File(file, left)),
         })
     }
+}
+
+/// Whether a message of `size` bytes can be read at once and seen to be whole. A read that
+/// does not wait ends early at the border of a page or disk block that is not in memory,
+/// and that must not look like the end of the message.
+fn fits_visibly(size: u64, buffer: &[u8]) -> bool {
+    const BLOCK: u64 = 512;
+    size < buffer.len() as u64 && !size.is_multiple_of(BLOCK)
 }

@@ -1,11 +1,10 @@
-//! What kinds of mailboxes share whose messages are files.
+//! What all stores share whose messages are files.
 //!
-//! [`mailboxes`] is the object, [`layout`] what a kind must know, [`lock`] the lock
-//! across processes, [`locked`] a session's mailbox, [`listing`] and [`stamp`] its
+//! [`mailboxes`] is the store, [`layout`] what a kind of mailbox must provide, [`lock`] the
+//! lock across processes, [`locked`] a session's mailbox, [`listing`] and [`stamp`] its
 //! files, [`octets`] and [`octets_file`] their sizes on the wire, [`message_file`] one
-//! message.
+//! message. All files are opened by [`reach`].
 
-mod by_name;
 pub(crate) mod layout;
 pub(crate) mod listing;
 pub(crate) mod lock;
@@ -16,4 +15,6 @@ pub mod mailboxes;
 pub(crate) mod message_file;
 pub(crate) mod octets;
 pub(crate) mod octets_file;
+pub(crate) mod reach;
+mod script_methods;
 pub(crate) mod stamp;

@@ -9,7 +9,7 @@ use pop3_proto::body::OctetCounter;
 /// Read at once while counting.
 const CHUNK: usize = 64 * 1024;
 
-/// Counts octets of messages; has the memory for it.
+/// Counts octets of messages, by a buffer that it keeps.
 pub struct Counter(Box<[u8]>);
 
 impl Counter {
@@ -18,9 +18,8 @@ impl Counter {
         Self(vec![0; CHUNK].into())
     }
 
-    /// Octets of a message as it is sent: of the `size` bytes that its file had when it
-    /// was opened, as what it grows by later is not sent. The file's position stays where
-    /// it is.
+    /// Octets of a message as it is sent. Only the `size` bytes are counted that its file had
+    /// when it was opened: what it grows by later is not sent. The file's position stays.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -42,21 +41,21 @@ impl Counter {
         Ok(counter.octets())
     }
 
-    /// The octets to announce of a message whose name tells them: what is small is
-    /// counted, of a large one only the begin is looked at.
+    /// The octets to announce of a message whose name claims some: a small message is
+    /// counted, of a large one only the start is read.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn check(&mut self, file: &File, size: u64, told: u64) -> io::Result<u64> {
+    pub fn check(&mut self, file: &File, size: u64, claimed: u64) -> io::Result<u64> {
         if size <= CHUNK as u64 {
             return self.count(file, size);
         }
-        let begin = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut self.0[..], 0))?;
-        Ok(to_announce(&self.0[..begin], size - begin as u64, told))
+        let start = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut self.0[..], 0))?;
+        Ok(to_announce(&self.0[..start], size - start as u64, claimed))
     }
 
-    /// The octets to announce of a message, of which a script says that it has `claimed`: a
-    /// large one is counted only where the claim is more than its begin is sure of.
+    /// The octets to announce of a message for which a script claims some: a large message
+    /// is counted only where the claim is more than its start is sure of.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -76,34 +75,34 @@ pub fn is_plausible(octets: u64, size: u64) -> bool {
     (size..=most).contains(&octets)
 }
 
-/// What is known of the octets of a message whose file has been opened.
+/// What the listing of a mailbox says of the octets of a message whose file has been opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
+pub enum ListedOctets {
     /// The mailbox does not count: the size of the file is announced.
-    Size,
+    FileSize,
     /// They were counted when the file was as it is now.
     Counted(u64),
-    /// The file's name tells them.
-    Told(u64),
+    /// The file's name tells them, which may be wrong.
+    Claimed(u64),
     /// Nothing.
-    Nothing,
+    Unknown,
 }
 
-/// The octets to announce of a message that begins with `begin`, `left` more bytes of
-/// which are to come: what the begin alone tells if it is all, else what is `told`
-/// unless the begin shows that it cannot be. Then it is the least that can come.
-pub fn to_announce(begin: &[u8], left: u64, told: u64) -> u64 {
-    let counted = count(begin);
+/// The octets to announce of a message that has the bytes `start`, `left` more bytes, and
+/// `claimed` octets by its name. Where nothing is left they are counted. Else they are the
+/// claim, unless `start` shows that it cannot be right: then the least that can come.
+pub fn to_announce(start: &[u8], left: u64, claimed: u64) -> u64 {
+    let counted = count(start);
     if left == 0 {
         return counted;
     }
-    // The last line of the begin was counted with an end that may yet come.
+    // The last line of the start was counted with an end that may yet come.
     let least = counted.saturating_sub(2).saturating_add(left);
     let most = counted
         .saturating_add(left.saturating_mul(2))
         .saturating_add(2);
-    match (least..=most).contains(&told) {
-        true => told,
+    match (least..=most).contains(&claimed) {
+        true => claimed,
         false => least,
     }
 }
@@ -121,9 +120,9 @@ mod tests {
 
     use super::*;
 
-    /// Never more than comes, and exactly that where what is told is right.
+    /// Never more is announced than comes, and exactly that where the claim is right.
     #[test]
-    fn the_begin_shows_what_cannot_be() {
+    fn the_start_shows_what_cannot_be() {
         for text in [
             "aa\nbb\ncc",
             "aa\r\nbb\r\n",
@@ -133,13 +132,13 @@ mod tests {
         ] {
             let (text, right) = (text.as_bytes(), count(text.as_bytes()));
             for cut in 0..=text.len() {
-                let (begin, left) = (&text[..cut], (text.len() - cut) as u64);
-                assert_eq!(to_announce(begin, left, right), right);
-                for told in [0, 1, 1000, u64::MAX] {
-                    let announced = to_announce(begin, left, told);
+                let (start, left) = (&text[..cut], (text.len() - cut) as u64);
+                assert_eq!(to_announce(start, left, right), right);
+                for claimed in [0, 1, 1000, u64::MAX] {
+                    let announced = to_announce(start, left, claimed);
                     assert!(announced <= right, "{text:?} at {cut}: {announced}");
                 }
-                assert!(left > 0 || to_announce(begin, 0, 1000) == right);
+                assert!(left > 0 || to_announce(start, 0, 1000) == right);
             }
         }
     }

@@ -5,11 +5,13 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, FileType, Stat};
+use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
-use super::mailboxes::Links;
+use super::layout::Links;
+use super::reach;
 use crate::store::reason::Reason;
+use crate::store::Wait;
 use crate::text::shown;
 
 /// How long a thing must have been left alone before its time stamp tells that
@@ -54,8 +56,13 @@ impl Stamp {
     /// # Errors
     /// When the system cannot say. That must not look like a message that has gone: a
     /// client that leaves mail on the server would forget its id, and fetch it again.
-    pub fn at(dir: BorrowedFd<'_>, name: &OsStr, links: Links) -> io::Result<Option<Self>> {
-        match statat(dir, name, links.stat_flags()) {
+    pub fn at(
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+        links: Links,
+        wait: Wait<'_>,
+    ) -> io::Result<Option<Self>> {
+        match stat(dir, name, links, wait) {
             Ok(stat) => Ok(is_regular(&stat).then(|| Self::new(&stat))),
             // Removed after its directory was read, or a link that leads nowhere.
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -69,17 +76,17 @@ impl Stamp {
         }
     }
 
-    /// All that is known of a file whose name tells its size.
-    pub fn told(size: u64) -> Self {
+    /// A stamp of which only the size is known, from the file's name.
+    pub fn of_size(size: u64) -> Self {
         Self {
             size,
             ..Self::default()
         }
     }
 
-    /// Whether it is only [`told`](Self::told).
-    pub fn is_told(&self) -> bool {
-        *self == Self::told(self.size)
+    /// Whether only the size is known.
+    pub fn has_size_only(&self) -> bool {
+        *self == Self::of_size(self.size)
     }
 
     /// Whether a later change is sure to give another stamp, for a stamp taken at
@@ -88,9 +95,9 @@ impl Stamp {
         self.changed + SETTLED_SECONDS < now
     }
 
-    /// Whether it is `other`, as far as it is known.
+    /// Whether it equals `other` in all that is known of it.
     pub fn may_be(&self, other: &Self) -> bool {
-        match self.is_told() {
+        match self.has_size_only() {
             true => self.size == other.size,
             false => self == other,
         }
@@ -104,13 +111,13 @@ impl Stamp {
     }
 }
 
-/// statat(2), which tests can make fail.
-fn statat(dir: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> Result<Stat, Errno> {
+/// [`reach::stat`], which tests can make fail.
+fn stat(dir: BorrowedFd<'_>, name: &OsStr, links: Links, wait: Wait<'_>) -> Result<Stat, Errno> {
     #[cfg(test)]
     if let Some(errno) = failing::errno(name) {
         return Err(errno);
     }
-    rustix::fs::statat(dir, name, flags)
+    reach::stat(dir, name.as_ref(), links, wait)
 }
 
 /// Whether `stat` is that of a regular file: the only ones that are messages, as a
@@ -143,8 +150,8 @@ impl DirStamp {
     ///
     /// # Errors
     /// When there is none, or a link in its place.
-    pub fn in_dir(from: BorrowedFd<'_>, name: &str) -> io::Result<Self> {
-        let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    pub fn in_dir(from: BorrowedFd<'_>, name: &str, wait: Wait<'_>) -> io::Result<Self> {
+        let stat = reach::stat(from, name.as_ref(), Links::Refuse, wait)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Ok(Self::new(&stat)),
             _ => Err(Errno::NOTDIR.into()),
@@ -205,7 +212,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
-    use crate::store::{Storage, StoreError};
+    use crate::store::{Storage, StoreError, Wait};
     use crate::stores::dbox::dbox;
     use crate::stores::files::mailboxes::{Mailboxes, Octets};
     use crate::stores::maildir::maildir;
@@ -251,7 +258,7 @@ mod tests {
                 let (_base, boxes) = filled(make(), place);
                 boxes.set_octets(octets);
                 for (errno, want) in table {
-                    let lock = || boxes.lock("m").map(|drop| drop.count());
+                    let lock = || boxes.lock("m", Wait::UNTIL_DONE).map(|drop| drop.count());
                     let got = failing::with("2", *errno, lock);
                     if let Err(error) = &got {
                         let text = format!("couldn't list \"m\": 2: {}", Reason(&(*errno).into()));
@@ -272,14 +279,17 @@ mod tests {
         for (boxes, place) in [(dbox(), ""), (maildir(), "new")] {
             let (_base, boxes) = filled(boxes, place);
             std::thread::sleep(std::time::Duration::from_millis(3100));
-            assert_eq!(boxes.lock("m").unwrap().count(), 3);
-            drop(boxes.lock_at_once("m"));
+            assert_eq!(boxes.lock("m", Wait::UNTIL_DONE).unwrap().count(), 3);
+            drop(boxes.lock("m", Wait::No));
             failing::with("2", Errno::IO, || {
-                assert!(boxes.lock_at_once("m").is_none());
-                let failed = boxes.lock("m").map(drop).unwrap_err();
+                assert!(matches!(
+                    boxes.lock("m", Wait::No),
+                    Err(StoreError::WouldBlock)
+                ));
+                let failed = boxes.lock("m", Wait::UNTIL_DONE).map(drop).unwrap_err();
                 assert!(matches!(failed, StoreError::Io { .. }), "{failed}");
             });
-            assert_eq!(boxes.lock("m").unwrap().count(), 3);
+            assert_eq!(boxes.lock("m", Wait::UNTIL_DONE).unwrap().count(), 3);
         }
     }
 }

@@ -35,34 +35,34 @@ fn field(base: &[u8], letter: u8) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// What a file name says of the size of its message.
-pub enum Told {
-    /// The octets, and the size of the file where that is told too.
+/// The size of a message by the name of its file.
+pub enum NamedSize {
+    /// The name tells the octets (`W`), and maybe the size of the file (`S`).
     Octets(u64, Option<u64>),
-    /// The size of the file.
-    Size(u64),
-    /// Neither.
-    Nothing,
+    /// The name tells only the size of the file.
+    File(u64),
+    /// The name tells neither, or what cannot be.
+    Missing,
 }
 
-impl Told {
-    /// What the base name `base` says.
-    pub fn by(base: &[u8]) -> Self {
+impl NamedSize {
+    /// The size by the base name `base`.
+    pub fn of(base: &[u8]) -> Self {
         let (size, octets) = (field(base, b'S'), field(base, b'W'));
         match (octets, size) {
-            (Some(octets), Some(size)) if !is_plausible(octets, size) => Self::Nothing,
+            (Some(octets), Some(size)) if !is_plausible(octets, size) => Self::Missing,
             (Some(octets), size) => Self::Octets(octets, size),
-            (None, Some(size)) => Self::Size(size),
-            (None, None) => Self::Nothing,
+            (None, Some(size)) => Self::File(size),
+            (None, None) => Self::Missing,
         }
     }
 
     /// The stamp to know the file by; `None` where its own must be asked for.
     pub fn stamp(&self) -> Option<Stamp> {
         match *self {
-            Self::Octets(octets, size) => Some(Stamp::told(size.unwrap_or(octets))),
-            Self::Size(size) => Some(Stamp::told(size)),
-            Self::Nothing => None,
+            Self::Octets(octets, size) => Some(Stamp::of_size(size.unwrap_or(octets))),
+            Self::File(size) => Some(Stamp::of_size(size)),
+            Self::Missing => None,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Which files a Maildir holds, while others deliver and rename.
 //!
 //! All files are reached from the open directory of the mailbox, by way of `new` and
-//! `cur`, which are opened without following a link: whoever may write into a mailbox
-//! could otherwise have the server read and delete somebody else's mail.
+//! `cur`, which are opened without following a link: a user that may write into one mailbox
+//! could otherwise have the server read and delete the mail of another.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 
 use super::name::base;
-use crate::stores::files::listing::{open_dir_in, read_dir, Names};
-use crate::stores::files::mailboxes::Links;
+use crate::store::Wait;
+use crate::stores::files::layout::Links;
+use crate::stores::files::listing::{read_dir, Names};
+use crate::stores::files::reach::open_dir_in;
 use crate::stores::files::stamp::{now, DirStamp, Stamp};
 
 /// The directories that messages are in, in the order they pass through them. To
@@ -24,11 +26,11 @@ pub const PLACES: [&str; 2] = ["new", "cur"];
 pub const ATTEMPTS: usize = 3;
 
 /// How often the directories are read for one listing to find what was renamed meanwhile:
-/// whoever renames without end must not keep a login from its end.
+/// endless renaming must not keep a login from its end.
 const LOOKS: usize = 16;
 
-/// Which files there are.
-pub struct Found {
+/// The files of a Maildir when its directories were read.
+pub struct FoundFiles {
     /// Of the directories, before they were read.
     stamps: [DirStamp; 2],
     /// Whether these stamps change when there are other messages.
@@ -43,17 +45,17 @@ pub struct Found {
     pub places: Box<[u8]>,
 }
 
-impl Found {
+impl FoundFiles {
     /// Reads both directories of the mailbox `dir`.
     ///
     /// # Errors
     /// When one of them cannot be read, or is a link.
     pub fn read(dir: BorrowedFd<'_>) -> io::Result<Self> {
         let moment = now();
-        let mut stamps = stamps(dir)?;
+        let mut stamps = stamps(dir, Wait::UNTIL_DONE)?;
         for attempt in 1.. {
             let (names, places) = read_places(&open_places(dir)?)?;
-            let after = self::stamps(dir)?;
+            let after = self::stamps(dir, Wait::UNTIL_DONE)?;
             // A file that is renamed while its directory is read may show twice or
             // not at all.
             let whole = stamps == after;
@@ -73,12 +75,12 @@ impl Found {
         unreachable!("the last attempt returns")
     }
 
-    /// Whether there are the same names now.
+    /// Whether the directories hold the same names now.
     ///
     /// # Errors
     /// When the directories have gone.
-    pub fn still_holds(&self, dir: BorrowedFd<'_>) -> io::Result<bool> {
-        Ok(self.settled && stamps(dir)? == self.stamps)
+    pub fn still_holds(&self, dir: BorrowedFd<'_>, wait: Wait<'_>) -> io::Result<bool> {
+        Ok(self.settled && stamps(dir, wait)? == self.stamps)
     }
 
     /// The base name of a file.
@@ -135,8 +137,8 @@ impl Entry {
     }
 }
 
-fn stamps(dir: BorrowedFd<'_>) -> io::Result<[DirStamp; 2]> {
-    let [new, cur] = PLACES.map(|place| DirStamp::in_dir(dir, place));
+fn stamps(dir: BorrowedFd<'_>, wait: Wait<'_>) -> io::Result<[DirStamp; 2]> {
+    let [new, cur] = PLACES.map(|place| DirStamp::in_dir(dir, place, wait));
     Ok([new?, cur?])
 }
 
@@ -180,15 +182,24 @@ pub fn open_places(dir: BorrowedFd<'_>) -> io::Result<[OwnedFd; 2]> {
 ///
 /// # Errors
 /// When the system cannot say.
-pub fn stamp_of(dirs: &[OwnedFd; 2], found: &Found, index: usize) -> io::Result<Option<Stamp>> {
+pub fn stamp_of(
+    dirs: &[OwnedFd; 2],
+    found: &FoundFiles,
+    index: usize,
+) -> io::Result<Option<Stamp>> {
     let dir = dirs[found.place(index)].as_fd();
-    Stamp::at(dir, found.names.file(index), Links::Refuse)
+    Stamp::at(
+        dir,
+        found.names.file(index),
+        Links::Refuse,
+        Wait::UNTIL_DONE,
+    )
 }
 
 /// Where messages are that were renamed since they were found.
 #[derive(Default)]
 pub struct Renamed {
-    latest: Option<(Found, [OwnedFd; 2])>,
+    latest: Option<(FoundFiles, [OwnedFd; 2])>,
     looks: usize,
 }
 
@@ -217,7 +228,7 @@ impl Renamed {
                 break;
             }
             self.looks += 1;
-            self.latest = Some((Found::read(dir)?, open_places(dir)?));
+            self.latest = Some((FoundFiles::read(dir)?, open_places(dir)?));
         }
         Ok(None)
     }

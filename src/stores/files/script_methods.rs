@@ -1,5 +1,5 @@
-//! The session of a mailbox in a script's hands: by the mailbox's name, with message
-//! numbers as scripts write them, and errors as they know them.
+//! What scripts call on a mailbox, in place of a session. The mailbox is found by its name,
+//! message numbers are any integers, and errors have the texts that scripts know.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,17 +8,17 @@ use std::sync::Arc;
 use super::locked::Locked;
 use super::mailbox_error::MailboxError;
 use super::mailboxes::Mailboxes;
-use crate::store::{Maildrop, Message, StoreError};
+use crate::store::{Mailbox, Message, StoreError, Wait};
 use pop3_proto::MsgNo;
 
 impl Mailboxes {
-    /// Locks a mailbox for a script, until [`unlock`](Self::unlock); false when
-    /// somebody has it.
+    /// Locks a mailbox for a script, until [`unlock`](Self::unlock). False when it is locked
+    /// already.
     ///
     /// # Errors
     /// When the mailbox cannot be used.
     pub fn lock_kept(&self, mailbox: &str) -> Result<bool, MailboxError> {
-        match self.open(mailbox, &|| true) {
+        match self.open(mailbox, Wait::UNTIL_DONE) {
             Ok(session) => {
                 self.registry.keep(session);
                 Ok(true)
@@ -28,8 +28,8 @@ impl Mailboxes {
         }
     }
 
-    /// Ends the lock of a mailbox, whoever in this process has it: a session's
-    /// handle then counts as unlocked. Without a lock it does nothing.
+    /// Ends the lock that a script or a session of this process has on a mailbox. The
+    /// session's handle then counts as unlocked. Without a lock it does nothing.
     ///
     /// # Errors
     /// When there is no base directory.
@@ -78,7 +78,7 @@ impl Mailboxes {
     /// Unique id of one message of a locked mailbox.
     ///
     /// # Errors
-    /// As for [`size_of`](Self::size_of).
+    /// Those of [`size_of`](Self::size_of).
     pub fn uid(&self, mailbox: &str, id: i64) -> Result<Box<str>, MailboxError> {
         let (session, number) = self.message(mailbox, id)?;
         session.uid(number).map_err(of_store)
@@ -98,7 +98,7 @@ impl Mailboxes {
     /// The file of one message of a locked mailbox.
     ///
     /// # Errors
-    /// As for [`size_of`](Self::size_of); when the message has gone.
+    /// Those of [`size_of`](Self::size_of), and when the message has gone.
     pub fn path_of(&self, mailbox: &str, id: i64) -> Result<PathBuf, MailboxError> {
         let (session, number) = self.message(mailbox, id)?;
         session.path(number).map_err(of_store)
@@ -107,7 +107,7 @@ impl Mailboxes {
     /// Opens one message of a locked mailbox.
     ///
     /// # Errors
-    /// As for [`path_of`](Self::path_of).
+    /// Those of [`path_of`](Self::path_of).
     pub fn get(&self, mailbox: &str, id: i64) -> Result<Message, MailboxError> {
         let (session, number) = self.message(mailbox, id)?;
         session.get(number).map_err(of_store)
@@ -129,7 +129,7 @@ impl Mailboxes {
         session.delete(&numbers?).map_err(of_store)
     }
 
-    /// Who in this process has a mailbox that can be used.
+    /// The lock that this process has on a mailbox that can be used.
     fn session(&self, mailbox: &str) -> Result<Option<Arc<Locked>>, MailboxError> {
         let dir = self.check(mailbox)?;
         Ok(self.registry.find(&dir))
@@ -156,6 +156,7 @@ fn of_store(error: StoreError) -> MailboxError {
         StoreError::Io { what, source } | StoreError::Message { what, source } => {
             MailboxError::Io { what, source }
         }
+        StoreError::WouldBlock => MailboxError::WouldBlock,
         StoreError::Missing(text) => MailboxError::Io {
             what: text,
             source: io::ErrorKind::NotFound.into(),
