@@ -107,7 +107,7 @@ impl Session {
         match &self.phase {
             Phase::Authorization { name, step } => {
                 shown.name = name.clone();
-                if *step == Step::Named {
+                if matches!(step, Step::Named) {
                     shown.logon = "user";
                 }
             }
