@@ -17,8 +17,7 @@ use criterion::{criterion_group, criterion_main, BatchSize, Criterion, Throughpu
 use pop3_proto::body::{OctetCounter, Stuffer};
 use pop3_proto::command::Command;
 use pop3_proto::limits::Limits;
-use pop3_proto::security::Peer;
-use pop3_proto::session::{Config, Session};
+use pop3_proto::session::{Config, Origin, Session};
 use pop3_proto::{Reply, Request};
 
 /// What drivers read from a file at a time.
@@ -88,7 +87,7 @@ fn parsing(criterion: &mut Criterion) {
 
 /// A session after a login to a mailbox of so many messages.
 fn session(config: &Arc<Config>, count: u32) -> Session {
-    let mut session = Session::new(Arc::clone(config), "<1@bench>".into(), Peer::Remote);
+    let mut session = Session::new(Arc::clone(config), Origin::remote("<1@bench>"));
     session.handle_input(b"USER u\r\nPASS p\r\n");
     assert!(matches!(
         session.poll_request(),

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::limits::{LINGER, LINGER_BYTES, OCTETS_PER_TURN};
-use super::security::{Peer, TlsFacts};
-use super::session::{Config, EndReason, Session};
+use super::security::TlsFacts;
+use super::session::{Config, EndReason, Origin, Session};
 use super::{Reply, Request};
 
 /// What a shell does next.
@@ -157,12 +157,9 @@ enum Stage {
 
 impl Connection {
     /// A new connection; its first action writes the greeting, or begins TLS.
-    ///
-    /// `id` is the time stamp of the greeting, `<DIGITS_SERVER_PID@HOST>`. It is the
-    /// challenge of APOP and must not be predictable (RFC 1939 §7).
-    pub fn new(config: Arc<Config>, id: Box<str>, peer: Peer, now: Instant) -> Self {
+    pub fn new(config: Arc<Config>, origin: Origin, now: Instant) -> Self {
         Self {
-            session: Session::new(config, id, peer),
+            session: Session::new(config, origin),
             begun: now,
             login_since: now,
             stage: Stage::Talking,

@@ -14,7 +14,7 @@ mod client_words;
 
 use data_encoding::BASE64;
 
-use super::sasl::Mechanism;
+use super::sasl::Mechanisms;
 use super::{command, Extent, Failure, LoginStep, MsgNo};
 
 /// For a connection that a server refuses to take, instead of the greeting.
@@ -241,7 +241,7 @@ pub struct Capabilities<'a> {
     /// USER is taken now or, after login, was.
     pub user: bool,
     /// The mechanisms that AUTH takes now.
-    pub mechanisms: &'a [Mechanism],
+    pub mechanisms: Mechanisms,
     /// STLS is taken now.
     pub stls: bool,
     /// The server's name, which Tcllib tells only after login (RFC 2449 §6.9 allows both).
@@ -260,7 +260,7 @@ impl Capabilities<'_> {
         }
         if !self.mechanisms.is_empty() {
             text(out, "SASL");
-            for mechanism in self.mechanisms {
+            for mechanism in self.mechanisms.iter() {
                 texts(out, &[" ", mechanism.name()]);
             }
             text(out, "\r\n");
@@ -292,8 +292,8 @@ pub fn is_capability(line: &str) -> bool {
 }
 
 /// The answer to AUTH without a mechanism, after its first line (RFC 5034 §4).
-pub fn mechanisms(out: &mut Vec<u8>, mechanisms: &[Mechanism]) {
-    for mechanism in mechanisms {
+pub fn mechanisms(out: &mut Vec<u8>, mechanisms: Mechanisms) {
+    for mechanism in mechanisms.iter() {
         texts(out, &[mechanism.name(), "\r\n"]);
     }
     end_of_list(out);
@@ -401,6 +401,7 @@ fn decimal(out: &mut Vec<u8>, mut number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sasl::Mechanism;
 
     fn no(n: u32) -> MsgNo {
         MsgNo::new(n).unwrap()
@@ -517,7 +518,9 @@ mod tests {
             ),
             (
                 Capabilities {
-                    mechanisms: &[Mechanism::ScramSha256, Mechanism::Plain],
+                    mechanisms: [Mechanism::Plain, Mechanism::ScramSha256]
+                        .into_iter()
+                        .collect(),
                     stls: true,
                     more: &more,
                     ..Capabilities::default()

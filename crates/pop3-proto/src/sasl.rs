@@ -88,6 +88,42 @@ impl Mechanism {
     }
 }
 
+/// Some of the mechanisms of AUTH.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mechanisms(u16);
+
+impl Mechanisms {
+    /// Those that are in both.
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether this one is among them.
+    pub fn contains(self, mechanism: Mechanism) -> bool {
+        self.0 & Self::bit(mechanism) != 0
+    }
+
+    /// Them, the better first.
+    pub fn iter(self) -> impl Iterator<Item = Mechanism> {
+        SASL.into_iter().filter(move |m| self.contains(*m))
+    }
+
+    fn bit(mechanism: Mechanism) -> u16 {
+        1 << mechanism as u16
+    }
+}
+
+impl FromIterator<Mechanism> for Mechanisms {
+    fn from_iter<I: IntoIterator<Item = Mechanism>>(mechanisms: I) -> Self {
+        Self(mechanisms.into_iter().fold(0, |all, m| all | Self::bit(m)))
+    }
+}
+
 impl fmt::Display for Mechanism {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

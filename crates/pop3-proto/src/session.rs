@@ -28,7 +28,7 @@ use super::listing::Listing;
 use super::maildrop::Maildrop;
 use super::output::Output;
 use super::sasl::scram::ScramChallenge;
-use super::sasl::{Exchange, Mechanism};
+use super::sasl::{Exchange, Mechanism, Mechanisms};
 use super::security::{Peer, Plaintext, TlsFacts, TlsMode};
 use super::{reply, Reply, Request, Secret, TOO_MANY_CONNECTIONS};
 
@@ -49,9 +49,6 @@ pub struct Config {
     pub tls: TlsMode,
     /// Whether passwords are taken without TLS.
     pub plaintext: Plaintext,
-    /// The mechanisms of AUTH that whoever checks logins can check. Each connection offers
-    /// those that work on it.
-    pub mechanisms: Vec<Mechanism>,
     /// Whether APOP is taken, and the greeting holds its challenge.
     pub apop: bool,
     /// Further lines of the answer to CAPA; see [`is_capability`](crate::is_capability).
@@ -59,7 +56,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A server without TLS and without AUTH.
+    /// A server without TLS.
     pub fn new(host: &str, server: &str, limits: Limits) -> Self {
         Self {
             host: host.into(),
@@ -67,9 +64,32 @@ impl Config {
             limits,
             tls: TlsMode::default(),
             plaintext: Plaintext::default(),
-            mechanisms: Vec::new(),
             apop: true,
             capabilities: Vec::new(),
+        }
+    }
+}
+
+/// What a shell knows of a new connection.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The time stamp of the greeting, `<DIGITS_SERVER_PID@HOST>`. It is the challenge of
+    /// APOP and must not be predictable (RFC 1939 §7).
+    pub stamp: Box<str>,
+    /// Where the client is.
+    pub peer: Peer,
+    /// The mechanisms of AUTH that whoever checks logins can check now. Those that work on
+    /// this connection are offered.
+    pub mechanisms: Mechanisms,
+}
+
+impl Origin {
+    /// A client elsewhere, without AUTH.
+    pub fn remote(stamp: &str) -> Self {
+        Self {
+            stamp: stamp.into(),
+            peer: Peer::Remote,
+            mechanisms: Mechanisms::default(),
         }
     }
 }
@@ -83,6 +103,7 @@ pub struct Session {
     config: Arc<Config>,
     id: Box<str>,
     peer: Peer,
+    mechanisms: Mechanisms,
     /// None on a connection without TLS.
     tls: Option<Arc<TlsFacts>>,
     lines: LineReader,
@@ -183,15 +204,13 @@ enum Work {
 impl Session {
     /// A new connection; the greeting is in the output at once, or after the TLS handshake
     /// where that comes first.
-    ///
-    /// `id` is the time stamp of the greeting, `<DIGITS_SERVER_PID@HOST>`; it is
-    /// the challenge of APOP and must not be predictable.
-    pub fn new(config: Arc<Config>, id: Box<str>, peer: Peer) -> Self {
+    pub fn new(config: Arc<Config>, origin: Origin) -> Self {
         let implicit = config.tls == TlsMode::Implicit;
         let mut session = Self {
             config,
-            id,
-            peer,
+            id: origin.stamp,
+            peer: origin.peer,
+            mechanisms: origin.mechanisms,
             tls: None,
             lines: LineReader::default(),
             output: Output::default(),
@@ -445,7 +464,7 @@ impl Session {
     /// Bytes of the longest line that is kept now.
     fn longest_line(&self) -> usize {
         let line = self.config.limits.line;
-        match self.is_authenticated() || self.config.mechanisms.is_empty() {
+        match self.is_authenticated() || self.mechanisms.is_empty() {
             true => line,
             false => line.max(SASL_LINE),
         }

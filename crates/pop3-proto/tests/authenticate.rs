@@ -9,7 +9,7 @@ use dialog::states::{mailbox, NOBODY, SORRY};
 use dialog::{config, Fault, Play, GREETING};
 use hmac::{Hmac, Mac};
 use pop3_proto::limits::{Limits, SASL_LINE};
-use pop3_proto::sasl::{Mechanism, SASL};
+use pop3_proto::sasl::{Mechanism, Mechanisms, SASL};
 use pop3_proto::security::{ChannelBindings, Plaintext, TlsFacts, TlsMode};
 use pop3_proto::session::Config;
 use pop3_proto::{Failure, LoginStep, Proof, Request};
@@ -25,13 +25,12 @@ const BEGIN_TLS: &str = "+OK begin TLS negotiation\r\n";
 fn everything(tls: TlsMode) -> Config {
     Config {
         tls,
-        mechanisms: SASL.to_vec(),
         ..config(Limits::default())
     }
 }
 
 fn play(config: Config) -> Play {
-    let mut play = Play::with_config(mailbox(), config);
+    let mut play = Play::with_config(mailbox(), config, SASL.into_iter().collect());
     play.drive();
     play.take();
     play
@@ -183,7 +182,11 @@ fn failures_of_the_server_are_no_wrong_credentials() {
     for (fault, want) in rows {
         let mut mailbox = mailbox();
         mailbox.fault = fault;
-        let mut play = Play::with_config(mailbox, everything(TlsMode::Off));
+        let mut play = Play::with_config(
+            mailbox,
+            everything(TlsMode::Off),
+            SASL.into_iter().collect(),
+        );
         play.set_up(&[]);
         assert_eq!(play.reply(&line), want);
     }
@@ -200,10 +203,11 @@ fn the_list_of_mechanisms_is_that_of_the_connection() {
     let all = "+OK SASL mechanisms follow\r\nEXTERNAL\r\nSCRAM-SHA-256-PLUS\r\nSCRAM-SHA-256\r\n\
                OAUTHBEARER\r\nXOAUTH2\r\nPLAIN\r\nLOGIN\r\n.\r\n";
     assert_eq!(with_tls().reply("AUTH"), all);
-    let mut few = everything(TlsMode::Off);
-    few.mechanisms = vec![Mechanism::Plain];
+    let few = [Mechanism::Plain].into_iter().collect();
+    let mut few = Play::with_config(mailbox(), everything(TlsMode::Off), few);
+    few.set_up(&[]);
     assert_eq!(
-        play(few).reply("AUTH"),
+        few.reply("AUTH"),
         "+OK SASL mechanisms follow\r\nPLAIN\r\n.\r\n"
     );
 }
@@ -225,7 +229,9 @@ fn capabilities_are_those_of_the_connection() {
     let mut extended = config(Limits::default());
     extended.capabilities = vec!["EXPIRE NEVER".into(), "LOGIN-DELAY 60".into()];
     let want = "TOP UIDL USER PIPELINING RESP-CODES AUTH-RESP-CODE EXPIRE NEVER LOGIN-DELAY 60 .";
-    assert_eq!(capa(&mut play(extended)), want);
+    let mut extended = Play::with_config(mailbox(), extended, Mechanisms::default());
+    extended.set_up(&[]);
+    assert_eq!(capa(&mut extended), want);
 }
 
 #[test]
@@ -282,7 +288,7 @@ fn passwords_wait_for_tls() {
 fn apop_can_be_turned_off() {
     let mut off = config(Limits::default());
     off.apop = false;
-    let mut play = Play::with_config(mailbox(), off);
+    let mut play = Play::with_config(mailbox(), off, SASL.into_iter().collect());
     play.drive();
     assert_eq!(
         play.take(),
@@ -351,7 +357,11 @@ fn stls_has_its_state() {
 
 #[test]
 fn implicit_tls_greets_afterwards() {
-    let mut play = Play::with_config(mailbox(), everything(TlsMode::Implicit));
+    let mut play = Play::with_config(
+        mailbox(),
+        everything(TlsMode::Implicit),
+        SASL.into_iter().collect(),
+    );
     play.drive();
     assert_eq!(play.take(), "");
     assert!(play.session.wants_tls());

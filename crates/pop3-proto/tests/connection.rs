@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use dialog::{Mailbox, GOODBYE, GREETING, ID};
 use pop3_proto::connection::{Action, Connection, End, Stall, Wanted};
 use pop3_proto::limits::{Limits, COMMANDS_PER_TURN, LINGER, LINGER_BYTES, OCTETS_PER_TURN};
-use pop3_proto::security::{Peer, TlsFacts, TlsMode};
-use pop3_proto::session::{Config, EndReason};
+use pop3_proto::security::{TlsFacts, TlsMode};
+use pop3_proto::session::{Config, EndReason, Origin};
 use pop3_proto::{MsgNo, Request};
 
 const LOGIN: &str = "USER mrose\r\nPASS tanstaaf\r\n";
@@ -55,7 +55,7 @@ impl Bench {
     fn with_config(messages: &[&str], config: Config) -> Self {
         let now = Instant::now();
         let mut bench = Self {
-            connection: Connection::new(Arc::new(config), ID.into(), Peer::Remote, now),
+            connection: Connection::new(Arc::new(config), Origin::remote(ID), now),
             mailbox: Mailbox::new(messages),
             begun: now,
             now,
@@ -644,7 +644,7 @@ fn the_reply_to_stls_goes_first() {
 fn a_late_answer_is_ignored() {
     let config = dialog::config(Limits::default());
     let now = Instant::now();
-    let mut connection = Connection::new(Arc::new(config), ID.into(), Peer::Remote, now);
+    let mut connection = Connection::new(Arc::new(config), Origin::remote(ID), now);
     let greeting = connection.output().len();
     assert_eq!(connection.next(now), Action::Write);
     connection.handle_written(greeting);

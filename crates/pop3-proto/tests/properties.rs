@@ -13,7 +13,8 @@ use pop3_proto::limits::Limits;
 use pop3_proto::line::{Line, LineReader};
 use pop3_proto::sasl::scram::ScramKeys;
 use pop3_proto::sasl::SASL;
-use pop3_proto::security::{Peer, Plaintext, TlsFacts, TlsMode};
+use pop3_proto::security::{Plaintext, TlsFacts, TlsMode};
+use pop3_proto::session::Origin;
 use pop3_proto::session::{Config, Session};
 use pop3_proto::{Extent, Failure, MsgNo, Refusal, Reply, Request};
 use proptest::collection::vec;
@@ -337,9 +338,11 @@ proptest! {
         let limits = Limits { line: 60, output_mark: 200, ..Limits::default() };
         let mut config = Config::new("h", "s", limits);
         config.tls = TlsMode::StartTls;
-        config.mechanisms = SASL.to_vec();
         config.plaintext = Plaintext::Always;
-        let mut session = Session::new(Arc::new(config), ID.into(), Peer::Remote);
+        let mut session = Session::new(Arc::new(config), Origin {
+            mechanisms: SASL.into_iter().collect(),
+            ..Origin::remote(ID)
+        });
         let mut updates = 0;
         for action in actions {
             let was_over = session.is_over();

@@ -9,7 +9,7 @@ use super::{Config, Phase, Session, Step};
 use crate::command::Login;
 use crate::reply::{self, Capabilities, Line};
 use crate::sasl::scram::ScramKeys;
-use crate::sasl::{self, Exchange, Mechanism, SASL};
+use crate::sasl::{self, Exchange, Mechanism, Mechanisms};
 use crate::security::{TlsFacts, TlsMode};
 use crate::{Proof, Request, Secret};
 
@@ -43,7 +43,7 @@ impl Session {
             Login::Auth { mechanism, .. } if mechanism.is_empty() => {
                 self.respond(Line::Mechanisms);
                 let offered = self.mechanisms();
-                reply::mechanisms(self.output.writer(), &offered);
+                reply::mechanisms(self.output.writer(), offered);
             }
             Login::Auth {
                 mechanism,
@@ -59,7 +59,7 @@ impl Session {
         let (is_on, verb) = match command {
             Login::User(_) | Login::Pass(_) => return None,
             Login::Apop { .. } => (config.apop, "APOP"),
-            Login::Auth { .. } => (!config.mechanisms.is_empty(), "AUTH"),
+            Login::Auth { .. } => (!self.mechanisms.is_empty(), "AUTH"),
             Login::Stls => (config.tls == TlsMode::StartTls, "STLS"),
         };
         (!is_on).then_some(verb)
@@ -82,13 +82,12 @@ impl Session {
     }
 
     /// The mechanisms that AUTH takes on this connection now.
-    fn mechanisms(&self) -> Vec<Mechanism> {
+    fn mechanisms(&self) -> Mechanisms {
         let is_offered = |mechanism: &Mechanism| {
-            self.config.mechanisms.contains(mechanism)
-                && mechanism.works_over(self.tls.as_deref())
+            mechanism.works_over(self.tls.as_deref())
                 && (self.takes_passwords() || !mechanism.exposes_secret())
         };
-        SASL.into_iter().filter(is_offered).collect()
+        self.mechanisms.iter().filter(is_offered).collect()
     }
 
     /// CAPA, in every state (RFC 2449 §5). Mechanisms are announced after login too.
@@ -97,7 +96,7 @@ impl Session {
         let config = Arc::clone(&self.config);
         let capabilities = Capabilities {
             user: self.takes_passwords(),
-            mechanisms: &self.mechanisms(),
+            mechanisms: self.mechanisms(),
             stls: self.takes_stls(),
             implementation: self.is_authenticated().then_some(&config.server),
             more: &config.capabilities,
@@ -162,8 +161,8 @@ impl Session {
         let Some(mechanism) = Mechanism::named(name) else {
             return self.respond(Line::NoSuchMechanism);
         };
-        if !self.mechanisms().contains(&mechanism) {
-            let wanted = self.config.mechanisms.contains(&mechanism);
+        if !self.mechanisms().contains(mechanism) {
+            let wanted = self.mechanisms.contains(mechanism);
             return match wanted && mechanism.exposes_secret() && !self.takes_passwords() {
                 true => self.need_tls(),
                 false => self.respond(Line::NoSuchMechanism),
@@ -207,7 +206,7 @@ impl Session {
         let Some((mechanism, exchange)) = self.end_exchange() else {
             return;
         };
-        let offers_plus = self.mechanisms().contains(&Mechanism::ScramSha256Plus);
+        let offers_plus = self.mechanisms().contains(Mechanism::ScramSha256Plus);
         let next = exchange.step(response, self.tls.as_deref(), offers_plus);
         let Phase::Authorization { name, step } = &mut self.phase else {
             return;

@@ -12,8 +12,8 @@ use std::time::Duration;
 use pop3_proto::body::{Cut, OctetCounter};
 use pop3_proto::limits::Limits;
 use pop3_proto::sasl::scram::ScramKeys;
-use pop3_proto::security::Peer;
-use pop3_proto::session::{Config, Session};
+use pop3_proto::sasl::Mechanisms;
+use pop3_proto::session::{Config, Origin, Session};
 use pop3_proto::{Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request, Secret};
 
 /// The greeting's time stamp: that of the APOP example of RFC 1939 §7.
@@ -152,13 +152,17 @@ pub struct Play {
 
 impl Play {
     pub fn new(mailbox: Mailbox, limits: Limits) -> Self {
-        Self::with_config(mailbox, config(limits))
+        Self::with_config(mailbox, config(limits), Mechanisms::default())
     }
 
-    /// A session of a client elsewhere.
-    pub fn with_config(mailbox: Mailbox, config: Config) -> Self {
+    /// A session of a client elsewhere, with these mechanisms of AUTH.
+    pub fn with_config(mailbox: Mailbox, config: Config, mechanisms: Mechanisms) -> Self {
+        let origin = Origin {
+            mechanisms,
+            ..Origin::remote(ID)
+        };
         Self {
-            session: Session::new(Arc::new(config), ID.into(), Peer::Remote),
+            session: Session::new(Arc::new(config), origin),
             mailbox,
             requests: Vec::new(),
             delays: Vec::new(),
