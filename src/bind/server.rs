@@ -23,7 +23,7 @@ use crate::ffi::interp::{self, Preserved, Raised};
 use crate::ffi::value::learn_system_encoding;
 use crate::ffi::{Interp, Value};
 use crate::net::{self, Event, Observer};
-use crate::store::access::Access;
+use crate::store::access::{Access, LoginRules};
 use crate::store::hold::UNDER_WAY;
 use crate::store::ids::ServerId;
 use pop3_proto::session::Config;
@@ -196,11 +196,21 @@ impl ServerObject {
     fn configure_engine(&self) {
         let server = interp::get_var(&self.identity.interp, "::pop3d::server");
         let server = server.map_or_else(|| SERVER.to_owned(), |server| server.to_text());
+        let options = self.options.borrow();
+        let by_script = !options.login.is_empty();
+        self.access().set_login_rules(LoginRules {
+            by_script,
+            mechanisms: options.wanted_mechanisms(),
+        });
         let config = Config {
-            host: listen::host_name().into(),
-            server: server.into(),
-            limits: self.options.borrow().limits.clone(),
+            tls: options.tls,
+            plaintext: options.plaintext,
+            // A script that checks logins does not tell passwords.
+            apop: options.apop && !by_script,
+            capabilities: options.capabilities.clone(),
+            ..Config::new(&listen::host_name(), &server, options.limits.clone())
         };
+        drop(options);
         let config = Arc::new(config);
         *self.config.borrow_mut() = Some(config.clone());
         self.engine.configure(config);
@@ -347,6 +357,11 @@ impl ServerObject {
     /// The `-storage` command prefix.
     pub fn storage_prefix(&self) -> Value {
         self.options.borrow().storage.clone()
+    }
+
+    /// The `-login` command prefix.
+    pub fn login_prefix(&self) -> Value {
+        self.options.borrow().login.clone()
     }
 
     /// Whether tokens of `get` are finalized.

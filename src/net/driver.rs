@@ -89,6 +89,7 @@ impl Driver<'_> {
             Action::Ask(request) => self.ask(request).await,
             Action::Feed => self.feed().await,
             Action::Pause => self.pause().await,
+            Action::StartTls => self.connection.machine().handle_tls_failed(),
             Action::Yield => {
                 tokio::task::yield_now().await;
                 self.now = Instant::now();

@@ -92,8 +92,8 @@ impl Driver<'_> {
         let server = &self.connection.server;
         let observed = || [Level::Warning, Level::Notice].map(|l| server.is_observed(l));
         match request {
-            Request::Login { user, .. } if observed().contains(&true) => {
-                Some(characters(user).into())
+            Request::Login(attempt) if observed().contains(&true) => {
+                Some(characters(&attempt.user).into())
             }
             _ => None,
         }

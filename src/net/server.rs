@@ -18,7 +18,8 @@ use crate::store::hold::{Lock, UNDER_WAY};
 use crate::store::ids::{ConnectionId, ServerId};
 use crate::store::jobs::JobQueue;
 use pop3_proto::connection::{Connection as Machine, End};
-use pop3_proto::session::{Config, Snapshot};
+use pop3_proto::security::Peer;
+use pop3_proto::session::{Config, Origin, Snapshot};
 
 /// One server: its listener and its connections.
 pub struct Server {
@@ -197,7 +198,7 @@ impl Server {
 
     /// A time stamp for a greeting, `<DIGITS_SERVER_PID@HOST>`: unique, and not to
     /// be predicted, as it is what APOP digests (RFC 1939 §7).
-    pub fn time_stamp(&self) -> Box<str> {
+    fn time_stamp(&self) -> Box<str> {
         let mut random = [0; 8];
         // Fails only on kernels without the call; then time is all there is.
         let filled =
@@ -211,6 +212,18 @@ impl Server {
         let config = self.config();
         let host = config.as_ref().map_or("localhost", |c| &c.host);
         format!("<{digits}_{}@{host}>", self.label).into()
+    }
+
+    /// What a new connection of this client begins with.
+    pub fn origin(&self, peer: IpAddr) -> Origin {
+        Origin {
+            stamp: self.time_stamp(),
+            peer: match peer.is_loopback() {
+                true => Peer::Loopback,
+                false => Peer::Remote,
+            },
+            mechanisms: self.access.mechanisms(),
+        }
     }
 
     /// Ends everything at once: stops accepting, ends all connections (clients
@@ -318,7 +331,7 @@ impl Server {
                 return;
             }
         };
-        let machine = Machine::new(config.clone(), self.time_stamp(), Instant::now());
+        let machine = Machine::new(config.clone(), self.origin(peer.ip()), Instant::now());
         let opened = Connection::open(
             self.clone(),
             stream,

@@ -12,8 +12,9 @@ pub use super::answer::Answer;
 use super::answer::{ask, lock, lock_at_once, refused, without_mailbox};
 use super::hold::{Hold, Lock, View};
 use super::jobs::{Outcome, Work};
-use super::{Begin, Maildrop, Storage, Users};
-use pop3_proto::{Extent, Failure, LoginStep, Proof, Refusal, Reply, Request};
+use super::{scram, Begin, Maildrop, Storage, Users};
+use pop3_proto::sasl::{Mechanism, Mechanisms};
+use pop3_proto::{Attempt, Extent, Failure, LoginStep, Refusal, Reply, Request, Secret};
 
 /// How users or mailboxes are reached now.
 pub enum Route<T: ?Sized> {
@@ -36,11 +37,21 @@ impl<T: ?Sized> Clone for Route<T> {
     }
 }
 
+/// Who checks logins, and by what they may be proved.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoginRules {
+    /// The interpreter's script, instead of the users.
+    pub by_script: bool,
+    /// The mechanisms of AUTH that are wanted.
+    pub mechanisms: Mechanisms,
+}
+
 /// The two ways of one server. Read afresh for every request, so that a renamed or
 /// traced command takes effect at once, in running sessions too.
 pub struct Access {
     users: RwLock<Route<dyn Users>>,
     storage: RwLock<Route<dyn Storage>>,
+    login_rules: RwLock<LoginRules>,
 }
 
 impl Default for Access {
@@ -48,6 +59,7 @@ impl Default for Access {
         Self {
             users: RwLock::new(Route::None),
             storage: RwLock::new(Route::None),
+            login_rules: RwLock::default(),
         }
     }
 }
@@ -104,6 +116,38 @@ impl Access {
             .clone()
     }
 
+    /// Changes who checks logins.
+    pub fn set_login_rules(&self, rules: LoginRules) {
+        *self
+            .login_rules
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    fn login_rules(&self) -> LoginRules {
+        *self
+            .login_rules
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The mechanisms of AUTH that are wanted, and that whoever checks logins can check: the
+    /// users know passwords, a script that checks logins is told what the client sends.
+    pub fn mechanisms(&self) -> Mechanisms {
+        use Mechanism::{
+            External, Login, OauthBearer, Plain, ScramSha256, ScramSha256Plus, Xoauth2,
+        };
+        let rules = self.login_rules();
+        let known: &[Mechanism] = match (rules.by_script, self.users()) {
+            (true, _) => &[External, Plain, Login, OauthBearer, Xoauth2],
+            (false, Route::None) => &[],
+            (false, Route::Direct(_) | Route::Script) => {
+                &[External, Plain, Login, ScramSha256, ScramSha256Plus]
+            }
+        };
+        rules.mechanisms.and(known.iter().copied().collect())
+    }
+
     fn storage_is_script(&self) -> bool {
         let way = self.storage.read().unwrap_or_else(PoisonError::into_inner);
         matches!(&*way, Route::Script)
@@ -134,9 +178,11 @@ impl Access {
         request: Request,
         runner: &R,
     ) -> Answer {
-        if let Request::Login { user, proof } = request {
-            return self.login(hold, &user, proof, runner).await;
-        }
+        let request = match request {
+            Request::Login(attempt) => return self.login(hold, attempt, runner).await,
+            Request::Keys { user } => return self.keys(hold, user, runner).await,
+            request => request,
+        };
         match hold.view() {
             None => without_mailbox(request),
             Some(View {
@@ -157,7 +203,7 @@ impl Access {
     pub fn try_now(&self, hold: &Arc<Hold>, request: &Request, buffer: &mut [u8]) -> Option<Now> {
         let begin = match request {
             // Logins look for a way of their own; ids of a large mailbox are worth the hop.
-            Request::Login { .. } | Request::Uids => return None,
+            Request::Login(_) | Request::Keys { .. } | Request::Uids => return None,
             Request::Update { delete } if !delete.is_empty() => return None,
             Request::Update { .. } | Request::Size(_) | Request::SizesOf(_) => None,
             Request::Sizes | Request::Uid(_) => None,
@@ -184,30 +230,50 @@ impl Access {
         (maildrop.is_in_memory() && !self.storage_is_script()).then_some(maildrop)
     }
 
-    async fn login<R: Runner>(
-        &self,
-        hold: &Arc<Hold>,
-        user: &[u8],
-        proof: Proof,
-        runner: &R,
-    ) -> Answer {
-        let user = Box::from(user);
+    async fn login<R: Runner>(&self, hold: &Arc<Hold>, attempt: Attempt, runner: &R) -> Answer {
+        let by_script = match (self.login_rules().by_script, self.users()) {
+            (true, _) | (false, Route::Script) => true,
+            (false, Route::None | Route::Direct(_)) => false,
+        };
         let mailbox = match self.users() {
-            Route::None => None,
-            Route::Direct(users) => users.verify(&user, &proof),
-            Route::Script if self.storage_is_script() => {
-                let work = Work::Login { user, proof };
-                return opened(runner.script(hold, work).await);
+            _ if by_script && self.storage_is_script() => {
+                return opened(runner.script(hold, Work::Login(attempt)).await);
             }
-            Route::Script => match runner.script(hold, Work::Lookup { user }).await {
-                Ok(Outcome::Account(account)) => account.and_then(|a| a.admits(&proof)),
+            _ if by_script => match runner.script(hold, Work::Check(attempt)).await {
+                Ok(Outcome::Mailbox(mailbox)) => mailbox,
                 other => return opened(other),
             },
+            Route::Direct(users) => users.verify(&attempt.user, &attempt.proof),
+            Route::None | Route::Script => None,
         };
         match mailbox {
             Some(mailbox) => self.open(hold, mailbox, runner).await,
             None => Reply::Refused(Refusal::Credentials).into(),
         }
+    }
+
+    /// What SCRAM needs to know of a user.
+    async fn keys<R: Runner>(&self, hold: &Arc<Hold>, user: Box<[u8]>, runner: &R) -> Answer {
+        let password = match self.users() {
+            Route::None => None,
+            Route::Direct(users) => users.password(&user),
+            Route::Script => {
+                let work = Work::Lookup { user: user.clone() };
+                match runner.script(hold, work).await {
+                    Ok(Outcome::Account(account)) => account.map(|account| account.password),
+                    other => return opened(other),
+                }
+            }
+        };
+        let job = move || {
+            let keys = scram::keys(&user, password.as_ref().map(Secret::expose));
+            keys.and_then(scram::reply).map(Answer::from)
+        };
+        let failed = || Answer::failed(Failure::Temporary);
+        runner
+            .blocking(Box::new(move || job().unwrap_or_else(failed)))
+            .await
+            .unwrap_or_else(|_| failed())
     }
 
     async fn open<R: Runner>(&self, hold: &Arc<Hold>, mailbox: Box<str>, runner: &R) -> Answer {

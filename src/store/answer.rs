@@ -164,7 +164,7 @@ pub(super) fn ask(hold: &Hold, maildrop: &dyn Maildrop, request: &Request) -> An
         Request::Uids => maildrop.uids().map(|uids| Reply::Uids(uids).into()),
         Request::Fetch { number, .. } => maildrop.get(*number).map(Answer::from),
         Request::Update { delete } => update(hold, maildrop, delete),
-        Request::Login { .. } => Ok(Answer::failed(Failure::Temporary)),
+        Request::Login(_) | Request::Keys { .. } => Ok(Answer::failed(Failure::Temporary)),
     };
     answer.unwrap_or_else(Answer::from)
 }

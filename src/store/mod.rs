@@ -9,6 +9,7 @@ pub mod hold;
 pub mod ids;
 pub mod jobs;
 pub mod reason;
+mod scram;
 pub mod source;
 
 use std::fs::File;
@@ -44,6 +45,14 @@ impl Account {
 pub trait Users: Send + Sync {
     /// The entry of `user`, if there is one.
     fn lookup(&self, user: &str) -> Option<Account>;
+
+    /// The password of the user whom a client names, if there is one.
+    fn password(&self, user: &[u8]) -> Option<Secret> {
+        let (name, other) = names(user);
+        let account = self.lookup(&name);
+        let account = account.or_else(|| self.lookup(&other?));
+        account.map(|account| account.password)
+    }
 
     /// The storage reference of the user whom a client names, if the proof fits.
     fn verify(&self, user: &[u8], proof: &Proof) -> Option<Box<str>> {

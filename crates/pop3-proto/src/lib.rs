@@ -114,6 +114,19 @@ pub enum Proof {
     Verified,
 }
 
+/// A login that a client attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The user's name as the client sent it.
+    pub user: Box<[u8]>,
+    /// What came with it.
+    pub proof: Proof,
+    /// How it came.
+    pub mechanism: Mechanism,
+    /// The connection's TLS, if it has any.
+    pub tls: Option<Arc<TlsFacts>>,
+}
+
 /// What a session asks of users and mailboxes: the coarse jobs, one for a command.
 ///
 /// A session asks one at a time and takes no further command before
@@ -122,16 +135,7 @@ pub enum Proof {
 pub enum Request {
     /// PASS, APOP or AUTH: look the user up, check the proof, lock the mailbox and
     /// count it. Answered by [`Reply::Opened`] or [`Reply::Refused`].
-    Login {
-        /// The user's name as the client sent it.
-        user: Box<[u8]>,
-        /// What came with it.
-        proof: Proof,
-        /// How it came.
-        mechanism: Mechanism,
-        /// The connection's TLS, if it has any.
-        tls: Option<Arc<TlsFacts>>,
-    },
+    Login(Attempt),
     /// SCRAM: what is known of a user's password. Answered by [`Reply::Keys`], for an
     /// unknown user too.
     Keys {
@@ -169,9 +173,9 @@ pub enum Request {
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Login {
+            Self::Login(Attempt {
                 user, mechanism, ..
-            } => {
+            }) => {
                 let how = match mechanism {
                     Mechanism::User => "PASS",
                     mechanism => mechanism.name(),

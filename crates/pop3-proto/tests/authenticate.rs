@@ -12,7 +12,7 @@ use pop3_proto::limits::{Limits, SASL_LINE};
 use pop3_proto::sasl::{Mechanism, Mechanisms, SASL};
 use pop3_proto::security::{ChannelBindings, Plaintext, TlsFacts, TlsMode};
 use pop3_proto::session::Config;
-use pop3_proto::{Failure, LoginStep, Proof, Request};
+use pop3_proto::{Attempt, Failure, LoginStep, Proof, Request};
 use sha2::{Digest, Sha256};
 
 const WELCOME: &str = "+OK congratulations\r\n";
@@ -397,12 +397,12 @@ fn tokens_and_certificates_reach_whoever_checks() {
     for (line, want, name) in rows {
         let mut play = with_tls();
         play.reply(&line);
-        let Some(Request::Login {
+        let Some(Request::Login(Attempt {
             user,
             proof,
             mechanism,
             tls,
-        }) = play.requests.pop()
+        })) = play.requests.pop()
         else {
             panic!("no login for {line}");
         };

@@ -69,7 +69,7 @@ impl ChannelSession {
         // Replies to earlier commands need not wait for this one.
         self.write();
         let user = match &request {
-            Request::Login { user, .. } => Some(characters(user).into_owned()),
+            Request::Login(attempt) => Some(characters(&attempt.user).into_owned()),
             _ => None,
         };
         if matches!(request, Request::Login { .. }) && !self.reserve_session() {

@@ -11,7 +11,7 @@ use crate::reply::{self, Capabilities, Line};
 use crate::sasl::scram::ScramKeys;
 use crate::sasl::{self, Exchange, Mechanism, Mechanisms};
 use crate::security::{TlsFacts, TlsMode};
-use crate::{Proof, Request, Secret};
+use crate::{Attempt, Proof, Request, Secret};
 
 impl Session {
     pub(super) fn authorization(&mut self, command: Login) {
@@ -108,12 +108,12 @@ impl Session {
     fn log_in(&mut self, proof: Proof, mechanism: Mechanism) {
         if let Phase::Authorization { name, step } = &mut self.phase {
             *step = Step::Checking;
-            self.request = Some(Request::Login {
+            self.request = Some(Request::Login(Attempt {
                 user: name.clone(),
                 proof,
                 mechanism,
                 tls: self.tls.clone(),
-            });
+            }));
         }
     }
 

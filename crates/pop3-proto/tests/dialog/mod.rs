@@ -14,7 +14,7 @@ use pop3_proto::limits::Limits;
 use pop3_proto::sasl::scram::ScramKeys;
 use pop3_proto::sasl::Mechanisms;
 use pop3_proto::session::{Config, Origin, Session};
-use pop3_proto::{Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request, Secret};
+use pop3_proto::{Attempt, Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request, Secret};
 
 /// The greeting's time stamp: that of the APOP example of RFC 1939 §7.
 pub const ID: &str = "<1896.697170952@dbc.mtview.ca.us>";
@@ -93,7 +93,7 @@ impl Mailbox {
     /// The answer to a request.
     pub fn answer(&self, request: &Request) -> Reply {
         match (self.fault, request) {
-            (fault, Request::Login { user, proof, .. }) => {
+            (fault, Request::Login(Attempt { user, proof, .. })) => {
                 let known = **user == *self.user;
                 if !known || !proof.matches(&Secret::new(&*self.password)) {
                     return Reply::Refused(Refusal::Credentials);
