@@ -4,6 +4,7 @@
 //! each knows only the ones above it:
 //!
 //! - [`pop3_proto`] – POP3 itself, without I/O: a crate of its own.
+//! - [`tls`] – certificates, and the TLS side of one connection.
 //! - [`store`] – what a session asks of users and mailboxes, and how that reaches them.
 //! - [`stores`] – the built-in users and mailboxes.
 //! - [`net`] – sockets: the event loops, the listener and the driver of one connection.
@@ -21,5 +22,6 @@ pub mod net;
 pub mod store;
 pub mod stores;
 pub mod text;
+pub mod tls;
 
 export_init!(bind::world::World::enter);

@@ -7,6 +7,7 @@
 //!   equal to a script's text as characters (read as UTF-8, or as Latin-1 where they are
 //!   no UTF-8), or as the bytes that Tcl has read that text from: a script that is written
 //!   in UTF-8 and read byte by byte under `LC_ALL=C` means the same users.
+//! - **Errors of the system** read as Tcl shows them ([`Reason`]).
 //! - **Messages**: `data BYTES` is bytes, `text TEXT` goes out as UTF-8 (`bind::message`).
 //!
 //! The system encoding is the process's. `ffi` tells it by [`set_system_encoding`];
@@ -14,6 +15,8 @@
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -115,6 +118,21 @@ pub fn proves(proof: &Proof, password: &Secret) -> bool {
     proof.matches(password) | spelt(as_read.as_deref()) | spelt(as_latin_1.as_deref())
 }
 
+/// Shows an error as Tcl shows it: `permission denied`, without the number that
+/// Rust adds and with a small first letter.
+pub struct Reason<'a>(pub &'a io::Error);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        let text = text.split(" (os error ").next().unwrap_or_default();
+        let mut chars = text.chars();
+        let first = chars.next().map(|c| c.to_ascii_lowercase());
+        first.map_or(Ok(()), |c| fmt::Write::write_char(f, c))?;
+        f.write_str(chars.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,5 +184,12 @@ mod tests {
             let proof = Proof::Password(Secret::new(bytes));
             assert_eq!(proves(&proof, password), want, "{bytes:x?}");
         }
+    }
+
+    #[test]
+    fn as_tcl_says_it() {
+        let error = io::Error::from_raw_os_error(rustix::io::Errno::ACCESS.raw_os_error());
+        assert_eq!(Reason(&error).to_string(), "permission denied");
+        assert_eq!(Reason(&io::Error::other("")).to_string(), "");
     }
 }

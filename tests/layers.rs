@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `src`, in order; what each may not name besides the rooms after it.
-const ROOMS: [(&str, &[&str]); 5] = [
+const ROOMS: [(&str, &[&str]); 6] = [
+    ("tls", &["tcl::", "clib", "Tcl_", "tokio", "pop3_proto"]),
     ("store", &["tcl::", "clib", "Tcl_"]),
     ("stores", &["tcl::", "clib", "Tcl_", "tokio"]),
     ("net", &["tcl::", "clib", "Tcl_"]),
