@@ -1,5 +1,6 @@
 //! `::pop3d::new` and its objects: what they are, from `up` to their destruction.
 
+mod certificates;
 mod configure;
 mod conn;
 
@@ -26,6 +27,7 @@ use crate::net::{self, Event, Observer};
 use crate::store::access::{Access, LoginRules};
 use crate::store::hold::UNDER_WAY;
 use crate::store::ids::ServerId;
+use pop3_proto::security::TlsMode;
 use pop3_proto::session::Config;
 
 const KIND: Kind = Kind {
@@ -158,6 +160,7 @@ impl ServerObject {
             return Ok(Value::text(""));
         }
         learn_system_encoding(&self.identity.interp);
+        self.check_tls()?;
         // Its sessions may begin before the event loop looks next.
         log::refresh(&self.world);
         self.configure_engine();
@@ -203,7 +206,11 @@ impl ServerObject {
             mechanisms: options.wanted_mechanisms(),
         });
         let config = Config {
-            tls: options.tls,
+            // Without a certificate there is none; `configure` has said so.
+            tls: match self.engine.tls() {
+                Some(_) => options.tls,
+                None => TlsMode::Off,
+            },
             plaintext: options.plaintext,
             // A script that checks logins does not tell passwords.
             apop: options.apop && !by_script,
@@ -214,6 +221,11 @@ impl ServerObject {
         let config = Arc::new(config);
         *self.config.borrow_mut() = Some(config.clone());
         self.engine.configure(config);
+    }
+
+    /// How `-tls` offers TLS.
+    pub fn tls_mode(&self) -> TlsMode {
+        self.options.borrow().tls
     }
 
     fn destroy(&self, mode: &str) -> Result<Value, Error> {
@@ -424,6 +436,8 @@ impl ServerObject {
             ("configure", args) => self.configure(args),
             ("options", []) => Ok(self.options.borrow_mut().ours()),
             ("options", _) => Err(self.identity.usage("options")),
+            ("reload", []) => self.reload(),
+            ("reload", _) => Err(self.identity.usage("reload")),
             ("conn", args) => self.conn(args),
             (method, _) => Err(self.identity.bad_method(method)),
         }

@@ -89,7 +89,7 @@ impl Driver<'_> {
             Action::Ask(request) => self.ask(request).await,
             Action::Feed => self.feed().await,
             Action::Pause => self.pause().await,
-            Action::StartTls => self.connection.machine().handle_tls_failed(),
+            Action::StartTls => self.shake_hands().await,
             Action::Yield => {
                 tokio::task::yield_now().await;
                 self.now = Instant::now();
@@ -126,6 +126,14 @@ impl Driver<'_> {
             let woken = self.timer.wait(|cx| transport.poll_readable(cx)).await;
             self.was_woken(woken);
         }
+    }
+
+    /// Waits until the handshake of TLS can go on.
+    pub(super) async fn wait_for_handshake(&mut self) {
+        self.timer.set(self.connection.machine().deadline());
+        let transport = &self.connection.transport;
+        let woken = self.timer.wait(|cx| transport.poll_handshake(cx)).await;
+        self.was_woken(woken);
     }
 
     /// Writes what the socket takes, or waits until it takes something.

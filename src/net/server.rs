@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::admission::{Admission, Permit};
 use super::connection::Connection;
+use super::handshake::Encryption;
 use super::listener::{self, Listening};
 use super::observer::{Event, Observer, Refused};
 use super::runtime::LoopSlot;
@@ -17,6 +18,7 @@ use crate::store::access::Access;
 use crate::store::hold::{Lock, UNDER_WAY};
 use crate::store::ids::{ConnectionId, ServerId};
 use crate::store::jobs::JobQueue;
+use crate::tls::Tls;
 use pop3_proto::connection::{Connection as Machine, End};
 use pop3_proto::security::Peer;
 use pop3_proto::session::{Config, Origin, Snapshot};
@@ -30,6 +32,7 @@ pub struct Server {
     pub(super) jobs: Arc<JobQueue>,
     observer: Arc<dyn Observer>,
     config: RwLock<Option<Arc<Config>>>,
+    pub(super) encryption: Encryption,
     admission: Arc<Admission>,
     connections: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
     listening: Mutex<Option<Listening>>,
@@ -84,6 +87,7 @@ impl Server {
             jobs,
             observer,
             config: RwLock::default(),
+            encryption: Encryption::default(),
             admission: Arc::default(),
             connections: Mutex::default(),
             listening: Mutex::default(),
@@ -96,6 +100,16 @@ impl Server {
     /// Sets what new sessions obey. Needed before [`listen`](Self::listen).
     pub fn configure(&self, config: Arc<Config>) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Some(config);
+    }
+
+    /// Sets the TLS of new handshakes; none: they fail.
+    pub fn set_tls(&self, tls: Option<Tls>) {
+        self.encryption.set(tls);
+    }
+
+    /// The TLS of new handshakes.
+    pub fn tls(&self) -> Option<Tls> {
+        self.encryption.get()
     }
 
     fn config(&self) -> Option<Arc<Config>> {
