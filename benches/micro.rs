@@ -17,7 +17,7 @@ use criterion::{criterion_group, criterion_main, BatchSize, Criterion, Throughpu
 use pop3_proto::body::{OctetCounter, Stuffer};
 use pop3_proto::command::Command;
 use pop3_proto::limits::Limits;
-use pop3_proto::session::{Config, Session};
+use pop3_proto::session::{Config, Origin, Session};
 use pop3_proto::{Reply, Request};
 
 /// What drivers read from a file at a time.
@@ -87,7 +87,7 @@ fn parsing(criterion: &mut Criterion) {
 
 /// A session after a login to a mailbox of so many messages.
 fn session(config: &Arc<Config>, count: u32) -> Session {
-    let mut session = Session::new(Arc::clone(config), "<1@bench>".into());
+    let mut session = Session::new(Arc::clone(config), Origin::remote("<1@bench>"));
     session.handle_input(b"USER u\r\nPASS p\r\n");
     assert!(matches!(
         session.poll_request(),
@@ -119,11 +119,11 @@ fn list(mut session: Session, command: &[u8], reply: &Reply) -> usize {
 
 fn listing(criterion: &mut Criterion) {
     const COUNT: u32 = 10_000;
-    let config = Arc::new(Config {
-        host: "bench".into(),
-        server: "tcllib/pop3d-1.10.0".into(),
-        limits: Limits::default(),
-    });
+    let config = Arc::new(Config::new(
+        "bench",
+        "tcllib/pop3d-1.10.0",
+        Limits::default(),
+    ));
     let sizes = Reply::Sizes((0..COUNT).map(|n| 700 + u64::from(n) * 7 % 9000).collect());
     let ids = (0..COUNT).map(|n| format!("1700000000.M{n:06}P1.bench").into_boxed_str());
     let uids = Reply::Uids(ids.collect());
@@ -143,11 +143,11 @@ fn listing(criterion: &mut Criterion) {
 }
 
 fn logins(criterion: &mut Criterion) {
-    let config = Arc::new(Config {
-        host: "bench".into(),
-        server: "tcllib/pop3d-1.10.0".into(),
-        limits: Limits::default(),
-    });
+    let config = Arc::new(Config::new(
+        "bench",
+        "tcllib/pop3d-1.10.0",
+        Limits::default(),
+    ));
     criterion.bench_function("session of USER PASS STAT QUIT", |bencher| {
         bencher.iter(|| {
             let mut session = session(&config, 10);

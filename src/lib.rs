@@ -18,6 +18,7 @@
 pub mod ffi;
 pub mod bind;
 pub mod descriptors;
+mod keyed;
 pub mod net;
 pub mod store;
 pub mod stores;

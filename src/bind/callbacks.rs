@@ -11,6 +11,7 @@
 
 mod complaints;
 mod digests;
+mod login;
 mod uids;
 mod unknown;
 
@@ -26,9 +27,9 @@ use crate::ffi::Value;
 use crate::store::ids::Client;
 use crate::store::jobs::{Job, Outcome, UnlockNow, Work};
 use crate::store::reason::Reason;
-use crate::store::{Account, Message};
+use crate::store::Message;
 use crate::text;
-use pop3_proto::{Extent, Failure, LoginStep, MsgNo, Proof, Refusal, Reply, Request, Secret};
+use pop3_proto::{Attempt, Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request};
 
 /// A callback that did not do its part. It has been logged already.
 pub struct Trouble(Failure);
@@ -86,10 +87,14 @@ impl Callbacks<'_> {
     /// Does the job; none when a part of it is left.
     fn outcome(&self, job: &Job, progress: &mut Progress) -> Option<Outcome> {
         let reply = match &job.work {
-            Work::Login { user, proof } => {
-                let opened = self.login(job, user, proof);
+            Work::Login(attempt) => {
+                let opened = self.login(job, attempt);
                 opened.unwrap_or_else(Reply::Refused)
             }
+            Work::Check(attempt) => match self.check(attempt) {
+                Ok(mailbox) => return Some(Outcome::Mailbox(mailbox)),
+                Err(trouble) => Reply::Refused(trouble.at(LoginStep::Users)),
+            },
             Work::Open { mailbox } => self.open(job, mailbox).unwrap_or_else(Reply::Refused),
             Work::Lookup { user } => match self.lookup(user) {
                 Ok(account) => return Some(Outcome::Account(account)),
@@ -156,73 +161,17 @@ impl Callbacks<'_> {
                 deleted?;
                 Some(Reply::Updated)
             }
-            Request::Login { .. } => Some(Reply::Failed(Failure::Temporary)),
+            Request::Login(_) | Request::Keys { .. } => Some(Reply::Failed(Failure::Temporary)),
         };
         Ok(reply.map(Outcome::Reply))
     }
 
-    /// Logs in: `exists`, `lookup`, the check, `lock`, `stat`, `size`.
-    fn login(&self, job: &Job, user: &[u8], proof: &Proof) -> Result<Reply, Refusal> {
-        let account = self.lookup(user);
-        let account = account.map_err(|trouble| trouble.at(LoginStep::Users))?;
-        match account.and_then(|account| account.admits(proof)) {
+    /// Logs in: the check, `lock`, `stat`, `size`.
+    fn login(&self, job: &Job, attempt: &Attempt) -> Result<Reply, Refusal> {
+        let mailbox = self.check(attempt);
+        match mailbox.map_err(|trouble| trouble.at(LoginStep::Users))? {
             Some(mailbox) => self.open(job, &mailbox),
             None => Err(Refusal::Credentials),
-        }
-    }
-
-    /// The entry of the user whom a client names, by either name that a script may know.
-    fn lookup(&self, user: &[u8]) -> Result<Option<Account>, Trouble> {
-        let (name, other) = text::names(user);
-        match (self.lookup_name(&name)?, other) {
-            (None, Some(other)) => self.lookup_name(&other),
-            (account, _) => Ok(account),
-        }
-    }
-
-    /// The user's entry. With an error of `lookup` scripts say that there is none, unless
-    /// its code says that something else has failed.
-    fn lookup_name(&self, user: &str) -> Result<Option<Account>, Trouble> {
-        let name = Value::text(user);
-        let exists = self.call_auth(&[Value::text("exists"), name.clone()]);
-        let exists = exists.map_err(|raised| self.raised("exists", &raised))?;
-        // What users return is shown to nobody: there may be a password in it.
-        let exists = exists.to_bool();
-        if !exists.ok_or_else(|| self.wrong(Asked::new("exists", user), None, "a boolean"))? {
-            return Ok(None);
-        }
-        let entry = match self.call_auth(&[Value::text("lookup"), name]) {
-            Ok(entry) => entry,
-            Err(raised) if complaints::is_failure(&raised) => {
-                return Err(self.raised("lookup", &raised));
-            }
-            Err(raised) => {
-                // The client chose the name: nothing in it may break the line.
-                let (user, message) = (user.escape_debug(), raised.message());
-                self.log(&format!("lookup {user}: {message}"));
-                return Ok(None);
-            }
-        };
-        self.account(user, &entry)
-    }
-
-    /// The entry that `lookup` returned. Nothing at all means that there is none, as an
-    /// empty storage reference does.
-    fn account(&self, user: &str, entry: &Value) -> Result<Option<Account>, Trouble> {
-        let wrong = |what: &str| {
-            let expected = format!("a list of password and storage reference{what}");
-            Err(self.wrong(Asked::new("lookup", user), None, &expected))
-        };
-        let text = |value: &Value| value.to_text();
-        match entry.to_list().as_deref() {
-            None => wrong(""),
-            Some([]) => Ok(None),
-            // There may be a password in it, so it is not shown.
-            Some([_]) => wrong(", but one element"),
-            Some([password, storage, ..]) => Ok(Some(Account {
-                password: Secret::new(text(password).into_bytes()),
-                storage: text(storage).into(),
-            })),
         }
     }
 

@@ -182,6 +182,8 @@ impl ChannelSession {
             Action::Ask(request) => return self.ask(request),
             Action::Feed => return self.feed(),
             Action::Pause => return Step::Wait,
+            // `up` does not take `-tls` and a `-socket` of the script's own together.
+            Action::StartTls => self.machine.borrow_mut().handle_tls_failed(),
             Action::Yield => return Step::Yield,
             Action::Leave(end) => self.leave(end),
             Action::ShutWrite => self.shut_writing(),

@@ -8,6 +8,7 @@ use super::server::ServerObject;
 use crate::ffi::command::{self, Error, Token};
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::{Interp, Value};
+use pop3_proto::security::TlsMode;
 
 /// How Tcl's error code begins when no channel has a name.
 const NO_CHANNEL: [&str; 3] = ["TCL", "LOOKUP", "CHANNEL"];
@@ -72,6 +73,13 @@ fn open_channel(
     port: &Value,
 ) -> Result<(Listener, Value), Error> {
     let interp = &server.identity.interp;
+    if server.tls_mode() != TlsMode::Off {
+        let socket = socket.to_text();
+        let message = format!(
+            "-tls cannot be offered with -socket \"{socket}\": expected \"socket\" or \"socket -myaddr ADDRESS\""
+        );
+        return Err(Error::new(message, &["TLS", "SOCKET"]));
+    }
     let Some(mut words) = socket.to_list() else {
         let message = format!("-socket \"{}\" is not a list", socket.to_text());
         return Err(Error::new(message, &["OPTION", "-socket"]));

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use crate::ffi::command::Error;
 use crate::ffi::Value;
+use pop3_proto::is_capability;
 use pop3_proto::limits::Limits;
+use pop3_proto::sasl::{Mechanism, Mechanisms, SASL};
+use pop3_proto::security::{Plaintext, TlsMode};
 
 /// What a server is told by `configure`.
 ///
@@ -29,6 +32,30 @@ pub struct Options {
     pub log: Value,
     /// `-uidl`: where the unique ids of a script's storage come from.
     pub uidl: UidlSource,
+    /// `-login`: command prefix that checks logins instead of `-auth`; empty: none.
+    pub login: Value,
+    /// `-apop`: whether APOP is taken.
+    pub apop: bool,
+    /// `-mechanisms`: those of AUTH; none: all but LOGIN.
+    pub mechanisms: Option<Mechanisms>,
+    /// `-plaintext`: whether passwords are taken without TLS.
+    pub plaintext: Plaintext,
+    /// `-capa`: further lines of the answer to CAPA.
+    pub capabilities: Vec<Box<str>>,
+    /// `-tls`: how TLS is offered.
+    pub tls: TlsMode,
+    /// `-certificates`: a list of pairs of a certificate's file and its key's.
+    pub certificates: Value,
+    /// `-certfile`: the file of the default certificate; empty: the first of
+    /// `certificates`.
+    pub certfile: Value,
+    /// `-keyfile`: the file of its key.
+    pub keyfile: Value,
+    /// `-cafile`: the file of the authorities that sign clients' certificates; empty: no
+    /// client is asked for one.
+    pub cafile: Value,
+    /// `-require`: whether a client must show a certificate.
+    pub require: bool,
     /// The bounds, each an option.
     pub limits: Limits,
 }
@@ -44,18 +71,6 @@ pub enum UidlSource {
     Digest,
 }
 
-impl UidlSource {
-    const ALL: [Self; 3] = [Self::Auto, Self::Storage, Self::Digest];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Storage => "storage",
-            Self::Digest => "digest",
-        }
-    }
-}
-
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -67,6 +82,17 @@ impl Default for Options {
             finalize: false,
             log: Value::text(""),
             uidl: UidlSource::Auto,
+            login: Value::text(""),
+            apop: true,
+            mechanisms: None,
+            plaintext: Plaintext::Auto,
+            capabilities: Vec::new(),
+            tls: TlsMode::Off,
+            certificates: Value::text(""),
+            certfile: Value::text(""),
+            keyfile: Value::text(""),
+            cafile: Value::text(""),
+            require: false,
             limits: Limits::default(),
         }
     }
@@ -89,15 +115,46 @@ enum Field {
     Time(fn(&mut Options) -> &mut Duration, Duration),
     /// A command prefix.
     Prefix(fn(&mut Options) -> &mut Value),
-    /// Where unique ids come from.
-    Uidl,
+    /// One of these words.
+    Choice(&'static [&'static str], Chosen),
+    /// The mechanisms of AUTH.
+    Mechanisms,
+    /// Lines of the answer to CAPA.
+    Capabilities,
+    /// A file's name; empty: none.
+    File(fn(&mut Options) -> &mut Value),
+    /// Pairs of files' names.
+    Pairs(fn(&mut Options) -> &mut Value),
 }
+
+/// Which word is chosen, by its place: how to ask, and how to choose.
+type Chosen = (fn(&Options) -> usize, fn(&mut Options, usize));
 
 /// RFC 1939 §3: an autologout timer is at least ten minutes.
 const SHORTEST_IDLE: Duration = Duration::from_secs(600);
 
 /// The options that Tcllib's server does not have.
-const OURS: [Row; 15] = [
+const OURS: [Row; 26] = [
+    Row {
+        name: "-apop",
+        field: Field::Boolean(|all| &mut all.apop),
+    },
+    Row {
+        name: "-cafile",
+        field: Field::File(|all| &mut all.cafile),
+    },
+    Row {
+        name: "-capa",
+        field: Field::Capabilities,
+    },
+    Row {
+        name: "-certfile",
+        field: Field::File(|all| &mut all.certfile),
+    },
+    Row {
+        name: "-certificates",
+        field: Field::Pairs(|all| &mut all.certificates),
+    },
     Row {
         name: "-connections",
         field: Field::Count(|all| &mut all.limits.connections),
@@ -123,12 +180,20 @@ const OURS: [Row; 15] = [
         field: Field::Time(|all| &mut all.limits.idle, SHORTEST_IDLE),
     },
     Row {
+        name: "-keyfile",
+        field: Field::File(|all| &mut all.keyfile),
+    },
+    Row {
         name: "-linelength",
         field: Field::Size(|all| &mut all.limits.line, 255..=1 << 20),
     },
     Row {
         name: "-log",
         field: Field::Prefix(|all| &mut all.log),
+    },
+    Row {
+        name: "-login",
+        field: Field::Prefix(|all| &mut all.login),
     },
     Row {
         name: "-logindelay",
@@ -143,6 +208,10 @@ const OURS: [Row; 15] = [
         field: Field::Time(|all| &mut all.limits.login_timeout, Duration::ZERO),
     },
     Row {
+        name: "-mechanisms",
+        field: Field::Mechanisms,
+    },
+    Row {
         name: "-outputmark",
         field: Field::Size(|all| &mut all.limits.output_mark, 1024..=1 << 26),
     },
@@ -155,12 +224,52 @@ const OURS: [Row; 15] = [
         field: Field::Size(|all| &mut all.limits.pipelined, 1024..=1 << 20),
     },
     Row {
+        name: "-plaintext",
+        field: Field::Choice(
+            &["auto", "always", "never"],
+            (
+                |all| all.plaintext as usize,
+                |all, n| {
+                    all.plaintext = [Plaintext::Auto, Plaintext::Always, Plaintext::Never][n];
+                },
+            ),
+        ),
+    },
+    Row {
+        name: "-require",
+        field: Field::Boolean(|all| &mut all.require),
+    },
+    Row {
+        name: "-tls",
+        field: Field::Choice(
+            &["off", "starttls", "implicit"],
+            (
+                |all| all.tls as usize,
+                |all, n| all.tls = [TlsMode::Off, TlsMode::StartTls, TlsMode::Implicit][n],
+            ),
+        ),
+    },
+    Row {
         name: "-uidl",
-        field: Field::Uidl,
+        field: Field::Choice(
+            &["auto", "storage", "digest"],
+            (
+                |all| all.uidl as usize,
+                |all, n| {
+                    all.uidl = [UidlSource::Auto, UidlSource::Storage, UidlSource::Digest][n];
+                },
+            ),
+        ),
     },
 ];
 
 impl Options {
+    /// The mechanisms of AUTH that are wanted.
+    pub fn wanted_mechanisms(&self) -> Mechanisms {
+        let all_but_login = || SASL.into_iter().filter(|m| *m != Mechanism::Login);
+        self.mechanisms.unwrap_or_else(|| all_but_login().collect())
+    }
+
     /// All options of ours with their values.
     pub fn ours(&mut self) -> Value {
         Value::dict(OURS.iter().map(|row| (row.name, row.field.get(self))))
@@ -199,8 +308,13 @@ impl Field {
             Self::Count(field) => Value::int((*field(all)).into()),
             Self::Size(field, _) => int(*field(all) as u128),
             Self::Time(field, _) => int(field(all).as_millis()),
-            Self::Prefix(field) => field(all).clone(),
-            Self::Uidl => Value::text(all.uidl.name()),
+            Self::Prefix(field) | Self::File(field) | Self::Pairs(field) => field(all).clone(),
+            Self::Choice(words, (chosen, _)) => Value::text(words[chosen(all)]),
+            Self::Mechanisms => match all.mechanisms {
+                None => Value::text(AUTO),
+                Some(some) => Value::texts(some.iter().map(Mechanism::name)),
+            },
+            Self::Capabilities => Value::texts(&all.capabilities),
         }
     }
 
@@ -215,13 +329,58 @@ impl Field {
                 value.to_list().ok_or("a command prefix, which is a list")?;
                 *field(all) = value.clone();
             }
-            Self::Uidl => {
-                let named = |source: &UidlSource| source.name() == value.to_text();
-                let source = UidlSource::ALL.into_iter().find(named);
-                all.uidl = source.ok_or("auto, storage or digest")?;
+            Self::Choice(words, (_, choose)) => {
+                let text = value.to_text();
+                let at = words.iter().position(|word| *word == text);
+                choose(all, at.ok_or_else(|| one_of(words))?);
+            }
+            Self::Mechanisms => all.mechanisms = mechanisms(value)?,
+            Self::Capabilities => all.capabilities = capabilities(value)?,
+            Self::File(field) => *field(all) = value.clone(),
+            Self::Pairs(field) => {
+                let pairs = value.to_list().unwrap_or_default();
+                let is_pair = |pair: &Value| pair.to_list().is_some_and(|p| p.len() == 2);
+                if value.to_list().is_none() || !pairs.iter().all(is_pair) {
+                    return Err("a list of {CERTFILE KEYFILE} pairs".into());
+                }
+                *field(all) = value.clone();
             }
         }
         Ok(())
+    }
+}
+
+/// The value of `-mechanisms` that stands for all but LOGIN.
+const AUTO: &str = "auto";
+
+/// The mechanisms of a list; none for the word that stands for all but LOGIN.
+fn mechanisms(value: &Value) -> Result<Option<Mechanisms>, String> {
+    if value.to_text() == AUTO {
+        return Ok(None);
+    }
+    let named = |word: &Value| Mechanism::named(word.to_text().as_bytes());
+    let list = value.to_list();
+    let list = list.and_then(|words| words.iter().map(named).collect::<Option<Mechanisms>>());
+    list.map(Some).ok_or_else(|| {
+        let names = SASL.map(Mechanism::name);
+        format!("{AUTO}, or a list of some of {}", names.join(" "))
+    })
+}
+
+fn capabilities(value: &Value) -> Result<Vec<Box<str>>, String> {
+    let lines = value.to_list();
+    let lines = lines.map(|lines| lines.iter().map(Value::to_text).map(Box::from).collect());
+    let fit = |lines: &Vec<Box<str>>| lines.iter().all(|line| is_capability(line));
+    let expected = "a list of lines like {EXPIRE NEVER}: a keyword and words, of US-ASCII, with \
+                    one blank between them (RFC 2449)";
+    lines.filter(fit).ok_or_else(|| expected.into())
+}
+
+/// `a, b or c`.
+fn one_of(words: &[&str]) -> String {
+    match words {
+        [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        words => words.concat(),
     }
 }
 

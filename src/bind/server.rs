@@ -1,5 +1,6 @@
 //! `::pop3d::new` and its objects: what they are, from `up` to their destruction.
 
+mod certificates;
 mod configure;
 mod conn;
 
@@ -23,9 +24,10 @@ use crate::ffi::interp::{self, Preserved, Raised};
 use crate::ffi::value::learn_system_encoding;
 use crate::ffi::{Interp, Value};
 use crate::net;
-use crate::store::access::Access;
+use crate::store::access::{Access, LoginRules};
 use crate::store::hold::MAX_IDLE_WAIT;
 use crate::store::ids::ServerId;
+use pop3_proto::security::TlsMode;
 use pop3_proto::session::Config;
 
 const KIND: Kind = Kind {
@@ -158,6 +160,7 @@ impl ServerObject {
             return Ok(Value::text(""));
         }
         learn_system_encoding(&self.identity.interp);
+        self.check_tls()?;
         // Its sessions may begin before the event loop looks next.
         log::refresh(&self.world);
         self.configure_engine();
@@ -196,14 +199,33 @@ impl ServerObject {
     fn configure_engine(&self) {
         let server = interp::get_var(&self.identity.interp, "::pop3d::server");
         let server = server.map_or_else(|| SERVER.to_owned(), |server| server.to_text());
+        let options = self.options.borrow();
+        let by_script = !options.login.is_empty();
+        self.access().set_login_rules(LoginRules {
+            by_script,
+            mechanisms: options.wanted_mechanisms(),
+        });
         let config = Config {
-            host: listen::host_name().into(),
-            server: server.into(),
-            limits: self.options.borrow().limits.clone(),
+            // Without a certificate there is none; `configure` has said so.
+            tls: match self.engine.tls() {
+                Some(_) => options.tls,
+                None => TlsMode::Off,
+            },
+            plaintext: options.plaintext,
+            // A script that checks logins does not tell passwords.
+            apop: options.apop && !by_script,
+            capabilities: options.capabilities.clone(),
+            ..Config::new(&listen::host_name(), &server, options.limits.clone())
         };
+        drop(options);
         let config = Arc::new(config);
         *self.config.borrow_mut() = Some(config.clone());
         self.engine.configure(config);
+    }
+
+    /// How `-tls` offers TLS.
+    pub fn tls_mode(&self) -> TlsMode {
+        self.options.borrow().tls
     }
 
     fn destroy(&self, mode: &str) -> Result<Value, Error> {
@@ -348,6 +370,11 @@ impl ServerObject {
         self.options.borrow().storage.clone()
     }
 
+    /// The `-login` command prefix.
+    pub fn login_prefix(&self) -> Value {
+        self.options.borrow().login.clone()
+    }
+
     /// Whether tokens of `get` are finalized.
     pub fn finalizes(&self) -> bool {
         self.options.borrow().finalize
@@ -408,6 +435,8 @@ impl ServerObject {
             ("configure", args) => self.configure(args),
             ("options", []) => Ok(self.options.borrow_mut().ours()),
             ("options", _) => Err(self.identity.usage("options")),
+            ("reload", []) => self.reload(),
+            ("reload", _) => Err(self.identity.usage("reload")),
             ("conn", args) => self.conn(args),
             (method, _) => Err(self.identity.bad_method(method)),
         }

@@ -43,6 +43,8 @@ impl Raised {
             ("-code", Value::int(ERROR.into())),
             ("-level", Value::int(0)),
             ("-errorcode", Value::texts(code)),
+            // Else Tcl adds that of an error before, with the words of its calls.
+            ("-errorstack", Value::text("")),
         ];
         Self {
             code: ERROR,

@@ -92,6 +92,10 @@ impl Driver<'_> {
                 let pause: Boxed<'_, ()> = Box::pin(self.pause());
                 pause.await;
             }
+            Action::StartTls => {
+                let handshake: Boxed<'_, ()> = Box::pin(self.shake_hands());
+                handshake.await;
+            }
             Action::Yield => {
                 tokio::task::yield_now().await;
                 self.now = Instant::now();
@@ -128,6 +132,14 @@ impl Driver<'_> {
             let woken = self.timer.wait(|cx| transport.poll_readable(cx)).await;
             self.was_woken(woken);
         }
+    }
+
+    /// Waits until the handshake of TLS can go on.
+    pub(super) async fn wait_for_handshake(&mut self) {
+        self.timer.set(self.connection.machine().deadline());
+        let transport = &self.connection.transport;
+        let woken = self.timer.wait(|cx| transport.poll_handshake(cx)).await;
+        self.was_woken(woken);
     }
 
     /// Writes what the socket takes, or waits until it takes something.

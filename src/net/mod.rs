@@ -13,6 +13,7 @@ mod admission;
 mod body;
 mod connection;
 mod driver;
+mod handshake;
 mod listener;
 mod record;
 mod requests;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::store::ids::{Client, ConnectionId, ServerId};
 use crate::store::reason::Reason;
 use crate::store::StoreError;
+use crate::tls;
 use pop3_proto::connection::End;
+use pop3_proto::security::TlsFacts;
 use pop3_proto::session::Tally;
 use pop3_proto::{LoginStep, Refusal, Request};
 
@@ -51,6 +53,12 @@ pub enum Event {
     CallbackFailed,
     /// A script's storage has no `uidl`.
     UidlUnknown,
+    /// A connection has TLS now.
+    Encrypted,
+    /// A handshake of TLS failed.
+    HandshakeFailed,
+    /// Certificates could not be read again; the old ones are still shown.
+    CertificatesFailed,
     /// A session has ended: the one record for each.
     Ended,
     /// Records were dropped, as too many waited.
@@ -61,13 +69,13 @@ impl Event {
     /// As in Tcllib's pop3d, as far as it has such events.
     pub fn level(self) -> Level {
         match self {
-            Self::AcceptFailed | Self::StoreFailed | Self::ReadFailed | Self::CallbackFailed => {
-                Level::Error
-            }
+            Self::AcceptFailed | Self::CertificatesFailed => Level::Error,
+            Self::StoreFailed | Self::ReadFailed | Self::CallbackFailed => Level::Error,
             // In Tcllib an unknown user is a warning and a wrong secret a notice. Here the
             // two are not told apart, and an attack must not hide.
             Self::ConnectionRefused | Self::LoginRefused | Self::Dropped => Level::Warning,
             Self::Accepted | Self::LoggedIn | Self::LoginFailed => Level::Notice,
+            Self::Encrypted | Self::HandshakeFailed => Level::Notice,
             Self::UidlUnknown | Self::Ended => Level::Notice,
             Self::Asked => Level::Debug,
         }
@@ -244,6 +252,39 @@ impl Log {
     pub fn accepted(&self, client: impl FnOnce() -> Client, peer: SocketAddr) {
         let message = format_args!("state auth, waiting for logon from {peer}");
         self.add_of(client, Event::Accepted, message);
+    }
+
+    /// A handshake of TLS is made.
+    pub(super) fn encrypted(&self, client: impl FnOnce() -> Client, tls: &TlsFacts) {
+        let event = Event::Encrypted;
+        self.add(event, || {
+            let names = tls.certificate.join(", ");
+            let shown = match &*names {
+                "" => String::new(),
+                names => format!(", certificate of {}", names.escape_debug()),
+            };
+            let message = format!("{} {}{shown}", tls.version, tls.cipher);
+            Record {
+                fields: vec![
+                    ("tls", tls.version.to_string()),
+                    ("cipher", tls.cipher.to_string()),
+                    ("certificate", names),
+                ],
+                ..Record::of(client(), event, message)
+            }
+        });
+    }
+
+    /// A handshake of TLS failed.
+    pub(super) fn handshake_failed(&self, client: impl FnOnce() -> Client, error: &io::Error) {
+        let message = format!("TLS handshake failed: {}", Reason(error));
+        self.add_of(client, Event::HandshakeFailed, message);
+    }
+
+    /// Files of certificates have changed, and cannot be used.
+    pub(super) fn certificates_failed(&self, error: &tls::Error) {
+        let event = Event::CertificatesFailed;
+        self.add(event, || Record::general(event, format!("TLS: {error}")));
     }
 
     /// A session asks users or mailboxes.

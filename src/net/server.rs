@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::admission::{Admission, Permit};
 use super::connection::Connection;
+use super::handshake::Encryption;
 use super::listener::{self, Listening};
 use super::record::{Log, Observer, Refused};
 use super::runtime::LoopSlot;
@@ -17,8 +18,10 @@ use crate::store::access::Access;
 use crate::store::hold::{Lock, MAX_IDLE_WAIT};
 use crate::store::ids::{Client, ConnectionId, ServerId};
 use crate::store::jobs::JobQueue;
+use crate::tls::Tls;
 use pop3_proto::connection::{Connection as Machine, End};
-use pop3_proto::session::{Config, Snapshot};
+use pop3_proto::security::Peer;
+use pop3_proto::session::{Config, Origin, Snapshot};
 
 /// One server: its listener and its connections.
 pub struct Server {
@@ -29,6 +32,7 @@ pub struct Server {
     pub(super) jobs: Arc<JobQueue>,
     pub(super) log: Log,
     config: RwLock<Option<Arc<Config>>>,
+    pub(super) encryption: Encryption,
     admission: Arc<Admission>,
     connections: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
     listening: Mutex<Option<Listening>>,
@@ -84,6 +88,7 @@ impl Server {
             jobs,
             log: Log::new(id, observer),
             config: RwLock::default(),
+            encryption: Encryption::default(),
             admission: Arc::default(),
             connections: Mutex::default(),
             listening: Mutex::default(),
@@ -96,6 +101,16 @@ impl Server {
     /// Sets what new sessions obey. Needed before [`listen`](Self::listen).
     pub fn configure(&self, config: Arc<Config>) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Some(config);
+    }
+
+    /// Sets the TLS of new handshakes; none: they fail.
+    pub fn set_tls(&self, tls: Option<Tls>) {
+        self.encryption.set(tls);
+    }
+
+    /// The TLS of new handshakes.
+    pub fn tls(&self) -> Option<Tls> {
+        self.encryption.get()
     }
 
     fn config(&self) -> Option<Arc<Config>> {
@@ -203,7 +218,7 @@ impl Server {
 
     /// A time stamp for a greeting, `<DIGITS_SERVER_PID@HOST>`: unique, and not to
     /// be predicted, as it is what APOP digests (RFC 1939 §7).
-    pub fn time_stamp(&self) -> Box<str> {
+    fn time_stamp(&self) -> Box<str> {
         let mut random = [0; 8];
         // Fails only on kernels without the call; then time is all there is.
         let filled =
@@ -217,6 +232,18 @@ impl Server {
         let config = self.config();
         let host = config.as_ref().map_or("localhost", |c| &c.host);
         format!("<{digits}_{}@{host}>", self.label).into()
+    }
+
+    /// What a new connection of this client begins with.
+    pub fn origin(&self, peer: IpAddr) -> Origin {
+        Origin {
+            stamp: self.time_stamp(),
+            peer: match peer.is_loopback() {
+                true => Peer::Loopback,
+                false => Peer::Remote,
+            },
+            mechanisms: self.access.mechanisms(),
+        }
     }
 
     /// Ends everything at once: stops accepting, ends all connections (clients
@@ -325,7 +352,7 @@ impl Server {
                 return;
             }
         };
-        let machine = Machine::new(config.clone(), self.time_stamp(), Instant::now());
+        let machine = Machine::new(config.clone(), self.origin(peer.ip()), Instant::now());
         let opened = Connection::open(
             self.clone(),
             stream,

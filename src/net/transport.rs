@@ -38,10 +38,14 @@ impl Transport {
     /// read before is the caller's to throw away (RFC 2595 §4); what was not is TLS's,
     /// whatever it is. All that was to be written must have been. A second call does
     /// nothing.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the driver's part comes next"))]
     pub(super) fn start_tls(&self, tls: &Tls) {
         self.tls
             .get_or_init(|| Box::new(Mutex::new(Session::new(tls))));
+    }
+
+    /// Whether there is TLS, or its handshake.
+    pub(super) fn has_tls(&self) -> bool {
+        self.tls.get().is_some()
     }
 
     /// Goes on with the handshake of TLS; when it is over, tells what it has settled.
@@ -51,7 +55,6 @@ impl Transport {
     /// # Errors
     /// `WouldBlock`: wait by [`poll_handshake`](Self::poll_handshake). `NotConnected`:
     /// there is no TLS. Others as [`Session::handshake`] says.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the driver's part comes next"))]
     pub(super) fn handshake(&self) -> io::Result<Facts> {
         let mut session = self.session().ok_or(ErrorKind::NotConnected)?;
         let done = session.handshake(&mut self.io());
@@ -66,7 +69,6 @@ impl Transport {
     }
 
     /// Waits until the handshake can go on.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the driver's part comes next"))]
     pub(super) fn poll_handshake(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.session().is_some_and(|session| session.wants_write()) {
             true => self.socket.poll_write_ready(cx),

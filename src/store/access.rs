@@ -14,9 +14,12 @@ use super::answer::{ask, lock, refused, without_mailbox};
 use super::hold::{Hold, Lock, MailboxView};
 use super::jobs::{Outcome, Work};
 use super::{
-    checks, Immediate, Mailbox, StartedMessage, Storage, StoreError, Users, Verdict, Wait,
+    checks, scram, Immediate, Mailbox, StartedMessage, Storage, StoreError, Users, Verdict, Wait,
 };
-use pop3_proto::{Extent, Failure, LoginStep, Proof, Refusal, Reply, Request};
+use crate::text::characters;
+use pop3_proto::sasl::scram::ScramKeys;
+use pop3_proto::sasl::{Mechanism, Mechanisms};
+use pop3_proto::{Attempt, Extent, Failure, LoginStep, Refusal, Reply, Request};
 
 /// How users or mailboxes are reached.
 pub enum Route<T: ?Sized> {
@@ -39,12 +42,22 @@ impl<T: ?Sized> Clone for Route<T> {
     }
 }
 
+/// Who checks logins, and by what they may be proved.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoginRules {
+    /// The interpreter's script, instead of the users.
+    pub by_script: bool,
+    /// The mechanisms of AUTH that are wanted.
+    pub mechanisms: Mechanisms,
+}
+
 /// The routes of one server to its users and mailboxes. They are read anew for every
 /// request, so that a renamed or replaced command takes effect at once, in running sessions
 /// too.
 pub struct Access {
     users: ArcSwap<Route<dyn Users>>,
     storage: ArcSwap<Route<dyn Storage>>,
+    login_rules: ArcSwap<LoginRules>,
 }
 
 impl Default for Access {
@@ -52,6 +65,7 @@ impl Default for Access {
         Self {
             users: ArcSwap::from_pointee(Route::None),
             storage: ArcSwap::from_pointee(Route::None),
+            login_rules: ArcSwap::default(),
         }
     }
 }
@@ -104,6 +118,34 @@ impl Access {
         Route::clone(&self.storage.load())
     }
 
+    /// Changes who checks logins.
+    pub fn set_login_rules(&self, rules: LoginRules) {
+        self.login_rules.store(Arc::new(rules));
+    }
+
+    fn login_rules(&self) -> LoginRules {
+        **self.login_rules.load()
+    }
+
+    /// The mechanisms of AUTH that are wanted, and that whoever checks logins can check: the
+    /// users know passwords, a script that checks logins is told what the client sends.
+    pub fn mechanisms(&self) -> Mechanisms {
+        use Mechanism::{
+            External, Login, OauthBearer, Plain, ScramSha256, ScramSha256Plus, Xoauth2,
+        };
+        let rules = self.login_rules();
+        let known: &[Mechanism] = match (rules.by_script, self.users()) {
+            (true, _) => &[External, Plain, Login, OauthBearer, Xoauth2],
+            (false, Route::None) => &[],
+            // A client that prefers SCRAM does not try another mechanism when that fails.
+            (false, Route::Direct(users)) if !users.all_have_scram() => &[External, Plain, Login],
+            (false, Route::Direct(_) | Route::Script) => {
+                &[External, Plain, Login, ScramSha256, ScramSha256Plus]
+            }
+        };
+        rules.mechanisms.and(known.iter().copied().collect())
+    }
+
     fn storage_is_script(&self) -> bool {
         matches!(**self.storage.load(), Route::Script)
     }
@@ -133,9 +175,11 @@ impl Access {
         request: Request,
         runner: &R,
     ) -> Answer {
-        if let Request::Login { user, proof } = request {
-            return self.login(hold, &user, proof, runner).await;
-        }
+        let request = match request {
+            Request::Login(attempt) => return self.login(hold, attempt, runner).await,
+            Request::Keys { user } => return self.keys(hold, user, runner).await,
+            request => request,
+        };
         match hold.view() {
             None => without_mailbox(request),
             Some(MailboxView {
@@ -178,17 +222,20 @@ impl Access {
         }
     }
 
-    async fn login<R: Runner>(
-        &self,
-        hold: &Arc<Hold>,
-        user: &[u8],
-        proof: Proof,
-        runner: &R,
-    ) -> Answer {
-        let user = Box::from(user);
+    async fn login<R: Runner>(&self, hold: &Arc<Hold>, attempt: Attempt, runner: &R) -> Answer {
+        let by_script = match (self.login_rules().by_script, self.users()) {
+            (true, _) | (false, Route::Script) => true,
+            (false, Route::None | Route::Direct(_)) => false,
+        };
         let mailbox = match self.users() {
-            Route::None => None,
-            Route::Direct(users) => match users.verify(&user, &proof) {
+            _ if by_script && self.storage_is_script() => {
+                return opened(runner.script(hold, Work::Login(attempt)).await);
+            }
+            _ if by_script => match runner.script(hold, Work::Check(attempt)).await {
+                Ok(Outcome::Mailbox(mailbox)) => mailbox,
+                other => return opened(other),
+            },
+            Route::Direct(users) => match users.verify(&attempt.user, &attempt.proof) {
                 Verdict::Admitted(mailbox) => Some(mailbox),
                 Verdict::Refused => None,
                 Verdict::Pending(check) => match checks::run(check, hold, runner).await {
@@ -198,19 +245,29 @@ impl Access {
                     }
                 },
             },
-            Route::Script if self.storage_is_script() => {
-                let work = Work::Login { user, proof };
-                return opened(runner.script(hold, work).await);
-            }
-            Route::Script => match runner.script(hold, Work::Lookup { user }).await {
-                Ok(Outcome::Account(account)) => account.and_then(|a| a.admits(&proof)),
-                other => return opened(other),
-            },
+            Route::None | Route::Script => None,
         };
         match mailbox {
             Some(mailbox) => self.open(hold, mailbox, runner).await,
             None => Reply::Refused(Refusal::Credentials).into(),
         }
+    }
+
+    /// What SCRAM needs to know of a user.
+    async fn keys<R: Runner>(&self, hold: &Arc<Hold>, user: Box<[u8]>, runner: &R) -> Answer {
+        let password = match self.users() {
+            Route::None => None,
+            Route::Direct(users) => return computed(move || users.scram(&user), runner).await,
+            Route::Script => {
+                let work = Work::Lookup { user: user.clone() };
+                match runner.script(hold, work).await {
+                    Ok(Outcome::Account(account)) => account.map(|account| account.password),
+                    other => return opened(other),
+                }
+            }
+        };
+        let keys = move || scram::keys_in_the_clear(&characters(&user), password.as_ref());
+        computed(keys, runner).await
     }
 
     async fn open<R: Runner>(&self, hold: &Arc<Hold>, mailbox: Box<str>, runner: &R) -> Answer {
@@ -239,6 +296,16 @@ impl Access {
             }
         }
     }
+}
+
+/// The answer with keys that take milliseconds.
+async fn computed<R: Runner>(
+    keys: impl FnOnce() -> ScramKeys + Send + 'static,
+    runner: &R,
+) -> Answer {
+    let reply = runner.blocking(move || scram::reply(keys())).await;
+    let reply = reply.ok().flatten();
+    reply.map_or_else(|| Answer::failed(Failure::Temporary), Answer::from)
 }
 
 /// What the interpreter answered to a login.

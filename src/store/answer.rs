@@ -145,7 +145,7 @@ pub(super) fn ask(hold: &Hold, mailbox: &dyn Mailbox, request: &Request) -> Answ
         Request::Uids => mailbox.uids().map(|uids| Reply::Uids(uids).into()),
         Request::Fetch { number, .. } => mailbox.get(*number).map(Answer::from),
         Request::Update { delete } => update(hold, mailbox, delete),
-        Request::Login { .. } => Ok(Answer::failed(Failure::Temporary)),
+        Request::Login(_) | Request::Keys { .. } => Ok(Answer::failed(Failure::Temporary)),
     };
     answer.unwrap_or_else(Answer::from)
 }

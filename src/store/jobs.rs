@@ -15,7 +15,7 @@ use super::hold::{Hold, Lock};
 use super::ids::{Client, ServerId};
 use super::sync::{Mutex, MutexGuard};
 use super::{Account, Message};
-use pop3_proto::{Proof, Reply, Request};
+use pop3_proto::{Attempt, Reply, Request};
 
 /// Tells messages apart where the storage gives no unique ids.
 pub type Digest = [u8; 16];
@@ -23,16 +23,14 @@ pub type Digest = [u8; 16];
 /// What the interpreter's thread is asked to do.
 #[derive(Debug)]
 pub enum Work {
-    /// `exists`, `lookup`, the check of the proof ([`proves`](crate::text::proves)),
-    /// `lock`, `stat`, `size`: users and storage are scripts. Answered by
+    /// `exists`, `lookup`, the check of the proof ([`proves`](crate::text::proves)), or the
+    /// script that checks logins instead of these; then `lock`, `stat`, `size`. Answered by
     /// [`Reply::Opened`] or [`Reply::Refused`].
-    Login {
-        /// The user's name as the client sent it.
-        user: Box<[u8]>,
-        /// To be checked before anything is locked.
-        proof: Proof,
-    },
-    /// `exists`, `lookup`: only the users are scripts. Answered by
+    Login(Attempt),
+    /// The login's check alone: the storage is not a script. Answered by
+    /// [`Outcome::Mailbox`], or [`Reply::Refused`] when the script fails.
+    Check(Attempt),
+    /// `exists`, `lookup`: what is known of a user. Answered by
     /// [`Outcome::Account`], or [`Reply::Refused`] when the script fails.
     Lookup {
         /// The user's name as the client sent it.
@@ -90,6 +88,8 @@ impl fmt::Debug for Afterwards {
 pub enum Outcome {
     /// To [`Work::Lookup`]: the user's entry, if there is one.
     Account(Option<Account>),
+    /// To [`Work::Check`]: the storage reference, if the proof fits.
+    Mailbox(Option<Box<str>>),
     /// To [`Request::Fetch`]: the message.
     Message(Message),
     /// To all other work. [`Reply::Failed`] answers any work.

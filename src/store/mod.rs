@@ -12,6 +12,7 @@ pub mod jobs;
 #[cfg(all(test, pop3d_model))]
 mod models;
 pub mod reason;
+pub mod scram;
 pub mod source;
 mod sync;
 mod users;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use pop3_proto::{Failure, MsgNo, Request};
 use reason::{is_permanent, Reason};
 
-pub use users::{Account, Check, ScramKeys, Users, Verdict};
+pub use users::{Account, Check, Users, Verdict};
 
 /// How long a call to a store may take.
 #[derive(Clone, Copy)]

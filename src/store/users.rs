@@ -1,8 +1,10 @@
 //! The contract of users: what a session asks of a user database.
 
+use pop3_proto::sasl::scram::ScramKeys;
 use pop3_proto::{Proof, Secret};
 
-use crate::text::proves;
+use super::scram;
+use crate::text::{characters, proves};
 
 /// One user's entry, with a password in the clear.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,33 +46,22 @@ impl From<Option<Box<str>>> for Verdict {
     }
 }
 
-/// What a SCRAM-SHA-256 exchange needs of a user (RFC 5802 §3, RFC 7677).
-pub struct ScramKeys {
-    /// Sent to the client.
-    pub salt: Box<[u8]>,
-    /// Sent to the client: iterations of PBKDF2.
-    pub iterations: u32,
-    /// The client's proof is checked against it.
-    pub stored_key: [u8; 32],
-    /// Signs the server's last message.
-    pub server_key: [u8; 32],
-    /// The storage reference. None: there is no such user, or its password is hashed by
-    /// another scheme. The keys are made up then, always the same for a name, and the
-    /// exchange must fail at its end, as with a wrong password.
-    pub storage: Option<Box<str>>,
-}
-
 /// A user database: the direct way for `-auth`.
 pub trait Users: Send + Sync {
     /// Checks what the client that calls itself `user` offers. Called on event loops:
     /// what takes longer than microseconds is a [`Verdict::Pending`].
     fn verify(&self, user: &[u8], proof: &Proof) -> Verdict;
 
-    /// What a SCRAM-SHA-256 exchange needs of the user whom a client names. None: no user
-    /// here can log in by SCRAM. May take some milliseconds: not to be called on an event
-    /// loop.
-    fn scram(&self, user: &[u8]) -> Option<ScramKeys> {
-        let _ = user;
-        None
+    /// What a SCRAM-SHA-256 exchange needs of the user whom a client names (RFC 5802 §3). For
+    /// a name that is not known, or whose password is hashed by another scheme, keys that no
+    /// password fits, always the same. May take some milliseconds: not to be called on an
+    /// event loop.
+    fn scram(&self, user: &[u8]) -> ScramKeys {
+        scram::keys_in_the_clear(&characters(user), None)
+    }
+
+    /// Whether every user can log in by SCRAM: else it is not offered.
+    fn all_have_scram(&self) -> bool {
+        false
     }
 }

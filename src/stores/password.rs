@@ -12,13 +12,13 @@
 //! | SCRAM-SHA-256 | `SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY` | RFC 5803, RFC 7677 |
 
 mod compute;
-pub mod keyed;
 mod recipe;
 mod text;
 
+use crate::keyed::random;
 use subtle::ConstantTimeEq;
 
-pub use self::compute::{scram_keys, KEY_BYTES};
+pub use self::compute::KEY_BYTES;
 pub use self::recipe::{Recipe, Scheme};
 
 /// The longest password that is hashed, in bytes. SHA-512-crypt takes time by its square.
@@ -111,7 +111,7 @@ impl Hash {
             return Err(HashError::Password(most));
         }
         let recipe = scheme.recipe();
-        let salt = recipe.spell_salt(keyed::random::<SALT_BYTES>()?);
+        let salt = recipe.spell_salt(random::<SALT_BYTES>().map_err(|_| HashError::Random)?);
         let digest = compute::digest(recipe, password, &salt, recipe.digest_bytes())
             .ok_or(HashError::Malformed(recipe.form()))?;
         Ok(Self {

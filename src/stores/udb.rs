@@ -12,8 +12,9 @@ use self::file::replace_file;
 use super::password::{Hash, HashError, Scheme};
 use super::tcl_list::push_element;
 use crate::store::reason::Reason;
-use crate::store::{Account, ScramKeys, Users, Verdict};
+use crate::store::{Account, Users, Verdict};
 use crate::text::{characters, shown};
+use pop3_proto::sasl::scram::ScramKeys;
 use pop3_proto::{Proof, Secret};
 
 /// Users with their passwords and mailboxes, in memory.
@@ -220,9 +221,13 @@ impl Users for UserDb {
         self.read().verify(user, proof)
     }
 
-    fn scram(&self, user: &[u8]) -> Option<ScramKeys> {
-        let choice = self.read().scram(user)?;
-        Some(choice.keys())
+    fn scram(&self, user: &[u8]) -> ScramKeys {
+        let choice = self.read().scram(user);
+        choice.keys()
+    }
+
+    fn all_have_scram(&self) -> bool {
+        self.read().all_have_scram()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The listening socket.
 
 use std::io::ErrorKind;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
 
 use pop3_proto::connection::End;
@@ -159,7 +159,7 @@ fn time_stamps() {
     let mut seen = std::collections::HashSet::new();
     let tail = format!("_serv_{}@h.example>", std::process::id());
     for _ in 0..1000 {
-        let stamp = bench.server.time_stamp();
+        let stamp = bench.server.origin(Ipv4Addr::LOCALHOST.into()).stamp;
         let digits = stamp
             .strip_prefix('<')
             .unwrap()

@@ -77,7 +77,9 @@ impl Script {
                 }
                 Reply::Updated
             }
-            Request::Login { .. } => panic!("a login is no question to a mailbox"),
+            Request::Login(_) | Request::Keys { .. } => {
+                panic!("a login is no question to a mailbox")
+            }
         })
     }
 
@@ -92,10 +94,15 @@ impl Script {
         self.gate.pass();
         let lookup = |user: &[u8]| EachUser.lookup(std::str::from_utf8(user).unwrap());
         let outcome = match &job.work {
-            Work::Login { user, proof } => match lookup(user).and_then(|a| a.admits(proof)) {
-                Some(storage) => self.open(&job, &storage),
-                None => Outcome::Reply(Reply::Refused(Refusal::Credentials)),
-            },
+            Work::Login(attempt) => {
+                match lookup(&attempt.user).and_then(|a| a.admits(&attempt.proof)) {
+                    Some(storage) => self.open(&job, &storage),
+                    None => Outcome::Reply(Reply::Refused(Refusal::Credentials)),
+                }
+            }
+            Work::Check(attempt) => {
+                Outcome::Mailbox(lookup(&attempt.user).and_then(|a| a.admits(&attempt.proof)))
+            }
             Work::Lookup { user } => Outcome::Account(lookup(user)),
             Work::Open { mailbox } => self.open(&job, mailbox),
             Work::Ask { count, request, .. } => self.answer(&job, *count, request),

@@ -290,11 +290,7 @@ pub fn limits() -> Limits {
 }
 
 pub fn config(limits: Limits) -> Arc<Config> {
-    Arc::new(Config {
-        host: "h.example".into(),
-        server: "S".into(),
-        limits,
-    })
+    Arc::new(Config::new("h.example", "S", limits))
 }
 
 impl Bench {

@@ -38,6 +38,15 @@ pub enum Login {
         /// What should be 32 hexadecimal digits.
         digest: Secret,
     },
+    /// `AUTH [mechanism [initial-response]]` (RFC 5034 §4).
+    Auth {
+        /// The mechanism's name; empty where the client asks for the list of them.
+        mechanism: Box<[u8]>,
+        /// The initial response in base64, if one came along.
+        response: Option<Secret>,
+    },
+    /// `STLS` (RFC 2595 §4).
+    Stls,
 }
 
 /// The commands of TRANSACTION.
@@ -72,7 +81,7 @@ struct Entry {
 
 /// Every command. A new one has its row here, its variant above, and its arm in
 /// `session/execute.rs`, which the compiler asks for.
-const COMMANDS: [Entry; 13] = [
+const COMMANDS: [Entry; 15] = [
     optional("TOP", "TOP", |mut words| {
         Command::Mail(Mail::Top(TopArguments {
             number: words.number(),
@@ -94,6 +103,13 @@ const COMMANDS: [Entry; 13] = [
             digest: Secret::new(words.next()),
         })
     }),
+    required("AUTH", |mut words| {
+        Command::Login(Login::Auth {
+            mechanism: words.next().into(),
+            response: words.secret(),
+        })
+    }),
+    required("STLS", |_| Command::Login(Login::Stls)),
     required("STAT", |_| Command::Mail(Mail::Stat)),
     required("LIST", |mut words| {
         Command::Mail(Mail::List(words.number()))
@@ -181,6 +197,11 @@ impl Verb {
 }
 
 impl Command {
+    /// Whether it may be longer than other commands.
+    pub(crate) fn may_be_long(&self) -> bool {
+        matches!(self, Self::Login(Login::Auth { .. }))
+    }
+
     /// Reads one line, given without its line end. Never fails: what is no
     /// command is [`Command::Unknown`].
     pub fn parse(line: &[u8]) -> Self {
@@ -202,6 +223,12 @@ impl<'a> Words<'a> {
         let (word, rest) = split_word(self.0);
         self.0 = rest;
         word
+    }
+
+    /// The next word, if there is one, as a secret.
+    fn secret(&mut self) -> Option<Secret> {
+        let word = self.next();
+        (!word.is_empty()).then(|| Secret::new(word))
     }
 
     /// All that follows the blank after the verb.
@@ -373,6 +400,26 @@ mod tests {
     }
 
     #[test]
+    fn auth_has_a_mechanism_and_a_response() {
+        let auth = |mechanism: &[u8], response: Option<&[u8]>| {
+            Command::Login(Login::Auth {
+                mechanism: mechanism.into(),
+                response: response.map(Secret::new),
+            })
+        };
+        check(&[
+            (b"AUTH", auth(b"", None)),
+            (b"auth plain", auth(b"plain", None)),
+            (b"AUTH PLAIN =", auth(b"PLAIN", Some(b"="))),
+            (
+                b"AUTH  PLAIN  AGEAYg== x",
+                auth(b"PLAIN", Some(b"AGEAYg==")),
+            ),
+            (b"stls now", Command::Login(Login::Stls)),
+        ]);
+    }
+
+    #[test]
     fn unknown_verbs_are_safe_to_send_back() {
         let long = vec![b'y'; 5000];
         check(&[
@@ -390,7 +437,11 @@ mod tests {
 
     #[test]
     fn no_secret_is_printed() {
-        for line in [&b"PASS tanstaaf"[..], b"APOP mrose tanstaaf"] {
+        for line in [
+            &b"PASS tanstaaf"[..],
+            b"APOP mrose tanstaaf",
+            b"AUTH PLAIN tanstaaf",
+        ] {
             let shown = format!("{:?}", Command::parse(line));
             assert!(!shown.contains("tanstaaf"), "{shown}");
         }

@@ -11,6 +11,7 @@
 //! | [`Action::Read`] | [`handle_read`](Connection::handle_read), [`handle_end_of_input`](Connection::handle_end_of_input) |
 //! | [`Action::Write`] | [`handle_written`](Connection::handle_written), [`handle_write_blocked`](Connection::handle_write_blocked) |
 //! | [`Action::Ask`] | [`handle_reply`](Connection::handle_reply) |
+//! | [`Action::StartTls`] | [`handle_tls`](Connection::handle_tls), [`handle_tls_failed`](Connection::handle_tls_failed) |
 //! | [`Action::Feed`] | [`handle_body`](Connection::handle_body), [`handle_body_end`](Connection::handle_body_end), [`handle_body_failed`](Connection::handle_body_failed) |
 //! | others | none |
 //!
@@ -22,7 +23,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::limits::{LINGER, LINGER_BYTES, OCTETS_PER_TURN};
-use super::session::{Config, EndReason, Session};
+use super::security::TlsFacts;
+use super::session::{Config, EndReason, Origin, Session};
 use super::{Reply, Request};
 
 /// What a shell does next.
@@ -38,6 +40,9 @@ pub enum Action {
     /// Hand over the next stored bytes of the message that [`Reply::Fetching`]
     /// announced.
     Feed,
+    /// Make the TLS handshake, as the server: all output is written, and no byte of the
+    /// client's that is read from now on is plain.
+    StartTls,
     /// Do nothing before [`Connection::deadline`].
     Pause,
     /// Let other connections have their turn.
@@ -63,6 +68,8 @@ pub enum End {
     Broken(ErrorKind),
     /// No command came for too long (RFC 1939 §3, autologout: nothing is deleted).
     Idle,
+    /// The TLS handshake failed.
+    TlsFailed,
     /// Nobody logged in within the time for it.
     LoginTimeout,
     /// The client read nothing for too long.
@@ -80,6 +87,7 @@ impl fmt::Display for End {
             Self::PeerClosed => f.write_str("closed by client"),
             Self::Broken(kind) => write!(f, "connection broken: {kind}"),
             Self::Idle => f.write_str("idle"),
+            Self::TlsFailed => f.write_str("TLS handshake failed"),
             Self::LoginTimeout => f.write_str("no login"),
             Self::WriteTimeout => f.write_str("client does not read"),
             Self::Killed => f.write_str("server destroyed"),
@@ -148,13 +156,10 @@ enum Stage {
 }
 
 impl Connection {
-    /// A new connection; its first action writes the greeting.
-    ///
-    /// `id` is the time stamp of the greeting, `<DIGITS_SERVER_PID@HOST>`. It is the
-    /// challenge of APOP and must not be predictable (RFC 1939 §7).
-    pub fn new(config: Arc<Config>, id: Box<str>, now: Instant) -> Self {
+    /// A new connection; its first action writes the greeting, or begins TLS.
+    pub fn new(config: Arc<Config>, origin: Origin, now: Instant) -> Self {
         Self {
-            session: Session::new(config, id),
+            session: Session::new(config, origin),
             begun: now,
             login_since: now,
             stage: Stage::Talking,
@@ -265,7 +270,7 @@ impl Connection {
         }
         let action = self.work();
         match action {
-            Action::Read(_) => self.wait_for_command(now),
+            Action::Read(_) | Action::StartTls => self.wait_for_command(now),
             // The turn went by without a command: what was read is a line without end.
             Action::Yield if self.output().is_empty() => {}
             _ => self.idle_since = None,
@@ -282,10 +287,12 @@ impl Connection {
             Action::Ask(request)
         } else if self.session.wants_body() {
             Action::Feed
-        } else if self.output().is_empty() {
-            Action::Read(self.session.input_room())
-        } else {
+        } else if !self.output().is_empty() {
             Action::Write
+        } else if self.session.wants_tls() {
+            Action::StartTls
+        } else {
+            Action::Read(self.session.input_room())
         }
     }
 
@@ -401,6 +408,17 @@ impl Connection {
             self.stage = Stage::Ended(End::Session(EndReason::MadeRoom));
         }
         ends
+    }
+
+    /// The TLS handshake of [`Action::StartTls`] is made; or there was TLS before the
+    /// connection began, which a shell may tell as long as nothing was read.
+    pub fn handle_tls(&mut self, facts: TlsFacts) {
+        self.session.handle_tls(facts);
+    }
+
+    /// The TLS handshake has failed.
+    pub fn handle_tls_failed(&mut self) {
+        self.end(End::TlsFailed);
     }
 
     /// The answer to the request of [`Action::Ask`].

@@ -10,13 +10,18 @@ pub mod listing;
 pub mod maildrop;
 pub mod output;
 mod reply;
+pub mod sasl;
+pub mod security;
 pub mod session;
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-pub use reply::TOO_MANY_CONNECTIONS;
+pub use reply::{is_capability, TOO_MANY_CONNECTIONS};
+use sasl::scram::ScramKeys;
+use sasl::Mechanism;
+use security::TlsFacts;
 use subtle::ConstantTimeEq;
 
 /// A message number as clients write it: 1 for the first message (RFC 1939 §5).
@@ -103,6 +108,23 @@ pub enum Proof {
         /// The 32 hexadecimal digits as the client sent them.
         digest: Secret,
     },
+    /// OAUTHBEARER, XOAUTH2: a token, which only its issuer can judge.
+    Token(Secret),
+    /// The session has checked it: by SCRAM, or by a certificate.
+    Verified,
+}
+
+/// A login that a client attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The user's name as the client sent it.
+    pub user: Box<[u8]>,
+    /// What came with it.
+    pub proof: Proof,
+    /// How it came.
+    pub mechanism: Mechanism,
+    /// The connection's TLS, if it has any.
+    pub tls: Option<Arc<TlsFacts>>,
 }
 
 /// What a session asks of users and mailboxes: the coarse jobs, one for a command.
@@ -111,13 +133,14 @@ pub enum Proof {
 /// [`Session::handle_reply`](session::Session::handle_reply).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// PASS or APOP: look the user up, check the proof, lock the mailbox and
+    /// PASS, APOP or AUTH: look the user up, check the proof, lock the mailbox and
     /// count it. Answered by [`Reply::Opened`] or [`Reply::Refused`].
-    Login {
+    Login(Attempt),
+    /// SCRAM: what is known of a user's password. Answered by [`Reply::Keys`], for an
+    /// unknown user too.
+    Keys {
         /// The user's name as the client sent it.
         user: Box<[u8]>,
-        /// What came with it.
-        proof: Proof,
     },
     /// LIST n. Answered by [`Reply::Sizes`] with one element.
     Size(MsgNo),
@@ -150,16 +173,19 @@ pub enum Request {
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Login { user, proof } => {
-                let how = match proof {
-                    Proof::Password(_) => "PASS",
-                    Proof::Apop { .. } => "APOP",
+            Self::Login(Attempt {
+                user, mechanism, ..
+            }) => {
+                let how = match mechanism {
+                    Mechanism::User => "PASS",
+                    mechanism => mechanism.name(),
                 };
-                write!(
-                    f,
-                    "login {} by {how}",
-                    String::from_utf8_lossy(user).escape_debug()
-                )
+                let user = String::from_utf8_lossy(user);
+                write!(f, "login {} by {how}", user.escape_debug())
+            }
+            Self::Keys { user } => {
+                let user = String::from_utf8_lossy(user);
+                write!(f, "keys of {}", user.escape_debug())
             }
             Self::Size(number) => write!(f, "LIST {number}"),
             Self::SizesOf(marked) => write!(f, "STAT without {}", Numbers(marked)),
@@ -214,6 +240,15 @@ pub enum Reply {
     },
     /// The login failed; nothing is locked.
     Refused(Refusal),
+    /// What is known of a password. For a user who is not known, or whose password cannot
+    /// be checked so, keys that fit no password and do not change: the client must not see
+    /// the difference.
+    Keys {
+        /// The keys.
+        keys: ScramKeys,
+        /// Random bytes, never given twice.
+        nonce: [u8; 18],
+    },
     /// Sizes in octets.
     Sizes(Arc<[u64]>),
     /// Unique ids, each 1 to 70 characters from 0x21 to 0x7E (RFC 1939 §7).

@@ -16,6 +16,10 @@ pub const COMMANDS_PER_TURN: u32 = 32;
 /// Some hundred microseconds of work, of which the turn's end is a hundredth.
 pub const OCTETS_PER_TURN: usize = 256 * 1024;
 
+/// Bytes of a line of a SASL exchange, AUTH with its initial response included
+/// (RFC 4422 leaves it to the protocol): tokens are long.
+pub const SASL_LINE: usize = 12_288;
+
 /// How long a client may take nothing of what is sent to it where there is no idle
 /// time-out (RFC 1939 §3: at least ten minutes).
 const WRITE_STALL: Duration = Duration::from_secs(600);

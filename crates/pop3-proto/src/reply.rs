@@ -12,6 +12,9 @@
 #[cfg(test)]
 mod client_words;
 
+use data_encoding::BASE64;
+
+use super::sasl::Mechanisms;
 use super::{command, Extent, Failure, LoginStep, MsgNo};
 
 /// For a connection that a server refuses to take, instead of the greeting.
@@ -25,7 +28,8 @@ pub enum Line<'a> {
     Ready {
         host: &'a str,
         server: &'a str,
-        id: &'a str,
+        /// None: no APOP.
+        id: Option<&'a str>,
     },
     /// QUIT: done.
     ShuttingDown { host: &'a str, server: &'a str },
@@ -43,8 +47,27 @@ pub enum Line<'a> {
     LoginImpossible(LoginStep, Failure),
     /// PASS, APOP: another session has the mailbox of this user.
     InUse { name: &'a [u8] },
+    /// PASS without USER.
+    NobodyNamed,
     /// APOP after USER.
     UserChosen,
+    /// AUTH without a mechanism: their list follows.
+    Mechanisms,
+    /// AUTH with a mechanism that is not offered here.
+    NoSuchMechanism,
+    /// A response that is no base64.
+    NotBase64,
+    /// The client has cancelled its exchange.
+    Cancelled,
+    /// A response over the bound.
+    ResponseTooLong,
+    /// A password on a connection without TLS, to a server that takes none there; the
+    /// client may send STLS, or not.
+    TlsNeeded { stls: bool },
+    /// STLS: the handshake follows.
+    BeginTls,
+    /// STLS on a connection that has TLS.
+    TlsActive,
     /// A command of the other state.
     AlreadyAuthenticated,
     /// A command of the other state.
@@ -98,7 +121,10 @@ impl Line<'_> {
     pub fn write(self, out: &mut Vec<u8>) {
         match self {
             Self::Ready { host, server, id } => {
-                texts(out, &["+OK ", host, " ", server, " ready ", id]);
+                texts(out, &["+OK ", host, " ", server, " ready"]);
+                if let Some(id) = id {
+                    texts(out, &[" ", id]);
+                }
             }
             Self::ShuttingDown { host, server } => {
                 texts(out, &["+OK ", host, " ", server, " shutting down"]);
@@ -151,7 +177,18 @@ impl Line<'_> {
             Self::Capabilities => "+OK Capability list follows",
             Self::SendPassword => "+OK please send PASS command",
             Self::Welcome => "+OK congratulations",
-            Self::LoginFailed => "-ERR authentication failed, sorry",
+            // RFC 3206 §4: the credentials are wrong, not the server.
+            Self::LoginFailed => "-ERR [AUTH] authentication failed, sorry",
+            Self::NobodyNamed => "-ERR authentication failed, sorry",
+            Self::Mechanisms => "+OK SASL mechanisms follow",
+            Self::NoSuchMechanism => "-ERR this SASL mechanism is not offered",
+            Self::NotBase64 => "-ERR the SASL response is not base64",
+            Self::Cancelled => "-ERR SASL exchange cancelled",
+            Self::ResponseTooLong => "-ERR SASL response too long",
+            Self::TlsNeeded { stls: true } => "-ERR a password needs TLS here: send STLS first",
+            Self::TlsNeeded { stls: false } => "-ERR no password is taken without TLS",
+            Self::BeginTls => "+OK begin TLS negotiation",
+            Self::TlsActive => "-ERR TLS is active already",
             Self::LoginImpossible(step, _) => unavailable(*step),
             Self::UserChosen => "-ERR login mechanism USER/PASS was chosen",
             Self::AlreadyAuthenticated => "-ERR client already authenticated",
@@ -185,23 +222,88 @@ impl Line<'_> {
                 | Self::LinesMissing
                 | Self::LinesNegative
                 | Self::LoginFailed
+                | Self::NobodyNamed
+                | Self::NoSuchMechanism
+                | Self::NotBase64
+                | Self::Cancelled
+                | Self::ResponseTooLong
+                | Self::TlsNeeded { .. }
+                | Self::TlsActive
                 | Self::Unknown { .. }
                 | Self::TooLong
         )
     }
 }
 
-/// The capabilities (RFC 2449 §6) and the end of their list. Tcllib names the
-/// implementation only after login (§6.9 allows both).
-pub fn capabilities(out: &mut Vec<u8>, server: &str, authenticated: bool) {
-    for capability in command::capabilities() {
-        texts(out, &[capability, "\r\n"]);
+/// What CAPA says of one connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Capabilities<'a> {
+    /// USER is taken now or, after login, was.
+    pub user: bool,
+    /// The mechanisms that AUTH takes now.
+    pub mechanisms: Mechanisms,
+    /// STLS is taken now.
+    pub stls: bool,
+    /// The server's name, which Tcllib tells only after login (RFC 2449 §6.9 allows both).
+    pub implementation: Option<&'a str>,
+    /// Lines of the server's own.
+    pub more: &'a [Box<str>],
+}
+
+impl Capabilities<'_> {
+    /// Appends the capabilities (RFC 2449 §6) and the end of their list.
+    pub fn write(self, out: &mut Vec<u8>) {
+        for capability in command::capabilities() {
+            if self.user || capability != "USER" {
+                texts(out, &[capability, "\r\n"]);
+            }
+        }
+        if !self.mechanisms.is_empty() {
+            text(out, "SASL");
+            for mechanism in self.mechanisms.iter() {
+                texts(out, &[" ", mechanism.name()]);
+            }
+            text(out, "\r\n");
+        }
+        text(out, "PIPELINING\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\n");
+        if self.stls {
+            text(out, "STLS\r\n");
+        }
+        if let Some(server) = self.implementation {
+            texts(out, &["IMPLEMENTATION ", server, "\r\n"]);
+        }
+        for line in self.more {
+            texts(out, &[line, "\r\n"]);
+        }
+        end_of_list(out);
     }
-    text(out, "PIPELINING\r\nRESP-CODES\r\n");
-    if authenticated {
-        texts(out, &["IMPLEMENTATION ", server, "\r\n"]);
+}
+
+/// Whether a line may stand in the answer to CAPA: at most 510 printable characters of
+/// US-ASCII, a keyword of letters, digits, `.`, `-`, `_` or `/` first, words separated by one
+/// blank each (RFC 2449 §3, §5).
+pub fn is_capability(line: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic());
+    let is_tag = |word: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b".-_/".contains(&b);
+        word.bytes().all(fits) && !word.starts_with('.')
+    };
+    line.len() <= 510 && line.split(' ').all(is_word) && line.split(' ').next().is_some_and(is_tag)
+}
+
+/// The answer to AUTH without a mechanism, after its first line (RFC 5034 §4).
+pub fn mechanisms(out: &mut Vec<u8>, mechanisms: Mechanisms) {
+    for mechanism in mechanisms.iter() {
+        texts(out, &[mechanism.name(), "\r\n"]);
     }
     end_of_list(out);
+}
+
+/// A challenge (RFC 5034 §4); an empty one is `+ ` too.
+pub fn challenge(out: &mut Vec<u8>, challenge: &[u8]) {
+    text(out, "+ ");
+    text(out, &BASE64.encode(challenge));
+    text(out, "\r\n");
 }
 
 /// One line of the answer to LIST.
@@ -299,6 +401,7 @@ fn decimal(out: &mut Vec<u8>, mut number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sasl::Mechanism;
 
     fn no(n: u32) -> MsgNo {
         MsgNo::new(n).unwrap()
@@ -312,7 +415,7 @@ mod tests {
                 Line::Ready {
                     host,
                     server,
-                    id: "<1_s_2@h>",
+                    id: Some("<1_s_2@h>"),
                 },
                 "+OK h.example tcllib/pop3d-1.10.0 ready <1_s_2@h>\r\n",
             ),
@@ -402,10 +505,49 @@ mod tests {
 
     #[test]
     fn capabilities_end_with_a_dot() {
-        let mut out = Vec::new();
-        capabilities(&mut out, "S", true);
-        let want = "TOP\r\nUIDL\r\nUSER\r\nPIPELINING\r\nRESP-CODES\r\nIMPLEMENTATION S\r\n.\r\n";
-        assert_eq!(String::from_utf8_lossy(&out), want);
+        let more = ["EXPIRE NEVER".into()];
+        let rows = [
+            (
+                Capabilities {
+                    user: true,
+                    implementation: Some("S"),
+                    ..Capabilities::default()
+                },
+                "TOP\r\nUIDL\r\nUSER\r\nPIPELINING\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\n\
+                 IMPLEMENTATION S\r\n.\r\n",
+            ),
+            (
+                Capabilities {
+                    mechanisms: [Mechanism::Plain, Mechanism::ScramSha256]
+                        .into_iter()
+                        .collect(),
+                    stls: true,
+                    more: &more,
+                    ..Capabilities::default()
+                },
+                "TOP\r\nUIDL\r\nSASL SCRAM-SHA-256 PLAIN\r\nPIPELINING\r\nRESP-CODES\r\n\
+                 AUTH-RESP-CODE\r\nSTLS\r\nEXPIRE NEVER\r\n.\r\n",
+            ),
+        ];
+        for (capabilities, want) in rows {
+            let mut out = Vec::new();
+            capabilities.write(&mut out);
+            assert_eq!(String::from_utf8_lossy(&out), want);
+        }
+    }
+
+    #[test]
+    fn the_form_of_capabilities() {
+        let long = format!("X {}", "y".repeat(508));
+        for line in ["EXPIRE NEVER", "LOGIN-DELAY 60", "X-a.b/c_d", "UTF8", &long] {
+            assert!(is_capability(line), "{line}");
+        }
+        let long = format!("{long}y");
+        for line in [
+            "", " X", "X ", "X  Y", "X\r\nY", ".", ".X", "X\ty", "J\u{f6}", "{", &long,
+        ] {
+            assert!(!is_capability(line), "{line}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! 5. if [`Session::is_over`] and all output is written: close;
 //! 6. if [`Session::wants_input`]: read, [`Session::handle_input`].
 
+mod authenticate;
 mod execute;
 mod settle;
 mod view;
@@ -21,12 +22,15 @@ use std::time::Duration;
 
 use super::body::Body;
 use super::command::Command;
-use super::limits::Limits;
+use super::limits::{Limits, SASL_LINE};
 use super::line::{Line, LineReader};
 use super::listing::Listing;
 use super::maildrop::Maildrop;
 use super::output::Output;
-use super::{reply, Reply, Request, TOO_MANY_CONNECTIONS};
+use super::sasl::scram::ScramChallenge;
+use super::sasl::{Exchange, Mechanism, Mechanisms};
+use super::security::{Peer, Plaintext, TlsFacts, TlsMode};
+use super::{reply, Reply, Request, Secret, TOO_MANY_CONNECTIONS};
 
 use super::limits::COMMANDS_PER_TURN;
 
@@ -41,6 +45,53 @@ pub struct Config {
     pub server: Box<str>,
     /// The bounds.
     pub limits: Limits,
+    /// How TLS is offered.
+    pub tls: TlsMode,
+    /// Whether passwords are taken without TLS.
+    pub plaintext: Plaintext,
+    /// Whether APOP is taken, and the greeting holds its challenge.
+    pub apop: bool,
+    /// Further lines of the answer to CAPA; see [`is_capability`](crate::is_capability).
+    pub capabilities: Vec<Box<str>>,
+}
+
+impl Config {
+    /// A server without TLS.
+    pub fn new(host: &str, server: &str, limits: Limits) -> Self {
+        Self {
+            host: host.into(),
+            server: server.into(),
+            limits,
+            tls: TlsMode::default(),
+            plaintext: Plaintext::default(),
+            apop: true,
+            capabilities: Vec::new(),
+        }
+    }
+}
+
+/// What a shell knows of a new connection.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The time stamp of the greeting, `<DIGITS_SERVER_PID@HOST>`. It is the challenge of
+    /// APOP and must not be predictable (RFC 1939 §7).
+    pub stamp: Box<str>,
+    /// Where the client is.
+    pub peer: Peer,
+    /// The mechanisms of AUTH that whoever checks logins can check now. Those that work on
+    /// this connection are offered.
+    pub mechanisms: Mechanisms,
+}
+
+impl Origin {
+    /// A client elsewhere, without AUTH.
+    pub fn remote(stamp: &str) -> Self {
+        Self {
+            stamp: stamp.into(),
+            peer: Peer::Remote,
+            mechanisms: Mechanisms::default(),
+        }
+    }
 }
 
 /// One connection's POP3, without I/O.
@@ -51,6 +102,10 @@ pub struct Config {
 pub struct Session {
     config: Arc<Config>,
     id: Box<str>,
+    peer: Peer,
+    mechanisms: Mechanisms,
+    /// None on a connection without TLS.
+    tls: Option<Arc<TlsFacts>>,
     lines: LineReader,
     output: Output,
     phase: Phase,
@@ -84,14 +139,35 @@ enum Phase {
 }
 
 /// How far a login is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Step {
-    /// USER or APOP must come.
+    /// A login must begin.
     Nothing,
     /// USER has come, PASS must.
     Named,
+    /// AUTH has come; the client's next response must.
+    Exchange(Mechanism, Exchange),
+    /// SCRAM waits for the user's keys.
+    Keys(Mechanism, Box<ScramChallenge>),
     /// The driver checks.
     Checking,
+    /// The TLS handshake must come, before anything else is read or written.
+    TlsHandshake,
+}
+
+impl Step {
+    /// Whether no line of the client is taken.
+    fn is_busy(&self) -> bool {
+        match self {
+            Self::Nothing | Self::Named | Self::Exchange(..) => false,
+            Self::Keys(..) | Self::Checking | Self::TlsHandshake => true,
+        }
+    }
+
+    /// Whether somebody's login is being checked.
+    fn is_checking(&self) -> bool {
+        matches!(self, Self::Keys(..) | Self::Checking)
+    }
 }
 
 /// A maildrop that this session has locked.
@@ -101,6 +177,15 @@ struct Opened {
     storage: Box<str>,
     maildrop: Maildrop,
     work: Work,
+}
+
+/// A line of the client.
+enum Input {
+    Command(Command),
+    LongCommand,
+    /// Of a SASL exchange.
+    Response(Secret),
+    LongResponse,
 }
 
 /// What a session in TRANSACTION or UPDATE is at.
@@ -117,19 +202,24 @@ enum Work {
 }
 
 impl Session {
-    /// A new connection; the greeting is in the output at once.
-    ///
-    /// `id` is the time stamp of the greeting, `<DIGITS_SERVER_PID@HOST>`; it is
-    /// the challenge of APOP and must not be predictable.
-    pub fn new(config: Arc<Config>, id: Box<str>) -> Self {
+    /// A new connection; the greeting is in the output at once, or after the TLS handshake
+    /// where that comes first.
+    pub fn new(config: Arc<Config>, origin: Origin) -> Self {
+        let implicit = config.tls == TlsMode::Implicit;
         let mut session = Self {
             config,
-            id,
+            id: origin.stamp,
+            peer: origin.peer,
+            mechanisms: origin.mechanisms,
+            tls: None,
             lines: LineReader::default(),
             output: Output::default(),
             phase: Phase::Authorization {
                 name: Box::default(),
-                step: Step::Nothing,
+                step: match implicit {
+                    true => Step::TlsHandshake,
+                    false => Step::Nothing,
+                },
             },
             request: None,
             delay: None,
@@ -139,22 +229,28 @@ impl Session {
             tally: Tally::default(),
             end: None,
         };
-        let greeting = reply::Line::Ready {
-            host: &session.config.host,
-            server: &session.config.server,
-            id: &session.id,
-        };
-        greeting.write(session.output.writer());
+        if !implicit {
+            session.greet();
+        }
         session
+    }
+
+    fn greet(&mut self) {
+        let greeting = reply::Line::Ready {
+            host: &self.config.host,
+            server: &self.config.server,
+            id: self.config.apop.then_some(&*self.id),
+        };
+        greeting.write(self.output.writer());
     }
 
     /// Takes the next bytes from the client, at most
     /// [`input_room`](Self::input_room) of them.
     ///
-    /// After QUIT, and after the end, they are discarded: what was pipelined
-    /// behind it must not be executed.
+    /// After QUIT, after the end, and between STLS and its handshake they are discarded: what
+    /// was pipelined behind must not be executed.
     pub fn handle_input(&mut self, bytes: &[u8]) {
-        if self.takes_commands() {
+        if self.takes_commands() && !self.wants_tls() {
             self.lines.push(bytes);
             self.advance();
         }
@@ -248,7 +344,7 @@ impl Session {
         }
         let limits = &self.config.limits;
         // A whole line with its CRLF fits always, else it could never end.
-        let bound = limits.pipelined.max(limits.line.saturating_add(2));
+        let bound = limits.pipelined.max(self.longest_line().saturating_add(2));
         bound.saturating_sub(self.lines.waiting())
     }
 
@@ -274,6 +370,11 @@ impl Session {
         !matches!(self.phase, Phase::Authorization { .. })
     }
 
+    /// Its TLS, if it has any.
+    pub fn tls(&self) -> Option<&Arc<TlsFacts>> {
+        self.tls.as_ref()
+    }
+
     /// The bounds that it obeys.
     pub fn limits(&self) -> &Limits {
         &self.config.limits
@@ -282,7 +383,7 @@ impl Session {
     /// Whether nobody has logged in, and no login is being checked.
     pub fn is_stranger(&self) -> bool {
         match self.phase {
-            Phase::Authorization { step, .. } => self.end.is_none() && step != Step::Checking,
+            Phase::Authorization { ref step, .. } => self.end.is_none() && !step.is_checking(),
             Phase::Transaction(_) | Phase::Update(_) => false,
         }
     }
@@ -329,18 +430,54 @@ impl Session {
             if !self.takes_commands() || self.is_busy() || self.turn_is_over() {
                 return;
             }
-            let command = match self.lines.next_line(self.config.limits.line) {
-                Some(Line::Text(line)) => Some(Command::parse(line)),
-                Some(Line::TooLong) => None,
-                None => return,
+            let Some(input) = self.next_input() else {
+                return;
             };
             self.tally.commands += 1;
             self.turn -= 1;
-            match command {
-                Some(command) => self.execute(command),
-                None => self.respond(reply::Line::TooLong),
+            match input {
+                Input::Command(command) => self.execute(command),
+                Input::LongCommand => self.respond(reply::Line::TooLong),
+                Input::Response(line) => self.handle_response(line.expose()),
+                Input::LongResponse => self.handle_long_response(),
             }
         }
+    }
+
+    /// The next whole line of the client, if it has arrived.
+    fn next_input(&mut self) -> Option<Input> {
+        let (in_exchange, longest) = (self.is_in_exchange(), self.longest_line());
+        let line = self.lines.next_line(longest)?;
+        Some(match (line, in_exchange) {
+            (Line::Text(line), true) => Input::Response(Secret::new(line)),
+            (Line::TooLong, true) => Input::LongResponse,
+            (Line::TooLong, false) => Input::LongCommand,
+            (Line::Text(line), false) => match Command::parse(line) {
+                command if line.len() <= self.config.limits.line || command.may_be_long() => {
+                    Input::Command(command)
+                }
+                _ => Input::LongCommand,
+            },
+        })
+    }
+
+    /// Bytes of the longest line that is kept now.
+    fn longest_line(&self) -> usize {
+        let line = self.config.limits.line;
+        match self.is_authenticated() || self.mechanisms.is_empty() {
+            true => line,
+            false => line.max(SASL_LINE),
+        }
+    }
+
+    fn is_in_exchange(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Authorization {
+                step: Step::Exchange(..),
+                ..
+            }
+        )
     }
 
     /// Whether commands are still executed: until QUIT or the end.
@@ -351,7 +488,7 @@ impl Session {
     /// Whether the next command must wait.
     fn is_busy(&self) -> bool {
         let at_work = match &self.phase {
-            Phase::Authorization { step, .. } => *step == Step::Checking,
+            Phase::Authorization { step, .. } => step.is_busy(),
             Phase::Transaction(opened) | Phase::Update(opened) => {
                 !matches!(opened.work, Work::Idle)
             }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use dialog::{Mailbox, GOODBYE, GREETING, ID};
 use pop3_proto::connection::{Action, Connection, End, Stall, Wanted};
 use pop3_proto::limits::{Limits, COMMANDS_PER_TURN, LINGER, LINGER_BYTES, OCTETS_PER_TURN};
-use pop3_proto::session::{Config, EndReason};
+use pop3_proto::security::{TlsFacts, TlsMode};
+use pop3_proto::session::{Config, EndReason, Origin};
 use pop3_proto::{MsgNo, Request};
 
 const LOGIN: &str = "USER mrose\r\nPASS tanstaaf\r\n";
@@ -31,6 +32,9 @@ struct Bench {
     takes: usize,
     stall: Stall,
     message: Option<(MsgNo, usize)>,
+    /// What a handshake settles; none: the client does not speak TLS.
+    tls: Option<TlsFacts>,
+    handshakes: u32,
     received: Vec<u8>,
     requests: Vec<Request>,
     yields: u32,
@@ -45,14 +49,13 @@ struct Bench {
 
 impl Bench {
     fn new(messages: &[&str], limits: Limits) -> Self {
-        let config = Config {
-            host: "dbc.mtview.ca.us".into(),
-            server: "tcllib/pop3d-1.10.0".into(),
-            limits,
-        };
+        Self::with_config(messages, dialog::config(limits))
+    }
+
+    fn with_config(messages: &[&str], config: Config) -> Self {
         let now = Instant::now();
         let mut bench = Self {
-            connection: Connection::new(Arc::new(config), ID.into(), now),
+            connection: Connection::new(Arc::new(config), Origin::remote(ID), now),
             mailbox: Mailbox::new(messages),
             begun: now,
             now,
@@ -61,6 +64,8 @@ impl Bench {
             takes: usize::MAX,
             stall: Stall::Deadline,
             message: None,
+            tls: None,
+            handshakes: 0,
             received: Vec::new(),
             requests: Vec::new(),
             yields: 0,
@@ -119,6 +124,15 @@ impl Bench {
                 Action::Ask(request) => self.ask(request),
                 Action::Feed => self.feed(),
                 Action::Pause => return self.end_turn(),
+                Action::StartTls => {
+                    assert!(self.connection.output().is_empty());
+                    self.handshakes += 1;
+                    match (self.tls.clone(), self.closed) {
+                        (Some(facts), _) => self.connection.handle_tls(facts),
+                        (None, true) => self.connection.handle_end_of_input(),
+                        (None, false) => return self.end_turn(),
+                    }
+                }
                 Action::Yield => {
                     self.yields += 1;
                     self.end_turn();
@@ -605,16 +619,81 @@ fn many_commands_at_the_last_moment_are_in_time() {
     assert_eq!(bench.connection.session().tally().commands, 102);
 }
 
+fn with_tls(tls: TlsMode) -> Bench {
+    let mut config = dialog::config(Limits::default());
+    config.tls = tls;
+    Bench::with_config(&["a\n"], config)
+}
+
+/// The handshake comes when all that precedes it is written, and has the time of a login.
+#[test]
+fn handshakes_have_their_place_and_their_time() {
+    for tls in [TlsMode::StartTls, TlsMode::Implicit] {
+        let rows: [(&str, Option<ErrorKind>, u64, End); 3] = [
+            ("silent", None, 120_000, End::LoginTimeout),
+            ("closes", None, 0, End::PeerClosed),
+            (
+                "breaks",
+                Some(ErrorKind::ConnectionReset),
+                0,
+                End::Broken(ErrorKind::ConnectionReset),
+            ),
+        ];
+        for (what, breaks, at, want) in rows {
+            let mut bench = with_tls(tls);
+            if tls == TlsMode::StartTls {
+                bench.say("STLS\r\n");
+                assert!(bench.text().ends_with("+OK begin TLS negotiation\r\n"));
+            }
+            assert_eq!(bench.handshakes, 1);
+            match (what, breaks) {
+                ("silent", _) => bench.pass(seconds(1000)),
+                ("closes", _) => bench.close(),
+                (_, kind) => {
+                    bench.connection.handle_broken(kind.unwrap());
+                    bench.run();
+                    &mut bench
+                }
+            };
+            assert_eq!(bench.end(), (at, want), "{tls:?} {what}");
+            assert_eq!(bench.shut, None, "no farewell without TLS");
+            assert!(bench.over.is_some());
+        }
+        let mut bench = with_tls(tls);
+        if tls == TlsMode::StartTls {
+            bench.say("STLS\r\n");
+        }
+        bench.connection.handle_tls_failed();
+        bench.run();
+        assert_eq!(bench.end(), (0, End::TlsFailed));
+    }
+}
+
+/// A client that takes nothing of the reply to STLS is not shaken hands with.
+#[test]
+fn the_reply_to_stls_goes_first() {
+    let mut bench = with_tls(TlsMode::StartTls);
+    bench.takes = 0;
+    bench.tls = Some(TlsFacts::default());
+    bench.say("STLS\r\nUSER joe\r\n");
+    assert_eq!(bench.handshakes, 0);
+    bench.takes = usize::MAX;
+    bench.run();
+    assert_eq!(bench.handshakes, 1);
+    bench.say(LOGIN).say("QUIT\r\n");
+    let want = format!(
+        "{GREETING}+OK begin TLS negotiation\r\n+OK please send PASS command\r\n\
+         +OK congratulations\r\n{GOODBYE}"
+    );
+    assert_eq!(bench.text(), want);
+}
+
 /// An answer that comes when the client has gone changes nothing.
 #[test]
 fn a_late_answer_is_ignored() {
-    let config = Config {
-        host: "h".into(),
-        server: "s".into(),
-        limits: Limits::default(),
-    };
+    let config = dialog::config(Limits::default());
     let now = Instant::now();
-    let mut connection = Connection::new(Arc::new(config), ID.into(), now);
+    let mut connection = Connection::new(Arc::new(config), Origin::remote(ID), now);
     let greeting = connection.output().len();
     assert_eq!(connection.next(now), Action::Write);
     connection.handle_written(greeting);

@@ -11,6 +11,10 @@ use pop3_proto::body::{Body, OctetCounter};
 use pop3_proto::command::{Command, Mail};
 use pop3_proto::limits::Limits;
 use pop3_proto::line::{Line, LineReader};
+use pop3_proto::sasl::scram::ScramKeys;
+use pop3_proto::sasl::SASL;
+use pop3_proto::security::{Plaintext, TlsFacts, TlsMode};
+use pop3_proto::session::Origin;
 use pop3_proto::session::{Config, Session};
 use pop3_proto::{Extent, Failure, MsgNo, Refusal, Reply, Request};
 use proptest::collection::vec;
@@ -152,6 +156,16 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
         "USER joe",
         "PASS tanstaaf",
         "PASS x",
+        "AUTH",
+        "AUTH PLAIN AG1yb3NlAHRhbnN0YWFm",
+        "AUTH PLAIN",
+        "AUTH LOGIN bXJvc2U=",
+        "AUTH SCRAM-SHA-256 biwsbj1tcm9zZSxyPXg=",
+        "AUTH EXTERNAL =",
+        "AG1yb3NlAHRhbnN0YWFm",
+        "dGFuc3RhYWY=",
+        "*",
+        "STLS",
         "STAT",
         "LIST",
         "LIST 1",
@@ -265,6 +279,7 @@ enum Action {
     PollRequest,
     PollDelay,
     Consume(usize),
+    Tls,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -278,13 +293,14 @@ fn action() -> impl Strategy<Value = Action> {
         8 => Just(Action::PollRequest),
         2 => Just(Action::PollDelay),
         4 => (0..400_usize).prop_map(Action::Consume),
+        1 => Just(Action::Tls),
     ]
 }
 
 const COUNT: u32 = 3;
 
 fn reply(kind: u8) -> Reply {
-    match kind % 12 {
+    match kind % 13 {
         0..=4 => Reply::Opened {
             storage: "box".into(),
             count: COUNT,
@@ -296,6 +312,10 @@ fn reply(kind: u8) -> Reply {
         8 => Reply::Uids((0..kind % 5).map(|n| n.to_string().into()).collect()),
         9 => Reply::Fetching { octets: 9 },
         10 => Reply::Updated,
+        11 => Reply::Keys {
+            keys: ScramKeys::of(&[kind; 32], b"salt", 16),
+            nonce: [kind; 18],
+        },
         _ => Reply::Failed(Failure::Temporary),
     }
 }
@@ -308,7 +328,7 @@ fn numbers(request: &Request) -> Vec<MsgNo> {
             vec![*number]
         }
         Request::Update { delete } => delete.clone(),
-        Request::Login { .. } | Request::Sizes | Request::Uids => vec![],
+        Request::Login { .. } | Request::Keys { .. } | Request::Sizes | Request::Uids => vec![],
     }
 }
 
@@ -316,8 +336,13 @@ proptest! {
     #[test]
     fn no_driver_upsets_a_session(actions in vec(action(), 0..120)) {
         let limits = Limits { line: 60, output_mark: 200, ..Limits::default() };
-        let config = Config { host: "h".into(), server: "s".into(), limits };
-        let mut session = Session::new(Arc::new(config), ID.into());
+        let mut config = Config::new("h", "s", limits);
+        config.tls = TlsMode::StartTls;
+        config.plaintext = Plaintext::Always;
+        let mut session = Session::new(Arc::new(config), Origin {
+            mechanisms: SASL.into_iter().collect(),
+            ..Origin::remote(ID)
+        });
         let mut updates = 0;
         for action in actions {
             let was_over = session.is_over();
@@ -328,6 +353,10 @@ proptest! {
                 Action::Body(chunk) => session.handle_body(&chunk),
                 Action::BodyEnd => session.handle_body_end(),
                 Action::BodyFailed => session.handle_body_failed(),
+                Action::Tls => session.handle_tls(TlsFacts {
+                    certificate: vec!["mrose".into()],
+                    ..TlsFacts::default()
+                }),
                 Action::PollDelay => drop(session.poll_delay()),
                 Action::Consume(n) => session.consume_output(n.min(session.output().len())),
                 Action::PollRequest => if let Some(request) = session.poll_request() {

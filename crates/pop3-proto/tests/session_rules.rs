@@ -128,7 +128,8 @@ fn failed_logins_slow_down_and_end() {
     let mut play = Play::new(mailbox(), Limits::default());
     let attempt = "USER mrose\r\nPASS wrong\r\n".repeat(7);
     play.feed(attempt.as_bytes());
-    let want = "+OK please send PASS command\r\n-ERR authentication failed, sorry\r\n".repeat(5);
+    let want =
+        "+OK please send PASS command\r\n-ERR [AUTH] authentication failed, sorry\r\n".repeat(5);
     assert_eq!(play.take(), format!("{GREETING}{want}"));
     assert_eq!(
         play.delays,

@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 use pop3_proto::connection::{Connection as Machine, Stall};
+use pop3_proto::security::TlsFacts;
 
 use super::alarm::Alarm;
 use super::{with, ChannelSession, Step};
@@ -86,7 +87,11 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
             return;
         }
     };
-    let machine = Machine::new(config.clone(), server.engine.time_stamp(), Instant::now());
+    let machine = Machine::new(
+        config.clone(),
+        server.engine.origin(peer.ip()),
+        Instant::now(),
+    );
     let alarm = Alarm::new(&channel, &config.limits);
     let connection = Rc::new(ChannelSession {
         name: name.to_owned(),
@@ -128,7 +133,11 @@ impl ChannelSession {
             }
             Ok(state) => {
                 self.ready.set(true);
-                self.encrypted.set(state == Handshake::Done);
+                if state == Handshake::Done {
+                    self.encrypted.set(true);
+                    // Its details are Tcl's `tls` package's.
+                    self.machine.borrow_mut().handle_tls(TlsFacts::default());
+                }
             }
             Err(failed) => self.machine.borrow_mut().handle_broken(failed),
         }

@@ -65,7 +65,7 @@ impl ChannelSession {
         }
         // Replies to earlier commands need not wait for this one.
         self.write();
-        let is_login = matches!(request, Request::Login { .. });
+        let is_login = matches!(request, Request::Login(_));
         if is_login && !self.reserve_session() {
             self.was_answered(Answer::too_few_descriptors(), is_login);
             return Step::Again;

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::certificates::FILES;
 use super::{ServerObject, State};
 use crate::bind::log;
 use crate::ffi::command::Error;
@@ -44,9 +45,16 @@ impl ServerObject {
             _ => {}
         }
         // Options before a bad one stay set.
-        let outcome = args
+        let mut outcome = args
             .chunks_exact(2)
             .try_for_each(|pair| self.set(&pair[0].to_text(), &pair[1]));
+        let names_files = |pair: &[Value]| FILES.contains(&&*pair[0].to_text());
+        if outcome.is_ok() && args.chunks_exact(2).any(names_files) {
+            outcome = self.configure_tls();
+        }
+        if outcome.is_ok() && self.state.get() == State::Up {
+            outcome = self.check_tls();
+        }
         self.refresh_direct();
         if self.state.get() == State::Up {
             self.configure_engine();

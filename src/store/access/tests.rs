@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::super::hold::Ended;
 use super::super::{Account, Content, Message, StoreError};
 use super::*;
-use pop3_proto::{MsgNo, Secret};
+use pop3_proto::{MsgNo, Proof, Secret};
 
 /// A mailbox with a message of 5 octets, which cannot be deleted.
 struct OneMailbox {
@@ -200,10 +200,12 @@ fn first() -> MsgNo {
 }
 
 fn login(password: &str) -> Request {
-    Request::Login {
+    Request::Login(Attempt {
         user: b"u"[..].into(),
         proof: Proof::Password(Secret::new(password.as_bytes())),
-    }
+        mechanism: Mechanism::User,
+        tls: None,
+    })
 }
 
 fn fetch(extent: Extent) -> Request {
@@ -559,7 +561,7 @@ fn a_login_asks_scripts_only_for_their_part() {
             octets: 9,
         })
     };
-    let (lookup, open, all) = ("Lookup", "Open", "Login");
+    let (check, open, all) = ("Check(Attempt", "Open", "Login(Attempt");
     let users = || Route::Direct(Arc::new(OneUser) as Arc<dyn Users>);
     let mailbox = OneMailbox::new();
     let boxes = || direct(store(&mailbox));
@@ -567,7 +569,7 @@ fn a_login_asks_scripts_only_for_their_part() {
     let directly = "Opened { storage: \"m\", count: 1, octets: 5 }";
     let failed = || Outcome::Reply(Reply::Failed(Failure::Permanent));
     let in_use = || Outcome::Reply(Reply::Refused(Refusal::InUse));
-    let found = |account| Outcome::Account(account);
+    let found = |mailbox: Option<&str>| Outcome::Mailbox(mailbox.map(Box::from));
     type Row<'a> = (
         Route<dyn Users>,
         Route<dyn Storage>,
@@ -582,10 +584,10 @@ fn a_login_asks_scripts_only_for_their_part() {
         (Route::Script, Route::Script, vec![failed()], "Refused(Failed(Server, Permanent))", &[all]),
         (Route::Script, Route::Script, vec![Outcome::Reply(Reply::Updated)], REFUSED, &[all]),
         (Route::Script, Route::Script, vec![], REFUSED, &[all]),
-        (Route::Script, boxes(), vec![found(Some(account()))], directly, &[lookup]),
-        (Route::Script, boxes(), vec![found(None)], "Refused(Credentials)", &[lookup]),
-        (Route::Script, boxes(), vec![], REFUSED, &[lookup]),
-        (Route::Script, Route::None, vec![found(Some(account()))], "Opened { storage: \"m\", count: 0, octets: 0 }", &[lookup]),
+        (Route::Script, boxes(), vec![found(Some("m"))], directly, &[check]),
+        (Route::Script, boxes(), vec![found(None)], "Refused(Credentials)", &[check]),
+        (Route::Script, boxes(), vec![], REFUSED, &[check]),
+        (Route::Script, Route::None, vec![found(Some("m"))], "Opened { storage: \"m\", count: 0, octets: 0 }", &[check]),
         (users(), Route::Script, vec![opened()], by_script, &[open]),
         (users(), Route::Script, vec![], REFUSED, &[open]),
         (Route::None, Route::Script, vec![opened()], "Refused(Credentials)", &[]),

@@ -1,11 +1,8 @@
 //! The digests themselves.
 
-use argon2::Argon2;
-use hmac::{Hmac, Mac};
-use pbkdf2::pbkdf2_hmac;
-use sha2::{Digest, Sha256};
-
 use super::{Recipe, BCRYPT_PASSWORD_BYTES};
+use crate::store::scram;
+use argon2::Argon2;
 
 /// Bytes of StoredKey and of ServerKey.
 pub const KEY_BYTES: usize = 32;
@@ -54,34 +51,9 @@ pub(super) fn digest(
             out = digest.ok()?.into_bytes();
         }
         Recipe::Scram { iterations, .. } => {
-            out = scram_keys(password, salt, iterations).concat();
+            let keys = scram::keys(password, salt, iterations);
+            out = [keys.stored_key, keys.server_key].concat();
         }
     }
     Some(out)
-}
-
-/// StoredKey and ServerKey of SCRAM-SHA-256 (RFC 5802 §3).
-///
-/// The password is prepared by SASLprep (RFC 4013); one that is no UTF-8, or that SASLprep
-/// forbids, is taken as it is, as PostgreSQL does.
-pub fn scram_keys(password: &[u8], salt: &[u8], iterations: u32) -> [[u8; KEY_BYTES]; 2] {
-    let text = std::str::from_utf8(password).ok();
-    let prepared = text.and_then(|text| stringprep::saslprep(text).ok());
-    let password = prepared.as_ref().map_or(password, |text| text.as_bytes());
-    let mut salted = [0; KEY_BYTES];
-    pbkdf2_hmac::<Sha256>(password, salt, iterations, &mut salted);
-    let client_key = hmac(&salted, b"Client Key");
-    [
-        Sha256::digest(client_key).into(),
-        hmac(&salted, b"Server Key"),
-    ]
-}
-
-pub(super) fn hmac(key: &[u8; KEY_BYTES], message: &[u8]) -> [u8; KEY_BYTES] {
-    // HMAC takes keys of every length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
-        return [0; KEY_BYTES];
-    };
-    mac.update(message);
-    mac.finalize().into_bytes().into()
 }

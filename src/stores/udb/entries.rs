@@ -11,21 +11,15 @@ use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq;
 
-use crate::store::{Check, ScramKeys, Verdict};
-use crate::stores::password::keyed::keyed;
-use crate::stores::password::{scram_keys, Hash, Recipe, PASSWORD_BYTES};
+use crate::keyed::keyed;
+use crate::store::{scram, Check, Verdict};
+use crate::stores::password::{Hash, Recipe, PASSWORD_BYTES};
 use crate::text::{characters, names, proves, spellings};
+use pop3_proto::sasl::scram::ScramKeys;
 use pop3_proto::{Proof, Secret};
 
 /// How long a password is known to be right without being hashed again.
 const RECENT: Duration = Duration::from_secs(60);
-
-/// Iterations of SCRAM for a password that is in the clear (RFC 7677 §4: 4096 or more).
-/// They protect nothing here, so there are no more of them.
-const PLAIN_ITERATIONS: u32 = 4096;
-
-/// Bytes of SCRAM's salt for such a password, and of those that are made up.
-const PLAIN_SALT: usize = 16;
 
 /// One user's entry.
 #[derive(Debug)]
@@ -182,6 +176,9 @@ impl Entries {
     /// See [`Users::verify`](crate::store::Users::verify).
     pub(super) fn verify(&self, user: &[u8], proof: &Proof) -> Verdict {
         let entry = self.named(user).map(|(_, entry)| entry);
+        if *proof == Proof::Verified {
+            return entry.map(|entry| entry.storage.clone()).into();
+        }
         let hashed = match entry.map(|entry| (&entry.credential, &entry.storage)) {
             Some((Credential::Plain(password), storage)) if proves(proof, password) => {
                 return Verdict::Admitted(storage.clone());
@@ -215,48 +212,46 @@ impl Entries {
     }
 
     /// What [`Users::scram`](crate::store::Users::scram) is to compute.
-    pub(super) fn scram(&self, user: &[u8]) -> Option<ScramChoice> {
-        let is_scram = |recipe| matches!(recipe, None | Some(Recipe::Scram { .. }));
-        let like = self.like_others(user, is_scram)?;
+    pub(super) fn scram(&self, user: &[u8]) -> ScramChoice {
+        let like = self.like_others(user, is_scram).flatten();
         let (name, entry) = match self.named(user) {
             Some((name, entry)) => (name.into(), Some(entry)),
             None => (characters(user), None),
         };
-        let storage = entry.map(|entry| entry.storage.clone());
         let verifier = match entry.map(|entry| &entry.credential) {
             Some(Credential::Plain(password)) => {
-                return Some(ScramChoice::Plain {
-                    salt: made_up("salt", &name, PLAIN_SALT),
-                    password: password.clone(),
-                    storage,
-                });
+                return ScramChoice::Plain(name.into(), Some(password.clone()));
             }
             Some(Credential::Hashed(hashed)) => hashed.hash.scram(),
             None => None,
         };
-        Some(match (verifier, like) {
+        match (verifier, like) {
             (Some(verifier), _) => ScramChoice::Ready(ScramKeys {
                 salt: verifier.salt.into(),
                 iterations: verifier.iterations,
                 stored_key: *verifier.stored_key,
                 server_key: *verifier.server_key,
-                storage,
             }),
             (None, Some(Recipe::Scram { iterations, salt })) => ScramChoice::Ready(ScramKeys {
                 salt: made_up("salt", &name, salt),
                 iterations,
                 stored_key: keyed(&[b"stored", name.as_bytes()]),
                 server_key: keyed(&[b"server", name.as_bytes()]),
-                storage: None,
             }),
             // As much work as for a password in the clear.
-            (None, _) => ScramChoice::Plain {
-                salt: made_up("salt", &name, PLAIN_SALT),
-                password: Secret::new(keyed(&[b"password", name.as_bytes()])),
-                storage: None,
-            },
-        })
+            (None, _) => ScramChoice::Plain(name.into(), None),
+        }
     }
+
+    /// See [`Users::all_have_scram`](crate::store::Users::all_have_scram).
+    pub(super) fn all_have_scram(&self) -> bool {
+        self.recipes.keys().all(|recipe| is_scram(*recipe))
+    }
+}
+
+/// Whether SCRAM can check a password that is kept so.
+fn is_scram(recipe: Option<Recipe>) -> bool {
+    matches!(recipe, None | Some(Recipe::Scram { .. }))
 }
 
 /// The check for a name that is not known: as much work as that of a hash, and no.
@@ -280,13 +275,9 @@ fn made_up(what: &str, name: &str, length: usize) -> Box<[u8]> {
 pub(super) enum ScramChoice {
     /// From a verifier, or made up for a name that is to look as if it had one.
     Ready(ScramKeys),
-    /// From a password in the clear, or one made up for a name that is to look as if it had
-    /// one.
-    Plain {
-        salt: Box<[u8]>,
-        password: Secret,
-        storage: Option<Box<str>>,
-    },
+    /// From a name's password in the clear, or made up for a name that is to look as if it
+    /// had one.
+    Plain(Box<str>, Option<Secret>),
 }
 
 impl ScramChoice {
@@ -294,21 +285,7 @@ impl ScramChoice {
     pub(super) fn keys(self) -> ScramKeys {
         match self {
             Self::Ready(keys) => keys,
-            Self::Plain {
-                salt,
-                password,
-                storage,
-            } => {
-                let iterations = PLAIN_ITERATIONS;
-                let [stored_key, server_key] = scram_keys(password.expose(), &salt, iterations);
-                ScramKeys {
-                    salt,
-                    iterations,
-                    stored_key,
-                    server_key,
-                    storage,
-                }
-            }
+            Self::Plain(name, password) => scram::keys_in_the_clear(&name, password.as_ref()),
         }
     }
 }

@@ -4,10 +4,10 @@ use std::mem;
 use std::sync::Arc;
 
 use super::{EndReason, Opened, Phase, Session, Step, Work};
-use crate::command::{BadLines, Command, Login, Mail, Number, TopArguments};
+use crate::command::{BadLines, Command, Mail, Number, TopArguments};
 use crate::maildrop::NoSuchMessage;
-use crate::reply::{self, Line};
-use crate::{Extent, MsgNo, Proof, Request, Secret};
+use crate::reply::Line;
+use crate::{Extent, MsgNo, Request};
 
 impl Session {
     /// Executes one command: writes its reply, or asks for what the reply needs.
@@ -20,51 +20,6 @@ impl Session {
             }),
             Command::Login(command) => self.authorization(command),
             Command::Mail(command) => self.transaction(command),
-        }
-    }
-
-    /// CAPA, in every state (RFC 2449 §5).
-    fn capabilities(&mut self) {
-        let authenticated = self.is_authenticated();
-        self.respond(Line::Capabilities);
-        let out = self.output.writer();
-        reply::capabilities(out, &self.config.server, authenticated);
-    }
-
-    /// The commands that belong to AUTHORIZATION.
-    fn authorization(&mut self, command: Login) {
-        let Phase::Authorization { name: user, step } = &mut self.phase else {
-            return self.respond(Line::AlreadyAuthenticated);
-        };
-        match command {
-            Login::User(name) => {
-                *user = name;
-                *step = Step::Named;
-                self.respond(Line::SendPassword);
-            }
-            // RFC 1939 §7: PASS is for after a successful USER. In Tcllib's words,
-            // which do not tell a guesser what was wrong.
-            Login::Pass(_) if *step != Step::Named => self.respond(Line::LoginFailed),
-            Login::Pass(password) => self.log_in(Proof::Password(password)),
-            Login::Apop { .. } if *step == Step::Named => self.respond(Line::UserChosen),
-            Login::Apop { name, digest } => {
-                *user = name;
-                self.log_in_by_digest(digest);
-            }
-        }
-    }
-
-    fn log_in_by_digest(&mut self, digest: Secret) {
-        let challenge = self.id.clone();
-        self.log_in(Proof::Apop { challenge, digest });
-    }
-
-    /// Asks whether the user named last may have the mailbox.
-    fn log_in(&mut self, proof: Proof) {
-        if let Phase::Authorization { name, step } = &mut self.phase {
-            let user = name.clone();
-            *step = Step::Checking;
-            self.request = Some(Request::Login { user, proof });
         }
     }
 

@@ -15,9 +15,14 @@ impl Session {
     pub(super) fn settle(&mut self, reply: Reply) {
         match &mut self.phase {
             Phase::Authorization { step, .. } => {
-                if *step == Step::Checking {
-                    *step = Step::Nothing;
-                    self.settle_login(reply);
+                if !step.is_checking() {
+                    return;
+                }
+                match (mem::replace(step, Step::Nothing), reply) {
+                    (Step::Keys(mechanism, challenge), Reply::Keys { keys, nonce }) => {
+                        self.settle_keys((mechanism, challenge), keys, nonce);
+                    }
+                    (_, reply) => self.settle_login(reply),
                 }
             }
             Phase::Transaction(opened) | Phase::Update(opened) => {
@@ -65,7 +70,7 @@ impl Session {
     }
 
     /// Slows down guessing, and ends the session at the bound.
-    fn login_failed(&mut self) {
+    pub(super) fn login_failed(&mut self) {
         self.failed_logins += 1;
         let limits = &self.config.limits;
         let delay = limits.delay_after(self.failed_logins);
@@ -169,6 +174,8 @@ fn failed(request: &Request, failure: Failure) -> Line<'static> {
         Request::Uids => Line::UidsFailed(failure),
         Request::Fetch { .. } => Line::MessageFailed(failure),
         Request::Update { .. } => Line::NotRemoved(failure),
-        Request::Login { .. } => Line::LoginImpossible(LoginStep::Server, failure),
+        Request::Login { .. } | Request::Keys { .. } => {
+            Line::LoginImpossible(LoginStep::Server, failure)
+        }
     }
 }

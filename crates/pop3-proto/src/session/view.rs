@@ -114,7 +114,7 @@ impl Session {
         };
         match &self.phase {
             Phase::Authorization { step, .. } => {
-                if *step == Step::Named {
+                if matches!(step, Step::Named) {
                     shown.logon = "user";
                 }
             }

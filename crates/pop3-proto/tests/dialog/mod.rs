@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use pop3_proto::body::{Cut, OctetCounter};
 use pop3_proto::limits::Limits;
-use pop3_proto::session::{Config, Session};
-use pop3_proto::{Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request, Secret};
+use pop3_proto::sasl::scram::ScramKeys;
+use pop3_proto::sasl::Mechanisms;
+use pop3_proto::session::{Config, Origin, Session};
+use pop3_proto::{Attempt, Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request, Secret};
 
 /// The greeting's time stamp: that of the APOP example of RFC 1939 §7.
 pub const ID: &str = "<1896.697170952@dbc.mtview.ca.us>";
@@ -77,10 +79,21 @@ impl Mailbox {
         (1..=self.messages.len() as u32).filter_map(MsgNo::new)
     }
 
+    /// What SCRAM needs; keys that fit no password for an unknown user.
+    fn keys(&self, user: &[u8]) -> ScramKeys {
+        let mut salted = [0; 32];
+        let password: &[u8] = match *user == *self.user {
+            true => &self.password,
+            false => b"\0",
+        };
+        pbkdf2::pbkdf2_hmac::<sha2::Sha256>(password, b"salt", 16, &mut salted);
+        ScramKeys::of(&salted, b"salt", 16)
+    }
+
     /// The answer to a request.
     pub fn answer(&self, request: &Request) -> Reply {
         match (self.fault, request) {
-            (fault, Request::Login { user, proof }) => {
+            (fault, Request::Login(Attempt { user, proof, .. })) => {
                 let known = **user == *self.user;
                 if !known || !proof.matches(&Secret::new(&*self.password)) {
                     return Reply::Refused(Refusal::Credentials);
@@ -95,6 +108,10 @@ impl Mailbox {
                     },
                 }
             }
+            (_, Request::Keys { user }) => Reply::Keys {
+                keys: self.keys(user),
+                nonce: [7; 18],
+            },
             (Fault::Deleting(failure), Request::Update { .. }) => Reply::Failed(failure),
             (_, Request::Update { .. }) => Reply::Updated,
             (Fault::Reading(failure), _) => Reply::Failed(failure),
@@ -110,6 +127,11 @@ impl Mailbox {
             },
         }
     }
+}
+
+/// The server of the examples of RFC 1939, with these bounds.
+pub fn config(limits: Limits) -> Config {
+    Config::new("dbc.mtview.ca.us", "tcllib/pop3d-1.10.0", limits)
 }
 
 /// A session, its mailbox, and a driver that does what drivers do.
@@ -130,13 +152,17 @@ pub struct Play {
 
 impl Play {
     pub fn new(mailbox: Mailbox, limits: Limits) -> Self {
-        let config = Config {
-            host: "dbc.mtview.ca.us".into(),
-            server: "tcllib/pop3d-1.10.0".into(),
-            limits,
+        Self::with_config(mailbox, config(limits), Mechanisms::default())
+    }
+
+    /// A session of a client elsewhere, with these mechanisms of AUTH.
+    pub fn with_config(mailbox: Mailbox, config: Config, mechanisms: Mechanisms) -> Self {
+        let origin = Origin {
+            mechanisms,
+            ..Origin::remote(ID)
         };
         Self {
-            session: Session::new(Arc::new(config), ID.into()),
+            session: Session::new(Arc::new(config), origin),
             mailbox,
             requests: Vec::new(),
             delays: Vec::new(),
@@ -171,6 +197,9 @@ impl Play {
                 self.ask(request);
             } else if self.session.wants_body() {
                 self.read_on();
+            } else if self.session.output().is_empty() && self.session.wants_tls() {
+                // Whoever plays makes the handshake.
+                return;
             } else if self.session.body_done() {
                 self.reading = None;
                 self.session.handle_body_end();

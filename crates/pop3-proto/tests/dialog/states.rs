@@ -18,7 +18,8 @@ pub const RESET: State = &["USER mrose", "PASS tanstaaf", "DELE 2", "RSET"];
 pub const NOT_YET: &str = "-ERR client not authenticated\r\n";
 pub const ALREADY: &str = "-ERR client already authenticated\r\n";
 pub const NO_MESSAGE: &str = "-ERR no such message\r\n";
-pub const SORRY: &str = "-ERR authentication failed, sorry\r\n";
+pub const SORRY: &str = "-ERR [AUTH] authentication failed, sorry\r\n";
+pub const NOBODY: &str = "-ERR authentication failed, sorry\r\n";
 
 /// Three messages of 14, 19 and 6 octets on the wire.
 pub fn mailbox() -> Mailbox {

@@ -2,20 +2,19 @@
 
 use std::time::UNIX_EPOCH;
 
+use hmac::{Hmac, Mac};
 use once_cell::sync::OnceCell;
-
-use super::compute::hmac;
-use super::HashError;
+use sha2::Sha256;
 
 static KEY: OnceCell<[u8; 32]> = OnceCell::new();
 
 /// Random bytes.
 ///
 /// # Errors
-/// [`HashError::Random`] when the system has none.
-pub fn random<const N: usize>() -> Result<[u8; N], HashError> {
+/// When the system has none.
+pub fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|_| HashError::Random)?;
+    getrandom::fill(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -29,6 +28,24 @@ pub fn keyed(parts: &[&[u8]]) -> [u8; 32] {
             std::array::from_fn(|at| time.to_le_bytes()[at % 16])
         })
     });
-    let spelt = |part: &&[u8]| [&part.len().to_le_bytes()[..], part].concat();
-    hmac(key, &parts.iter().map(spelt).collect::<Vec<_>>().concat())
+    // HMAC takes keys of every length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        return [0; 32];
+    };
+    for part in parts {
+        mac.update(&part.len().to_le_bytes());
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_tell_where_parts_end() {
+        assert_eq!(keyed(&[b"ab", b"c"]), keyed(&[b"ab", b"c"]));
+        assert_ne!(keyed(&[b"ab", b"c"]), keyed(&[b"a", b"bc"]));
+    }
 }

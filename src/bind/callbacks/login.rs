@@ -1,0 +1,133 @@
+//! Who a client is: by `exists` and `lookup` of the users, or by the script of `-login`.
+
+use super::complaints::{self, Asked};
+use super::{Callbacks, Trouble};
+use crate::ffi::interp::Raised;
+use crate::ffi::Value;
+use crate::store::Account;
+use crate::text::{self, characters};
+use pop3_proto::{Attempt, Proof, Secret};
+
+impl Callbacks<'_> {
+    /// The storage reference of the user, if the proof fits.
+    pub(super) fn check(&self, attempt: &Attempt) -> Result<Option<Box<str>>, Trouble> {
+        let prefix = self.server.login_prefix();
+        if !prefix.is_empty() {
+            return self.check_by_script(&prefix, attempt);
+        }
+        let account = self.lookup(&attempt.user)?;
+        Ok(account.and_then(|account| account.admits(&attempt.proof)))
+    }
+
+    /// Calls `-login`. Its result is the storage reference; an empty one refuses.
+    fn check_by_script(
+        &self,
+        prefix: &Value,
+        attempt: &Attempt,
+    ) -> Result<Option<Box<str>>, Trouble> {
+        self.check_wanted()?;
+        let checked = self.call(prefix, &[self.described(attempt)]);
+        let checked = checked.map_err(|raised| {
+            // Tcl shows the call in its stack trace, and the secret is in the call.
+            let raised = without_secret(&raised, attempt);
+            self.complain(&format!("login: {}", raised.message()), &raised)
+        })?;
+        let storage = checked.to_text();
+        Ok((!storage.is_empty()).then(|| storage.into()))
+    }
+
+    /// What `-login` is told.
+    fn described(&self, attempt: &Attempt) -> Value {
+        let Attempt {
+            user,
+            mechanism,
+            tls,
+            ..
+        } = attempt;
+        let peer = self.client.peer.ip().to_string();
+        let names = tls.as_deref().map_or(&[][..], |tls| &tls.certificate);
+        Value::dict([
+            ("user", Value::text(&characters(user))),
+            ("mechanism", Value::text(mechanism.name())),
+            ("secret", Value::text(&characters(secret(attempt)))),
+            ("peer", Value::text(&peer)),
+            ("tls", Value::int(tls.is_some().into())),
+            ("certificate", Value::texts(names)),
+        ])
+    }
+
+    /// The entry of the user whom a client names, by either name that a script may know.
+    pub(super) fn lookup(&self, user: &[u8]) -> Result<Option<Account>, Trouble> {
+        let (name, other) = text::names(user);
+        match (self.lookup_name(&name)?, other) {
+            (None, Some(other)) => self.lookup_name(&other),
+            (account, _) => Ok(account),
+        }
+    }
+
+    /// The user's entry. With an error of `lookup` scripts say that there is none, unless
+    /// its code says that something else has failed.
+    fn lookup_name(&self, user: &str) -> Result<Option<Account>, Trouble> {
+        let name = Value::text(user);
+        let exists = self.call_auth(&[Value::text("exists"), name.clone()]);
+        let exists = exists.map_err(|raised| self.raised("exists", &raised))?;
+        // What users return is shown to nobody: there may be a password in it.
+        let exists = exists.to_bool();
+        if !exists.ok_or_else(|| self.wrong(Asked::new("exists", user), None, "a boolean"))? {
+            return Ok(None);
+        }
+        let entry = match self.call_auth(&[Value::text("lookup"), name]) {
+            Ok(entry) => entry,
+            Err(raised) if complaints::is_failure(&raised) => {
+                return Err(self.raised("lookup", &raised));
+            }
+            Err(raised) => {
+                // The client chose the name: nothing in it may break the line.
+                let (user, message) = (user.escape_debug(), raised.message());
+                self.log(&format!("lookup {user}: {message}"));
+                return Ok(None);
+            }
+        };
+        self.account(user, &entry)
+    }
+
+    /// The entry that `lookup` returned. Nothing at all means that there is none, as an
+    /// empty storage reference does.
+    fn account(&self, user: &str, entry: &Value) -> Result<Option<Account>, Trouble> {
+        let wrong = |what: &str| {
+            let expected = format!("a list of password and storage reference{what}");
+            Err(self.wrong(Asked::new("lookup", user), None, &expected))
+        };
+        let text = |value: &Value| value.to_text();
+        match entry.to_list().as_deref() {
+            None => wrong(""),
+            Some([]) => Ok(None),
+            // There may be a password in it, so it is not shown.
+            Some([_]) => wrong(", but one element"),
+            Some([password, storage, ..]) => Ok(Some(Account {
+                password: Secret::new(text(password).into_bytes()),
+                storage: text(storage).into(),
+            })),
+        }
+    }
+}
+
+/// The password or the token; empty for a client that is known by its certificate.
+fn secret(attempt: &Attempt) -> &[u8] {
+    match &attempt.proof {
+        Proof::Password(secret) | Proof::Token(secret) => secret.expose(),
+        Proof::Apop { .. } | Proof::Verified => b"",
+    }
+}
+
+/// The error without its stack trace, and with dots for the secret.
+fn without_secret(raised: &Raised, attempt: &Attempt) -> Raised {
+    let secret = characters(secret(attempt));
+    let message = match &*secret {
+        "" => raised.message(),
+        secret => raised.message().replace(secret, "..."),
+    };
+    let code = raised.error_code();
+    let code: Vec<&str> = code.iter().map(String::as_str).collect();
+    Raised::new(&message, &code)
+}
