@@ -59,7 +59,7 @@ check: lint
 
 # A few seconds; but the first time all crates are built for it.
 models:
-	RUSTFLAGS="$$RUSTFLAGS --cfg pop3d_model" $(CARGO) test --locked --quiet --lib store::models
+	$(CARGO) test --locked --quiet --features model --lib store::models
 
 test:
 	@tests/tools/setup.sh test

@@ -218,7 +218,7 @@ struct Queue {
 }
 
 /// The shortest queue whose unwanted jobs are taken out.
-pub(super) const WORTH_CLEARING: usize = if cfg!(pop3d_model) { 2 } else { 1024 };
+pub(super) const WORTH_CLEARING: usize = if cfg!(feature = "model") { 2 } else { 1024 };
 
 impl Queue {
     /// Takes out the unwanted jobs, if the queue has doubled since the last time. The caller

@@ -9,7 +9,7 @@ mod checks;
 pub mod hold;
 pub mod ids;
 pub mod jobs;
-#[cfg(all(test, pop3d_model))]
+#[cfg(all(test, feature = "model"))]
 mod models;
 pub mod reason;
 pub mod scram;

@@ -126,7 +126,7 @@ proc ::expect::OursOpen {conn right} {
 	    because logins 1
 	    set m(phase) over
 	}
-	return [list {-ERR authentication failed, sorry}]
+	return [list {-ERR [AUTH] authentication failed, sorry}]
     }
     set mailbox [lindex [dict get $::world::users $m(name)] 1]
     set m(errors) 0

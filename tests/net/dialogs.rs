@@ -180,5 +180,5 @@ fn without_stores() {
     bench.access.set_users(Route::None);
     let mut client = bench.connect();
     client.ask("USER u1");
-    client.expect("PASS secret", "-ERR authentication failed, sorry");
+    client.expect("PASS secret", "-ERR [AUTH] authentication failed, sorry");
 }

@@ -301,7 +301,7 @@ fn failed_logins() {
     let begin = Instant::now();
     for _ in 0..3 {
         client.ask("USER u1");
-        client.expect("PASS no", "-ERR authentication failed, sorry");
+        client.expect("PASS no", "-ERR [AUTH] authentication failed, sorry");
     }
     assert!(begin.elapsed() >= 7 * step, "{:?}", begin.elapsed());
     client.assert_ended();

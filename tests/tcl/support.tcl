@@ -291,6 +291,10 @@ proc ::support::kill {pid {signal TERM}} {
 ::tcltest::customMatch list {apply {{wanted got} {
     expr {[list {*}$wanted] eq [list {*}$got]}
 }}}
+# The answer to wrong credentials.
+set ::support::sorry [expr {[::support::ours]
+    ? {-ERR [AUTH] authentication failed, sorry} : {-ERR authentication failed, sorry}}]
+
 ::tcltest::testConstraint ours [::support::ours]
 ::tcltest::testConstraint tcllib [expr {![::support::ours]}]
 ::tcltest::testConstraint tcl9 [package vsatisfies [package provide Tcl] 9-]
