@@ -96,10 +96,7 @@ fn with(weak: &Weak<ChannelSession>, f: impl FnOnce(&Rc<ChannelSession>)) {
 impl ChannelSession {
     /// What the connection is at.
     pub fn state(&self) -> ConnectionState {
-        ConnectionState {
-            snapshot: self.machine.borrow().session().snapshot(),
-            peer: self.peer,
-        }
+        ConnectionState::of(&self.machine.borrow(), self.peer)
     }
 
     /// Does whatever can be done now, within bounds.

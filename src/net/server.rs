@@ -20,8 +20,9 @@ use crate::store::ids::{Client, ConnectionId, ServerId};
 use crate::store::jobs::JobQueue;
 use crate::tls::Tls;
 use pop3_proto::connection::{Connection as Machine, End};
-use pop3_proto::security::Peer;
-use pop3_proto::session::{Config, Origin, Snapshot};
+use pop3_proto::sasl::Mechanism;
+use pop3_proto::security::{Peer, TlsFacts};
+use pop3_proto::session::{Config, Origin, Snapshot, Tally};
 
 /// One server: its listener and its connections.
 pub struct Server {
@@ -62,13 +63,36 @@ impl Drop for Departure {
     }
 }
 
-/// A connection as `conn state` shows it.
+/// A connection as `conn state` and `conn info` show it.
 #[derive(Clone, Debug)]
 pub struct ConnectionState {
     /// What its session is at.
     pub snapshot: Snapshot,
     /// The client's address; IPv4-mapped ones as IPv4.
     pub peer: SocketAddr,
+    /// Its TLS, if it has any.
+    pub tls: Option<Arc<TlsFacts>>,
+    /// How the client has proved who it is; none before login.
+    pub mechanism: Option<Mechanism>,
+    /// What it has done so far.
+    pub tally: Tally,
+    /// When it began.
+    pub begun: Instant,
+}
+
+impl ConnectionState {
+    /// What a connection from `peer` is at.
+    pub fn of(machine: &Machine, peer: SocketAddr) -> Self {
+        let session = machine.session();
+        Self {
+            snapshot: session.snapshot(),
+            peer,
+            tls: session.tls().cloned(),
+            mechanism: session.mechanism(),
+            tally: session.tally(),
+            begun: machine.begun(),
+        }
+    }
 }
 
 impl Server {
@@ -179,11 +203,8 @@ impl Server {
     /// What one connection is at.
     pub fn connection(&self, id: ConnectionId) -> Option<ConnectionState> {
         let connection = self.connection_map().get(&id)?.clone();
-        let snapshot = connection.machine().session().snapshot();
-        Some(ConnectionState {
-            snapshot,
-            peer: connection.peer,
-        })
+        let state = ConnectionState::of(&connection.machine(), connection.peer);
+        Some(state)
     }
 
     pub(super) fn lists(&self, id: ConnectionId) -> bool {

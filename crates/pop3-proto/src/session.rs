@@ -150,7 +150,7 @@ enum Step {
     /// SCRAM waits for the user's keys.
     Keys(Mechanism, Box<ScramChallenge>),
     /// The driver checks.
-    Checking,
+    Checking(Mechanism),
     /// The TLS handshake must come, before anything else is read or written.
     TlsHandshake,
 }
@@ -160,13 +160,13 @@ impl Step {
     fn is_busy(&self) -> bool {
         match self {
             Self::Nothing | Self::Named | Self::Exchange(..) => false,
-            Self::Keys(..) | Self::Checking | Self::TlsHandshake => true,
+            Self::Keys(..) | Self::Checking(_) | Self::TlsHandshake => true,
         }
     }
 
     /// Whether somebody's login is being checked.
     fn is_checking(&self) -> bool {
-        matches!(self, Self::Keys(..) | Self::Checking)
+        matches!(self, Self::Keys(..) | Self::Checking(_))
     }
 }
 
@@ -174,6 +174,8 @@ impl Step {
 #[derive(Debug)]
 struct Opened {
     name: Box<[u8]>,
+    /// How the client has proved who it is.
+    mechanism: Mechanism,
     storage: Box<str>,
     maildrop: Maildrop,
     work: Work,
@@ -373,6 +375,14 @@ impl Session {
     /// Its TLS, if it has any.
     pub fn tls(&self) -> Option<&Arc<TlsFacts>> {
         self.tls.as_ref()
+    }
+
+    /// How the client has proved who it is; none before login.
+    pub fn mechanism(&self) -> Option<Mechanism> {
+        match &self.phase {
+            Phase::Authorization { .. } => None,
+            Phase::Transaction(opened) | Phase::Update(opened) => Some(opened.mechanism),
+        }
     }
 
     /// The bounds that it obeys.

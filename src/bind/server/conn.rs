@@ -1,4 +1,4 @@
-//! `conn list` and `conn state`: a server's connections as scripts see them, whichever
+//! `conn list`, `conn state` and `conn info`: a server's connections as scripts see them, whichever
 //! driver they have.
 
 use super::ServerObject;
@@ -7,6 +7,7 @@ use crate::ffi::Value;
 use crate::net::ConnectionState;
 use crate::store::ids::ConnectionId;
 use crate::text::characters;
+use pop3_proto::sasl::Mechanism;
 
 impl ServerObject {
     pub(super) fn conn(&self, args: &[Value]) -> Result<Value, Error> {
@@ -20,36 +21,47 @@ impl ServerObject {
                 Ok(Value::texts(names))
             }
             ("list", _) => Err(self.identity.usage("conn list")),
-            ("state", [id]) => self.conn_state(&id.to_text()),
+            ("state", [id]) => {
+                let state = self.connection_state(&id.to_text())?;
+                Ok(Value::dict(self.state_fields(&state)))
+            }
             ("state", _) => Err(self.identity.usage("conn state connId")),
+            ("info", [id]) => {
+                let state = self.connection_state(&id.to_text())?;
+                let fields = self.state_fields(&state).into_iter();
+                Ok(Value::dict(fields.chain(info_fields(&state))))
+            }
+            ("info", _) => Err(self.identity.usage("conn info connId")),
             (method, _) => {
+                // Tcllib's list.
                 let message = format!("bad option \"{method}\": must be list, or state");
                 Err(Error::new(message, &["METHOD", method]))
             }
         }
     }
 
-    fn conn_state(&self, name: &str) -> Result<Value, Error> {
+    fn connection_state(&self, name: &str) -> Result<ConnectionState, Error> {
         if let Some(session) = self.channel(name) {
-            return Ok(self.state_dict(&session.state()));
+            return Ok(session.state());
         }
         let id = name.strip_prefix("conn").and_then(|id| id.parse().ok());
         let state = id.and_then(|id: u64| self.engine.connection(ConnectionId::from(id)));
-        let state = state.ok_or_else(|| {
+        state.ok_or_else(|| {
             let message = format!("connection \"{name}\" does not exist");
             Error::new(message, &["CONNECTION", name])
-        })?;
-        Ok(self.state_dict(&state))
+        })
     }
 
-    fn state_dict(&self, ConnectionState { snapshot, peer }: &ConnectionState) -> Value {
+    /// What Tcllib's `conn state` tells.
+    fn state_fields(&self, state: &ConnectionState) -> [(&'static str, Value); 11] {
+        let ConnectionState { snapshot, peer, .. } = state;
         let deleted: Vec<_> = snapshot
             .deleted
             .iter()
             .map(|n| Value::int((*n).into()))
             .collect();
         let octets = i64::try_from(snapshot.size).unwrap_or(i64::MAX);
-        Value::dict([
+        [
             ("id", Value::text(&snapshot.id)),
             ("state", Value::text(&snapshot.state.to_string())),
             ("name", Value::text(&characters(&snapshot.name))),
@@ -61,8 +73,31 @@ impl ServerObject {
             ("remotehost", Value::text(&peer.ip().to_string())),
             ("remoteport", Value::int(peer.port().into())),
             ("server", Value::text(&self.identity.name)),
-        ])
+        ]
     }
+}
+
+/// What there is to know besides. Empty: no TLS, no certificate, no login.
+fn info_fields(state: &ConnectionState) -> [(&'static str, Value); 8] {
+    let tls = state.tls.as_deref();
+    let count = |n: u64| Value::int(i64::try_from(n).unwrap_or(i64::MAX));
+    let seconds = state.begun.elapsed().as_secs();
+    [
+        ("tls", Value::text(tls.map_or("", |tls| &tls.version))),
+        ("cipher", Value::text(tls.map_or("", |tls| &tls.cipher))),
+        (
+            "certificate",
+            Value::texts(tls.map_or(&[][..], |tls| &tls.certificate)),
+        ),
+        (
+            "mechanism",
+            Value::text(state.mechanism.map_or("", Mechanism::name)),
+        ),
+        ("commands", count(state.tally.commands)),
+        ("messages", count(state.tally.messages)),
+        ("octets", count(state.tally.octets)),
+        ("seconds", count(seconds)),
+    ]
 }
 
 /// How scripts name a connection of the network driver.

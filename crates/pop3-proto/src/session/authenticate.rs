@@ -107,7 +107,7 @@ impl Session {
     /// Asks whether the user named last may have the mailbox.
     fn log_in(&mut self, proof: Proof, mechanism: Mechanism) {
         if let Phase::Authorization { name, step } = &mut self.phase {
-            *step = Step::Checking;
+            *step = Step::Checking(mechanism);
             self.request = Some(Request::Login(Attempt {
                 user: name.clone(),
                 proof,

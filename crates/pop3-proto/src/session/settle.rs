@@ -8,6 +8,7 @@ use crate::limits::Limits;
 use crate::listing::{Column, Listing};
 use crate::maildrop::Maildrop;
 use crate::reply::Line;
+use crate::sasl::Mechanism;
 use crate::{Failure, LoginStep, Refusal, Reply, Request};
 
 impl Session {
@@ -22,7 +23,9 @@ impl Session {
                     (Step::Keys(mechanism, challenge), Reply::Keys { keys, nonce }) => {
                         self.settle_keys((mechanism, challenge), keys, nonce);
                     }
-                    (_, reply) => self.settle_login(reply),
+                    (Step::Checking(mechanism), reply) => self.settle_login(mechanism, reply),
+                    (Step::Keys(mechanism, _), reply) => self.settle_login(mechanism, reply),
+                    _ => {}
                 }
             }
             Phase::Transaction(opened) | Phase::Update(opened) => {
@@ -33,7 +36,7 @@ impl Session {
         }
     }
 
-    fn settle_login(&mut self, reply: Reply) {
+    fn settle_login(&mut self, mechanism: Mechanism, reply: Reply) {
         let Phase::Authorization { name, .. } = &mut self.phase else {
             return;
         };
@@ -45,6 +48,7 @@ impl Session {
             } => {
                 self.phase = Phase::Transaction(Box::new(Opened {
                     name: mem::take(name),
+                    mechanism,
                     storage,
                     maildrop: Maildrop::new(count, octets),
                     work: Work::Idle,
