@@ -1,6 +1,6 @@
 # A server for the benchmark, in tclsh.
 #
-#   tclsh server.tcl SORT ROOT MAIL
+#   tclsh server.tcl SORT ROOT MAIL CERTIFICATE
 #
 # SORT  ours-maildir, ours-dbox: users and mailboxes in the built-in stores;
 #       ours-procs: both as procs of this script, called through the interpreter;
@@ -9,13 +9,14 @@
 #       machine alone lets it be.
 # ROOT  the directory of our package; only used for ours.
 # MAIL  the mailboxes: maildir/USER/..., dbox/USER/...; and a file "users".
+# CERTIFICATE  the directory of cert.pem and key.pem; only used for ours-maildir.
 #
-# Says "port N" when it serves. Then it obeys lines on standard input:
+# Says "port N", "tls-port N" if it has TLS, and "ready" when it serves. Then it obeys lines on standard input:
 #   watch   starts the 5 ms timer that shows how long the interpreter stalls
 #   stall   stops it and says "stall MICROSECONDS", the longest lateness
 # and ends with its input.
 
-lassign $argv sort root mail
+lassign $argv sort root mail certificate
 
 # One tick of the timer: notes how late it comes.
 proc tick {} {
@@ -80,6 +81,7 @@ fconfigure stdout -buffering line
 fileevent stdin readable obey
 if {$sort eq "timer"} {
     puts "port 0"
+    puts ready
     vwait forever
 }
 
@@ -122,4 +124,12 @@ $server up
 
 puts "version $version [info patchlevel]"
 puts "port [$server cget -port]"
+if {$sort eq "ours-maildir"} {
+    set secure [::pop3d::new]
+    $secure configure -port 0 -auth $udb -storage $store -connections 19000 -peraddress 19000 \
+        -tls implicit -certfile $certificate/cert.pem -keyfile $certificate/key.pem
+    $secure up
+    puts "tls-port [$secure cget -port]"
+}
+puts ready
 vwait forever

@@ -11,3 +11,4 @@ pub mod corpus;
 pub mod histogram;
 pub mod mailbox;
 pub mod procfs;
+pub mod stream;

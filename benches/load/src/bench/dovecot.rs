@@ -84,11 +84,12 @@ fn own(tree: &Path, owner: &Owner) -> io::Result<()> {
 }
 
 /// Writes the configuration below `dir` for the mailboxes in `mail`, whose
-/// users are in its file `users`; returns the port.
+/// users are in its file `users`, with the certificate in `certificate`; returns the port, and
+/// that of implicit TLS.
 ///
 /// # Errors
 /// The file system's; no user whom Dovecot would read mail as.
-pub fn configure(dir: &Path, mail: &Path) -> io::Result<u16> {
+pub fn configure(dir: &Path, mail: &Path, certificate: &Path) -> io::Result<(u16, u16)> {
     let owner = owner()?;
     fs::create_dir_all(dir)?;
     own(&mail.join("dovecot"), &owner)?;
@@ -98,8 +99,16 @@ pub fn configure(dir: &Path, mail: &Path) -> io::Result<u16> {
         .map(|user| format!("{user}:{{PLAIN}}{}\n", crate::mailbox::PASSWORD))
         .collect();
     fs::write(dir.join("users"), users)?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    // Both at once, else it could be the same one.
+    let free = [
+        TcpListener::bind("127.0.0.1:0")?,
+        TcpListener::bind("127.0.0.1:0")?,
+    ];
+    let (port, tls_port) = (free[0].local_addr()?.port(), free[1].local_addr()?.port());
+    drop(free);
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let is_2_4 = version().is_some_and(|version| version.starts_with("2.4"));
+    let tls = tls(certificate, is_2_4);
     let text = if version().is_some_and(|version| version.starts_with("2.4")) {
         settings_2_4(dir, mail, &owner)
     } else {
@@ -107,9 +116,19 @@ pub fn configure(dir: &Path, mail: &Path) -> io::Result<u16> {
     };
     fs::write(
         dir.join("dovecot.conf"),
-        text + &services(&owner, port, cores),
+        text + &tls + &services(&owner, (port, tls_port), cores),
     )?;
-    Ok(port)
+    Ok((port, tls_port))
+}
+
+fn tls(certificate: &Path, is_2_4: bool) -> String {
+    let dir = certificate.display();
+    match is_2_4 {
+        true => format!(
+            "ssl = yes\nssl_server_cert_file = {dir}/cert.pem\nssl_server_key_file = {dir}/key.pem\n"
+        ),
+        false => format!("ssl = yes\nssl_cert = <{dir}/cert.pem\nssl_key = <{dir}/key.pem\n"),
+    }
 }
 
 fn settings_2_3(dir: &Path, mail: &Path, owner: &Owner) -> String {
@@ -149,7 +168,7 @@ fn settings_2_4(dir: &Path, mail: &Path, owner: &Owner) -> String {
 
 /// What both versions write alike: processes that serve many sessions, as many
 /// as there are cores, and no work that POP3 clients do not ask for.
-fn services(owner: &Owner, port: u16, cores: usize) -> String {
+fn services(owner: &Owner, (port, tls_port): (u16, u16), cores: usize) -> String {
     let Owner {
         login,
         internal,
@@ -160,7 +179,6 @@ fn services(owner: &Owner, port: u16, cores: usize) -> String {
         "instance_name = pop3d-bench\n\
          protocols = pop3\n\
          listen = 127.0.0.1\n\
-         ssl = no\n\
          auth_mechanisms = plain\n\
          auth_cache_size = 10M\n\
          default_login_user = {login}\n\
@@ -180,7 +198,7 @@ fn services(owner: &Owner, port: u16, cores: usize) -> String {
          \x20 process_limit = {cores}\n\
          \x20 client_limit = 12000\n\
          \x20 inet_listener pop3 {{\n    port = {port}\n  }}\n\
-         \x20 inet_listener pop3s {{\n    port = 0\n  }}\n\
+         \x20 inet_listener pop3s {{\n    port = {tls_port}\n    ssl = yes\n  }}\n\
          }}\n\
          service pop3 {{\n\
          \x20 service_count = 0\n\

@@ -51,6 +51,8 @@ pub struct Row {
     pub servers: &'static [Server],
     /// What is read off it.
     pub lines: &'static [Line],
+    /// How the handshakes of TLS are, `full` or `resumed`; none: without TLS.
+    pub tls: Option<&'static str>,
     /// Memory is measured on a server that has just been started.
     pub fresh: bool,
     /// Tcllib takes seconds for each operation: left out of the quick run.
@@ -98,6 +100,19 @@ pub const CPU: Line = Line {
     targets: &[],
 };
 
+/// Those that can do TLS.
+const WITH_TLS: &[Server] = &[Ours, Dovecot, Raw];
+
+/// Server CPU of a login over TLS, at most such a part of Dovecot's.
+const fn tls_login(title: &'static str, targets: &'static [Target]) -> Line {
+    Line {
+        title,
+        key: CPU.key,
+        unit: CPU.unit,
+        targets,
+    }
+}
+
 const SIX_TIMES: &[Target] = &[times(6.0, Dovecot)];
 
 const ROW: Row = Row {
@@ -107,12 +122,13 @@ const ROW: Row = Row {
     connections: 1,
     servers: ALL,
     lines: &[],
+    tls: None,
     fresh: false,
     slow_for_tcllib: false,
 };
 
 /// All rows.
-pub const ROWS: [Row; 13] = [
+pub const ROWS: [Row; 18] = [
     Row {
         name: "logins",
         workload: "logins",
@@ -285,6 +301,88 @@ pub const ROWS: [Row; 13] = [
                 ours: Ours,
                 goal: Goal::AtMost(6.0),
             }],
+        }],
+        fresh: true,
+        ..ROW
+    },
+    Row {
+        name: "tls-logins",
+        workload: "logins",
+        kind: "u",
+        connections: 8,
+        servers: WITH_TLS,
+        tls: Some("full"),
+        lines: &[tls_login(
+            "server CPU per login over TLS 1.3, full handshake, 8 connections",
+            &[Target {
+                ours: Ours,
+                goal: Goal::Part(0.12, Dovecot),
+            }],
+        )],
+        ..ROW
+    },
+    Row {
+        name: "tls-logins-resumed",
+        workload: "logins",
+        kind: "u",
+        connections: 8,
+        servers: WITH_TLS,
+        tls: Some("resumed"),
+        lines: &[tls_login(
+            "server CPU per login over TLS 1.3, resumed, 8 connections",
+            &[Target {
+                ours: Ours,
+                goal: Goal::Part(0.1, Dovecot),
+            }],
+        )],
+        ..ROW
+    },
+    Row {
+        name: "tls-retr-10m",
+        workload: "retr",
+        kind: "b",
+        servers: WITH_TLS,
+        tls: Some("full"),
+        lines: &[throughput(
+            "RETR 10 MiB over TLS, 1 connection",
+            &[times(3.0, Dovecot), times(0.6, Raw)],
+        )],
+        ..ROW
+    },
+    Row {
+        name: "tls-retr-10k",
+        workload: "retr",
+        kind: "k",
+        connections: 8,
+        servers: WITH_TLS,
+        tls: Some("full"),
+        lines: &[throughput(
+            "RETR 100 × 10 KiB over TLS, 8 connections",
+            &[times(3.0, Dovecot)],
+        )],
+        ..ROW
+    },
+    Row {
+        name: "tls-idle-after",
+        workload: "idle-after",
+        kind: "u",
+        connections: 2000,
+        servers: WITH_TLS,
+        tls: Some("full"),
+        lines: &[Line {
+            title: "memory per connection logged in over TLS, 2,000 held",
+            key: "pss_kib_per_connection",
+            unit: "KiB",
+            targets: &[
+                Target {
+                    ours: Ours,
+                    goal: Goal::Part(0.25, Dovecot),
+                },
+                Target {
+                    ours: Ours,
+                    goal: Goal::AtMost(24.0),
+                },
+            ],
         }],
         fresh: true,
         ..ROW

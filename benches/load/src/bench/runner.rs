@@ -31,6 +31,8 @@ struct Load<'a> {
     connections: usize,
     seconds: f64,
     warmup: f64,
+    /// How its handshakes are; none: without TLS.
+    tls: Option<&'a str>,
 }
 
 /// The state of a benchmark: servers that run and results so far.
@@ -99,8 +101,15 @@ impl Runner {
             .args(["--verify", server.verify()])
             .arg("--mail")
             .arg(&self.places.mail);
+        let port = match load.tls {
+            Some(how) => {
+                command.args(["--tls", how]);
+                running.tls_port.unwrap_or(0)
+            }
+            None => running.port,
+        };
         for (option, value) in [
-            ("--port", running.port.to_string()),
+            ("--port", port.to_string()),
             ("--pids", running.pid().to_string()),
             ("--connections", load.connections.to_string()),
             ("--seconds", load.seconds.to_string()),
@@ -171,6 +180,7 @@ impl Runner {
             connections,
             seconds: self.effort.seconds,
             warmup: if row.fresh { 1.0 } else { self.effort.warmup },
+            tls: row.tls,
         }
     }
 
@@ -248,6 +258,7 @@ impl Runner {
                         connections: sweep.connections,
                         seconds: self.effort.seconds,
                         warmup: self.effort.warmup,
+                        tls: None,
                     };
                     let done = held.and_then(|held| {
                         let done = self.measure(server, load);
@@ -276,6 +287,7 @@ impl Runner {
             connections: idle,
             seconds: 0.0,
             warmup: 0.2,
+            tls: None,
         };
         let mut command = self.command(running, server, load);
         command
@@ -306,7 +318,7 @@ fn print_sample(server: Server, sample: &Sample) {
     let value = |key: &str| sample.get(key).copied().unwrap_or(0.0);
     println!(
         "  {:<10} {:>10.1}/s {:>8.1} MB/s  cpu/op {:>8.1} µs  client {:>5.2} s  p50 {:>8.0} p99 {:>8.0} µs  \
-         pss/conn {:>6.2} KiB  stall {:>5.1} ms",
+         pss/conn {:>6.2} KiB  stall {:>5.1} ms  resumed {:>5.0}",
         server.name(),
         value("rate"),
         value("mbps"),
@@ -316,5 +328,6 @@ fn print_sample(server: Server, sample: &Sample) {
         value("p99_us"),
         value("pss_kib_per_connection"),
         value("stall_ms"),
+        value("resumed"),
     );
 }

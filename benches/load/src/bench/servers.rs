@@ -113,6 +113,32 @@ impl Places {
         Ok(())
     }
 
+    /// Makes the certificate that all servers show, on P-256.
+    ///
+    /// # Errors
+    /// There is no openssl(1), or it fails.
+    pub fn make_certificate(&self) -> std::io::Result<()> {
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
+            .args(["ec_paramgen_curve:P-256", "-nodes", "-days", "30"])
+            .args([
+                "-subj",
+                "/CN=localhost",
+                "-addext",
+                "subjectAltName=DNS:localhost",
+            ])
+            .arg("-keyout")
+            .arg(self.build.join("key.pem"))
+            .arg("-out")
+            .arg(self.build.join("cert.pem"))
+            .stderr(Stdio::null())
+            .status()?;
+        match made.success() {
+            true => Ok(()),
+            false => Err(std::io::Error::other("openssl req failed")),
+        }
+    }
+
     /// Lists the users for the servers.
     ///
     /// # Errors
@@ -144,6 +170,8 @@ pub struct Running {
     server: Server,
     /// Its port on the loopback interface.
     pub port: u16,
+    /// Its port for implicit TLS, if it has one.
+    pub tls_port: Option<u16>,
     /// What it says of its version.
     pub version: String,
     child: Child,
@@ -163,6 +191,7 @@ impl Running {
             Server::Raw => {
                 let mut command = pinned(SERVER_CORE, places.programs.join("raw"));
                 command.arg("--mail").arg(&places.mail);
+                command.arg("--certificate").arg(&places.build);
                 Self::start_speaking(server, server.name(), command, places)?.with_timer(places)
             }
             Server::Ours => Self::start_tcl(server, "ours-maildir", places),
@@ -176,6 +205,7 @@ impl Running {
             .arg(places.root.join("benches/server.tcl"))
             .arg(sort);
         command.arg(places.package()).arg(&places.mail);
+        command.arg(&places.build);
         Self::start_speaking(server, sort, command, places)
     }
 
@@ -186,7 +216,8 @@ impl Running {
         Ok(self)
     }
 
-    /// A server that says "port N" on its standard output; its errors go to a file of
+    /// A server that says "port N", and "tls-port N" if it has one, and then "ready" on its
+    /// standard output; its errors go to a file of
     /// this name.
     fn start_speaking(
         server: Server,
@@ -207,8 +238,9 @@ impl Running {
             return Err("no pipes".to_owned());
         };
         let mut output = BufReader::new(output);
-        let (mut port, mut version) = (None, String::new());
-        while port.is_none() {
+        let (mut port, mut tls_port, mut version) = (None, None, String::new());
+        let mut is_ready = false;
+        while !is_ready {
             let mut line = String::new();
             if !matches!(output.read_line(&mut line), Ok(1..)) {
                 let _ = child.wait();
@@ -217,14 +249,16 @@ impl Running {
             }
             match line.trim().split_once(' ') {
                 Some(("port", number)) => port = number.parse().ok(),
+                Some(("tls-port", number)) => tls_port = number.parse().ok(),
                 Some(("version", text)) => text.clone_into(&mut version),
-                _ => {}
+                _ => is_ready = line.trim() == "ready",
             }
         }
         let control = Some((input, output));
         Ok(Self {
             server,
             port: port.unwrap_or(0),
+            tls_port,
             version,
             child,
             control,
@@ -235,7 +269,8 @@ impl Running {
     fn start_dovecot(places: &Places) -> Result<Self, String> {
         let version = dovecot::version().ok_or("dovecot is not installed")?;
         let dir = places.build.join("dovecot");
-        let port = dovecot::configure(&dir, &places.mail).map_err(|error| error.to_string())?;
+        let ports = dovecot::configure(&dir, &places.mail, &places.build);
+        let (port, tls_port) = ports.map_err(|error| error.to_string())?;
         let config = dir.join("dovecot.conf");
         let mut command = pinned(SERVER_CORE, "dovecot");
         command
@@ -250,6 +285,7 @@ impl Running {
         let mut running = Self {
             server: Server::Dovecot,
             port,
+            tls_port: Some(tls_port),
             version,
             child,
             control: None,

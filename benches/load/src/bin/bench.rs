@@ -78,6 +78,9 @@ fn places(args: &Args) -> Result<Places, String> {
     places
         .stage()
         .map_err(|error| format!("package: {error}"))?;
+    places
+        .make_certificate()
+        .map_err(|error| format!("certificate: {error}"))?;
     Ok(places)
 }
 

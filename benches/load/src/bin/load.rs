@@ -7,8 +7,10 @@ use std::time::Duration;
 use pop3d_load::args::Args;
 use pop3d_load::client::{self, Outcome, Plan, Verify, Workload};
 use pop3d_load::mailbox::{self, Kind, Manifest};
+use pop3d_load::stream;
 
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 14] = [
+    "tls",
     "workload",
     "kind",
     "mail",
@@ -50,6 +52,14 @@ fn plan(args: &Args) -> Result<Plan, String> {
         limit: seconds("limit", 60.0)?,
         buffer: args.value("buffer", 256 << 10)?,
         pids: pids.map_err(|error| format!("--pids: {error}"))?,
+        tls: match args.text("tls") {
+            None => None,
+            Some(how @ ("full" | "resumed")) => {
+                let config = stream::client_config(how == "resumed");
+                Some(config.map_err(|error| error.to_string())?)
+            }
+            Some(how) => return Err(format!("--tls {how}: full or resumed")),
+        },
         hold: args.has("hold"),
     })
 }

@@ -3,9 +3,9 @@
 //! and client can do at most, and is no use otherwise.
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::io::{self, IoSlice};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,8 +13,10 @@ use std::thread;
 use pop3d_load::args::Args;
 use pop3d_load::corpus;
 use pop3d_load::mailbox::{self, Kind, Manifest};
+use pop3d_load::stream::{self, Stream};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustls::ServerConfig;
 
 /// Every reply of a mailbox, ready to be written.
 struct Mailbox {
@@ -84,7 +86,7 @@ enum Reply {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     mailbox: Option<Arc<Mailbox>>,
     input: Vec<u8>,
     replies: Vec<Reply>,
@@ -144,7 +146,7 @@ impl Connection {
 
     /// Reads, answers, writes; false when the connection is done with.
     fn ready(&mut self, buffer: &mut [u8], mailboxes: &Mailboxes) -> io::Result<bool> {
-        if self.replies.is_empty() {
+        if self.replies.is_empty() && !self.stream.is_blocked() {
             match self.stream.read(buffer) {
                 Ok(0) => return Ok(false),
                 Ok(count) => self.input.extend_from_slice(&buffer[..count]),
@@ -162,7 +164,12 @@ impl Connection {
             self.input.extend_from_slice(rest);
         }
         self.write()?;
-        Ok(!(self.quit && self.replies.is_empty()))
+        Ok(!(self.quit && !self.waits()))
+    }
+
+    /// Whether something is still to be written.
+    fn waits(&self) -> bool {
+        !self.replies.is_empty() || self.stream.is_blocked()
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -174,7 +181,7 @@ impl Connection {
                 .map(|&reply| IoSlice::new(Self::bytes(mailbox, reply)))
                 .collect();
             slices[0].advance(offset);
-            let mut count = match self.stream.write_vectored(&slices) {
+            let mut count = match self.stream.write(&slices) {
                 Ok(count) => count + offset,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
@@ -191,14 +198,18 @@ impl Connection {
         }
         self.replies.clear();
         self.written = (0, 0);
-        Ok(())
+        self.stream.flush()
     }
 }
 
 const LISTENER: u64 = u64::MAX;
 
 /// One thread: its own epoll set, the listener shared with the others.
-fn serve(listener: &TcpListener, mailboxes: &Mailboxes) -> io::Result<()> {
+fn serve(
+    listener: &TcpListener,
+    mailboxes: &Mailboxes,
+    tls: Option<&Arc<ServerConfig>>,
+) -> io::Result<()> {
     let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(
         &set,
@@ -215,19 +226,24 @@ fn serve(listener: &TcpListener, mailboxes: &Mailboxes) -> io::Result<()> {
         epoll::wait(&set, spare_capacity(&mut events), None)?;
         for event in &events {
             if event.data.u64() == LISTENER {
-                let Ok((mut stream, _)) = listener.accept() else {
+                let Ok((socket, _)) = listener.accept() else {
                     continue;
                 };
-                stream.set_nonblocking(true)?;
-                stream.set_nodelay(true)?;
-                stream.write_all(b"+OK raw ready\r\n")?;
+                socket.set_nonblocking(true)?;
+                socket.set_nodelay(true)?;
+                let mut stream = match tls {
+                    Some(config) => Stream::server(socket, config)?,
+                    None => Stream::plain(socket),
+                };
+                // With TLS it goes out after the handshake.
+                stream.write(&[IoSlice::new(b"+OK raw ready\r\n")])?;
                 let slot = free.pop().unwrap_or_else(|| {
                     connections.push(None);
                     connections.len() - 1
                 });
                 epoll::add(
                     &set,
-                    &stream,
+                    &stream.socket,
                     EventData::new_u64(slot as u64),
                     EventFlags::IN,
                 )?;
@@ -249,48 +265,64 @@ fn serve(listener: &TcpListener, mailboxes: &Mailboxes) -> io::Result<()> {
             if !matches!(connection.ready(&mut buffer, mailboxes), Ok(true)) {
                 connections[slot] = None;
                 free.push(slot);
-            } else if connection.blocked == connection.replies.is_empty() {
+            } else if connection.blocked != connection.waits() {
                 connection.blocked = !connection.blocked;
                 let wanted = if connection.blocked {
                     EventFlags::OUT
                 } else {
                     EventFlags::IN
                 };
-                epoll::modify(&set, &connection.stream, event.data, wanted)?;
+                epoll::modify(&set, &connection.stream.socket, event.data, wanted)?;
             }
         }
     }
 }
 
 fn run() -> Result<(), String> {
-    let args = Args::parse(std::env::args().skip(1), &["mail", "port", "threads"])?;
+    let args = Args::parse(
+        std::env::args().skip(1),
+        &["mail", "port", "threads", "certificate"],
+    )?;
     let mail = PathBuf::from(args.text("mail").ok_or("--mail DIRECTORY is missing")?);
     let mailboxes = Mailboxes {
         mail,
         made: Mutex::default(),
     };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.value("port", 0u16)?));
+    let listener = listen(args.value("port", 0u16)?, "port")?;
+    let tls = match args.text("certificate") {
+        None => None,
+        Some(dir) => {
+            let config = stream::server_config(Path::new(dir));
+            let config = config.map_err(|error| format!("--certificate {dir}: {error}"))?;
+            Some((listen(0, "tls-port")?, config))
+        }
+    };
+    println!("ready");
+    let threads = args.value("threads", 1usize)?;
+    thread::scope(|scope| {
+        let plain = || serve(&listener, &mailboxes, None).map_err(|error| error.to_string());
+        if let Some((listener, config)) = &tls {
+            scope.spawn(|| serve(listener, &mailboxes, Some(config)));
+        }
+        for _ in 1..threads {
+            scope.spawn(plain);
+        }
+        plain()
+    })
+}
+
+/// Listens on the loopback interface, and says the port.
+fn listen(port: u16, name: &str) -> Result<TcpListener, String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     let listener = listener.map_err(|error| format!("listen: {error}"))?;
     listener
         .set_nonblocking(true)
         .map_err(|error| error.to_string())?;
     // The standard library's backlog of 128 is too short for a burst.
     rustix::net::listen(&listener, 4096).map_err(|error| error.to_string())?;
-    println!(
-        "port {}",
-        listener
-            .local_addr()
-            .map_err(|error| error.to_string())?
-            .port()
-    );
-    let threads = args.value("threads", 1usize)?;
-    thread::scope(|scope| {
-        let serve = || serve(&listener, &mailboxes).map_err(|error| error.to_string());
-        for _ in 1..threads {
-            scope.spawn(serve);
-        }
-        serve()
-    })
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    println!("{name} {}", address.port());
+    Ok(listener)
 }
 
 fn main() -> ExitCode {

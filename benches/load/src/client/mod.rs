@@ -6,8 +6,11 @@ mod worker;
 
 use std::fmt::Write as _;
 use std::io::Read as _;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
 
 use crate::histogram::Histogram;
 use crate::mailbox::{Kind, Manifest};
@@ -118,6 +121,8 @@ pub struct Plan {
     pub buffer: usize,
     /// Processes whose trees are the server.
     pub pids: Vec<u32>,
+    /// None: without TLS.
+    pub tls: Option<Arc<ClientConfig>>,
     /// Held connections stay until standard input ends.
     pub hold: bool,
 }
@@ -139,6 +144,8 @@ pub struct Outcome {
     pub client_cpu: f64,
     /// Connections held.
     pub held: usize,
+    /// Connections whose TLS handshake resumed a session, of those that ended.
+    pub resumed: u64,
     latencies: Histogram,
 }
 
@@ -165,6 +172,7 @@ impl Outcome {
             ("rss_kib", self.after.rss as f64),
             ("pss_kib", self.after.pss as f64),
             ("held", self.held as f64),
+            ("resumed", self.resumed as f64),
             (
                 "rss_kib_per_connection",
                 grown(self.after.rss, self.before.rss) as f64 / held,
@@ -227,6 +235,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, String> {
 fn add(outcome: &mut Outcome, tally: &Tally) {
     outcome.operations += tally.operations;
     outcome.bytes += tally.bytes;
+    outcome.resumed += tally.resumed;
     outcome.latencies.merge(&tally.latencies);
 }
 

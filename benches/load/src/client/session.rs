@@ -21,6 +21,8 @@ pub struct Tally {
     pub operations: u64,
     /// Bytes of multi-line replies.
     pub bytes: u64,
+    /// Connections whose TLS handshake resumed a session.
+    pub resumed: u64,
     /// Whether the measured part is on.
     pub on: bool,
 }

@@ -1,6 +1,6 @@
 //! One thread of the client: an epoll loop over its share of the connections.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicU64, AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use rustix::time::Timespec;
 
 use super::session::{Session, Tally};
 use super::Plan;
+use crate::stream::Stream;
 
 /// How a run proceeds; each thread looks at it after every wake-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -59,7 +60,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 struct Connection {
     session: Session,
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     held: bool,
 }
 
@@ -185,7 +186,11 @@ impl<'a> Worker<'a> {
     }
 
     fn connect(&mut self, index: usize) -> io::Result<()> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        // The hello of TLS is written at once: on this machine a connection is, too.
+        let flags = match self.plan.tls {
+            Some(_) => SocketFlags::CLOEXEC,
+            None => SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+        };
         let socket =
             rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
         // Close with a reset: no port stays in TIME_WAIT, so a run leaves
@@ -199,7 +204,15 @@ impl<'a> Worker<'a> {
         let data = epoll::EventData::new_u64(index as u64);
         epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN)?;
         self.open += 1;
-        self.connections[index].stream = Some(TcpStream::from(socket));
+        let socket = TcpStream::from(socket);
+        let stream = match &self.plan.tls {
+            Some(config) => {
+                socket.set_nonblocking(true)?;
+                Stream::client(socket, config)?
+            }
+            None => Stream::plain(socket),
+        };
+        self.connections[index].stream = Some(stream);
         Ok(())
     }
 
@@ -228,8 +241,9 @@ impl<'a> Worker<'a> {
             if session.is_over() {
                 return self.session_over(index, draining);
             }
-            // A full buffer means that more may wait; else epoll will tell.
-            if count < self.buffer.len() {
+            // A full buffer means that more may wait; else epoll will tell. TLS may have more
+            // in any case.
+            if count < self.buffer.len() && self.plan.tls.is_none() {
                 return Ok(());
             }
         }
@@ -237,6 +251,9 @@ impl<'a> Worker<'a> {
 
     fn session_over(&mut self, index: usize, draining: bool) -> Result<(), String> {
         let connection = &mut self.connections[index];
+        if let (Some(stream), true) = (&connection.stream, self.tally.on) {
+            self.tally.resumed += u64::from(stream.is_resumed());
+        }
         connection.stream = None;
         self.open -= 1;
         if draining {
@@ -264,9 +281,9 @@ impl<'a> Worker<'a> {
 }
 
 /// Writes all commands at once; they are few enough for the socket's buffer.
-fn send(stream: &mut TcpStream, output: &mut Vec<u8>) -> Result<(), String> {
+fn send(stream: &mut Stream, output: &mut Vec<u8>) -> Result<(), String> {
     let count = stream
-        .write(output)
+        .write(&[IoSlice::new(output)])
         .map_err(|error| format!("write: {error}"))?;
     if count < output.len() {
         return Err(format!(
