@@ -164,7 +164,7 @@ impl Connection {
             self.input.extend_from_slice(rest);
         }
         self.write()?;
-        Ok(!(self.quit && !self.waits()))
+        Ok(!self.quit || self.waits())
     }
 
     /// Whether something is still to be written.
