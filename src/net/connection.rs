@@ -160,6 +160,7 @@ impl Connection {
 
     /// Shuts the socket: its driver wakes and closes.
     fn cut_off(&self) {
+        self.transport.end_tls();
         self.transport.shut_both();
         self.cut_off.notify_one();
     }

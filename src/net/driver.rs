@@ -106,6 +106,8 @@ impl Driver<'_> {
                 if self.connection.is_listed() {
                     // While a script still unlocks, the socket is not closed.
                     self.connection.transport.shut_writing();
+                } else {
+                    self.connection.transport.end_tls();
                 }
                 return false;
             }

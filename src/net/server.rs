@@ -21,7 +21,7 @@ use crate::store::jobs::JobQueue;
 use crate::tls::Tls;
 use pop3_proto::connection::{Connection as Machine, End};
 use pop3_proto::sasl::Mechanism;
-use pop3_proto::security::{Peer, TlsFacts};
+use pop3_proto::security::{Peer, TlsFacts, TlsMode};
 use pop3_proto::session::{Config, Origin, Snapshot, Tally};
 
 /// One server: its listener and its connections.
@@ -369,7 +369,13 @@ impl Server {
             (_, refusal) => {
                 let reason = refusal.err().unwrap_or(Refused::Dead);
                 self.log.connection_refused(peer, reason);
-                turn_away(&stream);
+                // A client that begins TLS would take the line for a part of the handshake.
+                if self
+                    .config()
+                    .is_none_or(|config| config.tls != TlsMode::Implicit)
+                {
+                    turn_away(&stream);
+                }
                 return;
             }
         };

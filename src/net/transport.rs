@@ -158,10 +158,16 @@ impl Transport {
     /// Half-closes: the client sees the end of the stream, what it still sends can be
     /// read. TLS announces the end, if the socket takes that.
     pub(super) fn shut_writing(&self) {
+        self.end_tls();
+        self.shut(Shutdown::Write);
+    }
+
+    /// Has TLS announce the end, if the socket takes that (RFC 8446 §6.1): whoever closes
+    /// says so first, after a time-out too.
+    pub(super) fn end_tls(&self) {
         if let Some(mut session) = self.session() {
             session.end(&mut self.io());
         }
-        self.shut(Shutdown::Write);
     }
 
     /// Shuts both sides, so that whoever reads or writes finds the end.

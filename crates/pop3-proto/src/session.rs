@@ -399,12 +399,15 @@ impl Session {
     }
 
     /// Ends a session that nobody has logged in to, with a line that says why; false if
-    /// somebody has, or a login is being checked.
+    /// somebody has, or a login is being checked. A client that begins TLS gets no line,
+    /// since it would take that for a part of the handshake.
     pub fn make_room(&mut self) -> bool {
         let stranger = self.is_stranger();
         if stranger {
-            let line = TOO_MANY_CONNECTIONS;
-            self.output.writer().extend_from_slice(line);
+            if !self.wants_tls() {
+                let line = TOO_MANY_CONNECTIONS;
+                self.output.writer().extend_from_slice(line);
+            }
             self.finish(EndReason::MadeRoom);
         }
         stranger

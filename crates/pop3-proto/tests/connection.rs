@@ -669,6 +669,22 @@ fn handshakes_have_their_place_and_their_time() {
     }
 }
 
+/// A connection that makes room while it shakes hands says nothing: the client would take it
+/// for TLS.
+#[test]
+fn no_line_disturbs_a_handshake() {
+    for tls in [TlsMode::StartTls, TlsMode::Implicit] {
+        let mut bench = with_tls(tls);
+        if tls == TlsMode::StartTls {
+            bench.say("STLS\r\n");
+        }
+        let said = bench.text();
+        assert!(bench.connection.make_room());
+        bench.run();
+        assert_eq!(bench.text(), said, "{tls:?}");
+    }
+}
+
 /// A client that takes nothing of the reply to STLS is not shaken hands with.
 #[test]
 fn the_reply_to_stls_goes_first() {
