@@ -217,7 +217,9 @@ impl ServerObject {
             capabilities: options.capabilities.clone(),
             ..Config::new(&listen::host_name(), &server, options.limits.clone())
         };
+        let rules = options.addresses.clone();
         drop(options);
+        self.engine.set_address_rules(rules);
         let config = Arc::new(config);
         *self.config.borrow_mut() = Some(config.clone());
         self.engine.configure(config);

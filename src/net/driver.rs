@@ -87,6 +87,7 @@ impl Driver<'_> {
             Action::Read(room) => self.read(room).await,
             Action::Write => self.write().await,
             Action::Ask(request) => self.ask(request).await,
+            Action::CountFailure => self.count_failure(),
             Action::Feed => self.feed().await,
             Action::Pause => {
                 let pause: Boxed<'_, ()> = Box::pin(self.pause());

@@ -7,10 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
+
 use super::admission::{Admission, Permit};
 use super::connection::Connection;
+use super::failures::Failures;
 use super::handshake::Encryption;
 use super::listener::{self, Listening};
+use super::logins::AddressRules;
 use super::record::{Log, Observer, Refused};
 use super::runtime::LoopSlot;
 use crate::descriptors::Reserve;
@@ -34,6 +38,8 @@ pub struct Server {
     config: RwLock<Option<Arc<Config>>>,
     pub(super) encryption: Encryption,
     admission: Arc<Admission>,
+    pub(super) failures: Failures,
+    pub(super) address_rules: ArcSwap<AddressRules>,
     connections: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
     listening: Mutex<Option<Listening>>,
     dead: AtomicBool,
@@ -90,6 +96,8 @@ impl Server {
             config: RwLock::default(),
             encryption: Encryption::default(),
             admission: Arc::default(),
+            failures: Failures::default(),
+            address_rules: ArcSwap::default(),
             connections: Mutex::default(),
             listening: Mutex::default(),
             dead: AtomicBool::new(false),
@@ -103,6 +111,11 @@ impl Server {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Some(config);
     }
 
+    /// Sets which addresses are treated in another way than others, from now on.
+    pub fn set_address_rules(&self, rules: AddressRules) {
+        self.address_rules.store(Arc::new(rules));
+    }
+
     /// Sets the TLS of new handshakes; none: they fail.
     pub fn set_tls(&self, tls: Option<Tls>) {
         self.encryption.set(tls);
@@ -113,7 +126,7 @@ impl Server {
         self.encryption.get()
     }
 
-    fn config(&self) -> Option<Arc<Config>> {
+    pub(super) fn config(&self) -> Option<Arc<Config>> {
         self.config
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -199,9 +212,16 @@ impl Server {
     /// counts until the permit is dropped.
     ///
     /// # Errors
-    /// Why it is to be turned away, with
-    /// [`TOO_MANY_CONNECTIONS`](pop3_proto::pop3_proto::TOO_MANY_CONNECTIONS).
+    /// Why it is to be turned away, with [`Refused::line`].
     pub fn admit(&self, peer: IpAddr) -> Result<Permit, Refused> {
+        match self.refuses_logins(peer) {
+            true => Err(Refused::FailedLogins),
+            false => self.readmit(peer),
+        }
+    }
+
+    /// Admits a connection that was admitted before.
+    pub(super) fn readmit(&self, peer: IpAddr) -> Result<Permit, Refused> {
         let config = self.config().ok_or(Refused::Dead)?;
         if self.dead.load(Ordering::Acquire) {
             return Err(Refused::Dead);
@@ -348,7 +368,7 @@ impl Server {
             (_, refusal) => {
                 let reason = refusal.err().unwrap_or(Refused::Dead);
                 self.log.connection_refused(peer, reason);
-                turn_away(&stream);
+                turn_away(&stream, reason);
                 return;
             }
         };
@@ -402,10 +422,10 @@ fn printable(name: &str) -> String {
 }
 
 /// Says why, without waiting for anything, and closes.
-fn turn_away(stream: &TcpStream) {
+fn turn_away(stream: &TcpStream, reason: Refused) {
     use std::io::Write;
     // Fresh connections have room for one line; the stream does not block.
     let mut stream = stream;
-    let _ = stream.write(pop3_proto::TOO_MANY_CONNECTIONS);
+    let _ = stream.write(reason.line());
     let _ = stream.shutdown(std::net::Shutdown::Write);
 }

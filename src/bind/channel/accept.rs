@@ -80,7 +80,7 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
                 if reason != Refused::Channels
                     && shake_hands(interp, name).is_ok_and(|state| state != Handshake::UnderWay)
                 {
-                    channel.write(pop3_proto::TOO_MANY_CONNECTIONS);
+                    channel.write(reason.line());
                 }
             }
             channel.close();
