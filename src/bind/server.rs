@@ -230,6 +230,21 @@ impl ServerObject {
         self.options.borrow().tls
     }
 
+    /// Whether there are addresses whose connections begin with a PROXY header.
+    pub fn has_proxies(&self) -> bool {
+        !self.options.borrow().addresses.proxies.is_empty()
+    }
+
+    /// Whether the socket that listens can have the options.
+    fn check_listener(&self) -> Result<(), Error> {
+        let on_channel = matches!(&*self.listener.borrow(), Some(Listener::Channel(..)));
+        let socket = self.options.borrow().socket.clone();
+        match on_channel {
+            true => listen::check_channel(self, &socket),
+            false => Ok(()),
+        }
+    }
+
     fn destroy(&self, mode: &str) -> Result<Value, Error> {
         if mode == "defer" {
             // Before connections are counted: one that closes later is noted.

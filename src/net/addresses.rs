@@ -58,6 +58,11 @@ impl AddressList {
         self.0.iter().any(|network| network.contains(&address))
     }
 
+    /// Whether there is no address in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Its addresses and networks, as words.
     pub fn words(&self) -> impl Iterator<Item = String> + '_ {
         self.0.iter().map(|network| match network {

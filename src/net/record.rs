@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::proxied::HeaderError;
 use crate::store::ids::{Client, ConnectionId, ServerId};
 use crate::store::reason::Reason;
 use crate::store::StoreError;
@@ -45,6 +46,8 @@ pub enum Event {
     LoginRefused,
     /// A login was refused for another reason: the mailbox is in use, or something failed.
     LoginFailed,
+    /// The PROXY header of a connection is missing or malformed.
+    HeaderFailed,
     /// An address is refused for a while, since too many of its logins have failed.
     AddressRefused,
     /// A built-in store failed; the client was told without detail.
@@ -76,7 +79,7 @@ impl Event {
             // In Tcllib an unknown user is a warning and a wrong secret a notice. Here the
             // two are not told apart, and an attack must not hide.
             Self::ConnectionRefused | Self::LoginRefused => Level::Warning,
-            Self::AddressRefused | Self::Dropped => Level::Warning,
+            Self::AddressRefused | Self::HeaderFailed | Self::Dropped => Level::Warning,
             Self::Accepted | Self::LoggedIn | Self::LoginFailed => Level::Notice,
             Self::Encrypted | Self::HandshakeFailed => Level::Notice,
             Self::UidlUnknown | Self::Ended => Level::Notice,
@@ -261,6 +264,16 @@ impl Log {
             peer: Some(peer),
             fields: vec![("reason", format!("{reason:?}"))],
             ..Record::general(event, format!("{peer} refused: {reason}"))
+        });
+    }
+
+    /// A connection of a proxy is closed, since it has no proper header.
+    pub(super) fn header_failed(&self, peer: SocketAddr, error: &HeaderError) {
+        let event = Event::HeaderFailed;
+        self.add(event, || Record {
+            peer: Some(peer),
+            fields: vec![("reason", error.to_string())],
+            ..Record::general(event, format!("{peer} closed: {error}"))
         });
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::admission::{Admission, Permit};
 use super::connection::Connection;
@@ -15,6 +16,7 @@ use super::failures::Failures;
 use super::handshake::Encryption;
 use super::listener::{self, Listening};
 use super::logins::AddressRules;
+use super::proxied;
 use super::record::{Log, Observer, Refused};
 use super::runtime::LoopSlot;
 use crate::descriptors::Reserve;
@@ -44,6 +46,10 @@ pub struct Server {
     listening: Mutex<Option<Listening>>,
     dead: AtomicBool,
     departing: Arc<AtomicUsize>,
+    /// Connections of proxies whose header has not come.
+    unnamed: Arc<AtomicUsize>,
+    /// Tells those that the server is dead.
+    pub(super) killed: Notify,
     /// Connections, oldest first, without those that were seen to have logged in or gone. When
     /// the server is full, the first that has not logged in makes room.
     waiting: Mutex<VecDeque<ConnectionId>>,
@@ -59,12 +65,51 @@ const DEPARTING: usize = 1024;
 /// cleared when it has more.
 const WORTH_CLEARING: usize = 1024;
 
-/// The right to wait for a client to close; ends when dropped.
-pub(super) struct Departure(Arc<AtomicUsize>);
+/// Connections of proxies that may wait for their header. Proxies send it at once.
+const UNNAMED: usize = 1024;
 
-impl Drop for Departure {
+/// The right to be one of a bounded number; ends when dropped.
+pub(super) struct Ticket(Arc<AtomicUsize>);
+
+impl Ticket {
+    /// One more, if there are fewer than `most`.
+    fn take(counter: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let ticket = Self(counter.clone());
+        let before = counter.fetch_add(1, Ordering::Relaxed);
+        (before < most).then_some(ticket)
+    }
+}
+
+impl Drop for Ticket {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The client of a new connection.
+pub(super) struct Caller {
+    pub(super) peer: SocketAddr,
+    pub(super) place: Peer,
+    /// When the connection was accepted.
+    pub(super) since: Instant,
+}
+
+impl Caller {
+    /// Without a proxy between.
+    fn direct(peer: SocketAddr) -> Self {
+        Self {
+            peer,
+            place: place(peer.ip()),
+            since: Instant::now(),
+        }
+    }
+}
+
+/// Where the client of an address is.
+pub fn place(address: IpAddr) -> Peer {
+    match address.is_loopback() {
+        true => Peer::Loopback,
+        false => Peer::Remote,
     }
 }
 
@@ -102,6 +147,8 @@ impl Server {
             listening: Mutex::default(),
             dead: AtomicBool::new(false),
             departing: Arc::default(),
+            unnamed: Arc::default(),
+            killed: Notify::new(),
             waiting: Mutex::default(),
         })
     }
@@ -156,7 +203,7 @@ impl Server {
     /// # Errors
     /// What the system said, for example that the address is in use.
     pub fn listen(self: &Arc<Self>, address: Option<&str>, port: u16) -> io::Result<u16> {
-        if self.config().is_none() || self.dead.load(Ordering::Acquire) {
+        if self.config().is_none() || self.is_dead() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         self.close_listener();
@@ -223,17 +270,20 @@ impl Server {
     /// Admits a connection that was admitted before.
     pub(super) fn readmit(&self, peer: IpAddr) -> Result<Permit, Refused> {
         let config = self.config().ok_or(Refused::Dead)?;
-        if self.dead.load(Ordering::Acquire) {
+        if self.is_dead() {
             return Err(Refused::Dead);
         }
         self.admission.admit(peer, &config.limits)
     }
 
     /// Lets a connection wait for its client to close, if not too many do.
-    pub(super) fn depart(&self) -> Option<Departure> {
-        let departure = Departure(self.departing.clone());
-        let before = self.departing.fetch_add(1, Ordering::Relaxed);
-        (before < DEPARTING).then_some(departure)
+    pub(super) fn depart(&self) -> Option<Ticket> {
+        Ticket::take(&self.departing, DEPARTING)
+    }
+
+    /// Whether it has been destroyed.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
     }
 
     /// A time stamp for a greeting, `<DIGITS_SERVER_PID@HOST>`: unique, and not to
@@ -254,14 +304,11 @@ impl Server {
         format!("<{digits}_{}@{host}>", self.label).into()
     }
 
-    /// What a new connection of this client begins with.
-    pub fn origin(&self, peer: IpAddr) -> Origin {
+    /// What a new connection of a client at this place begins with.
+    pub fn origin(&self, place: Peer) -> Origin {
         Origin {
             stamp: self.time_stamp(),
-            peer: match peer.is_loopback() {
-                true => Peer::Loopback,
-                false => Peer::Remote,
-            },
+            peer: place,
             mechanisms: self.access.mechanisms(),
         }
     }
@@ -279,6 +326,7 @@ impl Server {
     #[must_use = "the mailboxes stay locked otherwise"]
     pub fn kill(&self) -> Vec<(Client, Lock)> {
         self.dead.store(true, Ordering::Release);
+        self.killed.notify_waiters();
         self.close_listener();
         let connections: Vec<_> = self.connection_map().values().cloned().collect();
         let mut owed: Vec<_> = connections.iter().filter_map(|c| c.kill()).collect();
@@ -352,11 +400,31 @@ impl Server {
         self.waiting().extend(newer);
     }
 
-    /// Takes a fresh connection, or turns it away.
+    /// Takes a fresh connection, or turns it away; that of a proxy once it has said whose it
+    /// is.
     pub(super) fn welcome(
         self: &Arc<Self>,
         stream: TcpStream,
-        peer: SocketAddr,
+        socket: SocketAddr,
+        (descriptors, slot): (Option<Reserve>, LoopSlot),
+    ) {
+        let is_proxy = self.address_rules.load().proxies.contains(socket.ip());
+        match descriptors {
+            Some(descriptors) if is_proxy => match Ticket::take(&self.unnamed, UNNAMED) {
+                Some(ticket) => {
+                    proxied::welcome(self, stream, socket, (descriptors, slot), ticket);
+                }
+                None => self.turn_away(&stream, socket, Refused::Connections),
+            },
+            descriptors => self.receive(stream, Caller::direct(socket), (descriptors, slot)),
+        }
+    }
+
+    /// Takes a connection whose client is known, or turns it away.
+    pub(super) fn receive(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        Caller { peer, place, since }: Caller,
         (descriptors, slot): (Option<Reserve>, LoopSlot),
     ) {
         let admitted = match descriptors {
@@ -367,12 +435,10 @@ impl Server {
             (Some(config), Ok(permit)) => (config, permit),
             (_, refusal) => {
                 let reason = refusal.err().unwrap_or(Refused::Dead);
-                self.log.connection_refused(peer, reason);
-                turn_away(&stream, reason);
-                return;
+                return self.turn_away(&stream, peer, reason);
             }
         };
-        let machine = Machine::new(config.clone(), self.origin(peer.ip()), Instant::now());
+        let machine = Machine::new(config.clone(), self.origin(place), since);
         let opened = Connection::open(
             self.clone(),
             stream,
@@ -387,6 +453,16 @@ impl Server {
         }
     }
 
+    /// Says why, without waiting for anything; the caller closes.
+    fn turn_away(&self, stream: &TcpStream, peer: SocketAddr, reason: Refused) {
+        use std::io::Write;
+        self.log.connection_refused(peer, reason);
+        // Fresh connections have room for one line; the stream does not block.
+        let mut stream = stream;
+        let _ = stream.write(reason.line());
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
+
     fn start(&self, connection: Arc<Connection>) {
         let (id, peer) = (connection.id, connection.peer);
         let connections = {
@@ -396,7 +472,7 @@ impl Server {
         };
         self.wait_in_line(id, connections);
         self.log.accepted(|| connection.client(), peer);
-        if self.dead.load(Ordering::Acquire) {
+        if self.is_dead() {
             // Killed since it was admitted, and the list was emptied before.
             connection.leave(End::Killed);
             return;
@@ -419,13 +495,4 @@ impl Server {
 fn printable(name: &str) -> String {
     let fits = |c: &char| c.is_ascii_graphic() && !"<>@".contains(*c);
     name.chars().filter(fits).collect()
-}
-
-/// Says why, without waiting for anything, and closes.
-fn turn_away(stream: &TcpStream, reason: Refused) {
-    use std::io::Write;
-    // Fresh connections have room for one line; the stream does not block.
-    let mut stream = stream;
-    let _ = stream.write(reason.line());
-    let _ = stream.shutdown(std::net::Shutdown::Write);
 }
