@@ -1,7 +1,7 @@
 //! The listening socket.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
 
 use pop3_proto::connection::End;
