@@ -87,6 +87,12 @@ impl Callbacks<'_> {
     /// Does the job; none when a part of it is left.
     fn outcome(&self, job: &Job, progress: &mut Progress) -> Option<Outcome> {
         let reply = match &job.work {
+            // Others that waited with it have failed since it was asked.
+            Work::Login(_) | Work::Check(_) | Work::Lookup { .. }
+                if self.server.engine.refuses_logins(self.client.peer.ip()) =>
+            {
+                Reply::Refused(Refusal::TooManyFailures)
+            }
             Work::Login(attempt) => {
                 let opened = self.login(job, attempt);
                 opened.unwrap_or_else(Reply::Refused)

@@ -177,6 +177,7 @@ impl ChannelSession {
             Action::Read(room) => return self.read(room),
             Action::Write => self.write(),
             Action::Ask(request) => return self.ask(request),
+            Action::CountFailure => self.count_failure(),
             Action::Feed => return self.feed(),
             Action::Pause => return Step::Wait,
             // `up` does not take `-tls` and a `-socket` of the script's own together.
@@ -264,7 +265,11 @@ impl ChannelSession {
         // An `unlock` may enter the event loop, where the end of the stream would be an
         // event for ever.
         self.channel.watch(false, false);
-        self.awaited.take();
+        let given_up = self.awaited.take();
+        if given_up.is_some_and(|awaited| awaited.is_login()) {
+            // It has cost as much as one that was answered.
+            self.server.engine.count_failure(self.peer.ip());
+        }
         self.unlock();
         self.permit.take();
         self.server.remove_channel(&self.name);

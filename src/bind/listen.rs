@@ -66,6 +66,26 @@ pub fn open(
     Ok((Listener::Native, Value::int(bound.into())))
 }
 
+/// Refuses the options that a socket of the script's own cannot have.
+///
+/// # Errors
+/// `-tls` or `-proxy` is set.
+pub fn check_channel(server: &ServerObject, socket: &Value) -> Result<(), Error> {
+    let expected = "expected \"socket\" or \"socket -myaddr ADDRESS\"";
+    let refused = |what: &str, code: &str| {
+        let socket = socket.to_text();
+        let message = format!("{what} with -socket \"{socket}\": {expected}");
+        Err(Error::new(message, &[code, "SOCKET"]))
+    };
+    if server.tls_mode() != TlsMode::Off {
+        return refused("-tls cannot be offered", "TLS");
+    }
+    match server.has_proxies() {
+        true => refused("-proxy cannot be used", "PROXY"),
+        false => Ok(()),
+    }
+}
+
 /// Evaluates `{*}$prefix -server $callback $port`, as documented.
 fn open_channel(
     server: &Rc<ServerObject>,
@@ -73,13 +93,7 @@ fn open_channel(
     port: &Value,
 ) -> Result<(Listener, Value), Error> {
     let interp = &server.identity.interp;
-    if server.tls_mode() != TlsMode::Off {
-        let socket = socket.to_text();
-        let message = format!(
-            "-tls cannot be offered with -socket \"{socket}\": expected \"socket\" or \"socket -myaddr ADDRESS\""
-        );
-        return Err(Error::new(message, &["TLS", "SOCKET"]));
-    }
+    check_channel(server, socket)?;
     let Some(mut words) = socket.to_list() else {
         let message = format!("-socket \"{}\" is not a list", socket.to_text());
         return Err(Error::new(message, &["OPTION", "-socket"]));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::ffi::command::Error;
 use crate::ffi::Value;
+use crate::net::{AddressList, AddressRules};
 use pop3_proto::is_capability;
 use pop3_proto::limits::Limits;
 use pop3_proto::sasl::{Mechanism, Mechanisms, SASL};
@@ -56,6 +57,8 @@ pub struct Options {
     pub cafile: Value,
     /// `-require`: whether a client must show a certificate.
     pub require: bool,
+    /// `-exempt` and `-proxy`: addresses that are treated in another way than others.
+    pub addresses: AddressRules,
     /// The bounds, each an option.
     pub limits: Limits,
 }
@@ -93,6 +96,7 @@ impl Default for Options {
             keyfile: Value::text(""),
             cafile: Value::text(""),
             require: false,
+            addresses: AddressRules::default(),
             limits: Limits::default(),
         }
     }
@@ -123,6 +127,8 @@ enum Field {
     Capabilities,
     /// A file's name; empty: none.
     File(fn(&mut Options) -> &mut Value),
+    /// Addresses and networks.
+    Addresses(fn(&mut Options) -> &mut AddressList),
     /// Pairs of files' names.
     Pairs(fn(&mut Options) -> &mut Value),
 }
@@ -134,7 +140,15 @@ type Chosen = (fn(&Options) -> usize, fn(&mut Options, usize));
 const SHORTEST_IDLE: Duration = Duration::from_secs(600);
 
 /// The options that Tcllib's server does not have.
-const OURS: [Row; 26] = [
+const OURS: [Row; 30] = [
+    Row {
+        name: "-addressblock",
+        field: Field::Time(|all| &mut all.limits.address_block, Duration::ZERO),
+    },
+    Row {
+        name: "-addressfailures",
+        field: Field::Count(|all| &mut all.limits.address_failures),
+    },
     Row {
         name: "-apop",
         field: Field::Boolean(|all| &mut all.apop),
@@ -166,6 +180,10 @@ const OURS: [Row; 26] = [
     Row {
         name: "-errors",
         field: Field::Count(|all| &mut all.limits.errors),
+    },
+    Row {
+        name: "-exempt",
+        field: Field::Addresses(|all| &mut all.addresses.exempt),
     },
     Row {
         name: "-failedlogins",
@@ -234,6 +252,10 @@ const OURS: [Row; 26] = [
                 },
             ),
         ),
+    },
+    Row {
+        name: "-proxy",
+        field: Field::Addresses(|all| &mut all.addresses.proxies),
     },
     Row {
         name: "-require",
@@ -315,6 +337,7 @@ impl Field {
                 Some(some) => Value::texts(some.iter().map(Mechanism::name)),
             },
             Self::Capabilities => Value::texts(&all.capabilities),
+            Self::Addresses(field) => Value::texts(field(all).words()),
         }
     }
 
@@ -336,6 +359,7 @@ impl Field {
             }
             Self::Mechanisms => all.mechanisms = mechanisms(value)?,
             Self::Capabilities => all.capabilities = capabilities(value)?,
+            Self::Addresses(field) => *field(all) = addresses(value)?,
             Self::File(field) => *field(all) = value.clone(),
             Self::Pairs(field) => {
                 let pairs = value.to_list().unwrap_or_default();
@@ -374,6 +398,16 @@ fn capabilities(value: &Value) -> Result<Vec<Box<str>>, String> {
     let expected = "a list of lines like {EXPIRE NEVER}: a keyword and words, of US-ASCII, with \
                     one blank between them (RFC 2449)";
     lines.filter(fit).ok_or_else(|| expected.into())
+}
+
+fn addresses(value: &Value) -> Result<AddressList, String> {
+    let expected = "a list of addresses and networks like 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32";
+    let words: Vec<String> = match value.to_list() {
+        Some(words) => words.iter().map(Value::to_text).collect(),
+        None => return Err(expected.into()),
+    };
+    let list = AddressList::parse(words.iter().map(String::as_str));
+    list.map_err(|word| format!("{expected}; \"{word}\" is none"))
 }
 
 /// `a, b or c`.

@@ -217,7 +217,9 @@ impl ServerObject {
             capabilities: options.capabilities.clone(),
             ..Config::new(&listen::host_name(), &server, options.limits.clone())
         };
+        let rules = options.addresses.clone();
         drop(options);
+        self.engine.set_address_rules(rules);
         let config = Arc::new(config);
         *self.config.borrow_mut() = Some(config.clone());
         self.engine.configure(config);
@@ -226,6 +228,21 @@ impl ServerObject {
     /// How `-tls` offers TLS.
     pub fn tls_mode(&self) -> TlsMode {
         self.options.borrow().tls
+    }
+
+    /// Whether there are addresses whose connections begin with a PROXY header.
+    pub fn has_proxies(&self) -> bool {
+        !self.options.borrow().addresses.proxies.is_empty()
+    }
+
+    /// Whether the socket that listens can have the options.
+    fn check_listener(&self) -> Result<(), Error> {
+        let on_channel = matches!(&*self.listener.borrow(), Some(Listener::Channel(..)));
+        let socket = self.options.borrow().socket.clone();
+        match on_channel {
+            true => listen::check_channel(self, &socket),
+            false => Ok(()),
+        }
     }
 
     fn destroy(&self, mode: &str) -> Result<Value, Error> {

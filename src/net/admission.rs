@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::addresses::ClientNet;
 use super::record::Refused;
 use pop3_proto::limits::Limits;
 
@@ -16,13 +17,13 @@ pub(super) struct Admission {
 #[derive(Default)]
 struct Counts {
     all: u32,
-    of: HashMap<IpAddr, u32>,
+    of: HashMap<ClientNet, u32>,
 }
 
 /// The right to be connected; ends when dropped.
 pub struct Permit {
     admission: Arc<Admission>,
-    peer: IpAddr,
+    client: ClientNet,
 }
 
 impl Admission {
@@ -37,20 +38,20 @@ impl Admission {
         peer: IpAddr,
         limits: &Limits,
     ) -> Result<Permit, Refused> {
-        let peer = peer.to_canonical();
+        let client = ClientNet::of(peer);
         let mut counts = self.counts();
         if limits.connections != 0 && counts.all >= limits.connections {
             return Err(Refused::Connections);
         }
-        let of_peer = counts.of.get(&peer).copied().unwrap_or(0);
-        if limits.per_address != 0 && of_peer >= limits.per_address {
+        let of_client = counts.of.get(&client).copied().unwrap_or(0);
+        if limits.per_address != 0 && of_client >= limits.per_address {
             return Err(Refused::PerAddress);
         }
         counts.all += 1;
-        counts.of.insert(peer, of_peer + 1);
+        counts.of.insert(client, of_client + 1);
         Ok(Permit {
             admission: self.clone(),
-            peer,
+            client,
         })
     }
 }
@@ -59,10 +60,10 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut counts = self.admission.counts();
         counts.all -= 1;
-        if let Some(n) = counts.of.get_mut(&self.peer) {
+        if let Some(n) = counts.of.get_mut(&self.client) {
             *n -= 1;
             if *n == 0 {
-                counts.of.remove(&self.peer);
+                counts.of.remove(&self.client);
             }
         }
     }
@@ -94,6 +95,21 @@ mod tests {
         let _d = admit(one).ok().unwrap();
         assert_eq!(admit(one).err(), Some(Refused::PerAddress));
         assert_eq!(admission.counts().of.len(), 1);
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_address() {
+        let limits = Limits {
+            per_address: 2,
+            ..Limits::default()
+        };
+        let admission = Arc::new(Admission::default());
+        let admit = |peer: &str| admission.admit(peer.parse().unwrap(), &limits);
+        let _a = admit("2001:db8::1").ok().unwrap();
+        let _b = admit("2001:db8::2").ok().unwrap();
+        let refused = admit("2001:db8::ffff:ffff:ffff:ffff");
+        assert_eq!(refused.err(), Some(Refused::PerAddress));
+        assert!(admit("2001:db8:0:1::1").is_ok());
     }
 
     #[test]

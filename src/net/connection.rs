@@ -129,7 +129,7 @@ impl Connection {
     pub(super) fn readmit(&self) -> bool {
         let mut permit = self.permit();
         if permit.is_none() {
-            *permit = self.server.admit(self.peer.ip()).ok();
+            *permit = self.server.readmit(self.peer.ip()).ok();
         }
         permit.is_some()
     }

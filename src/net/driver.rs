@@ -15,7 +15,7 @@ use pop3_proto::connection::{Action, End, Stall};
 use tokio::time::sleep_until;
 
 use super::connection::Connection;
-use super::server::Departure;
+use super::server::Ticket;
 use super::wait::{first, Either, Timer, Woken};
 use crate::store::source::Source;
 
@@ -76,7 +76,7 @@ pub(super) struct Driver<'a> {
     /// The system bounds how long the client may take nothing.
     bounded: bool,
     /// The right to linger.
-    departure: Option<Departure>,
+    departure: Option<Ticket>,
 }
 
 impl Driver<'_> {
@@ -87,6 +87,7 @@ impl Driver<'_> {
             Action::Read(room) => self.read(room).await,
             Action::Write => self.write().await,
             Action::Ask(request) => self.ask(request).await,
+            Action::CountFailure => self.count_failure(),
             Action::Feed => self.feed().await,
             Action::Pause => {
                 let pause: Boxed<'_, ()> = Box::pin(self.pause());

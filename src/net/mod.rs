@@ -9,12 +9,16 @@
 //! interpreter's thread; so call them with no lock held that an observer or an
 //! alert takes.
 
+mod addresses;
 mod admission;
 mod body;
 mod connection;
 mod driver;
+mod failures;
 mod handshake;
 mod listener;
+mod logins;
+mod proxied;
 mod record;
 mod requests;
 mod runtime;
@@ -22,7 +26,9 @@ mod server;
 mod transport;
 mod wait;
 
+pub use addresses::AddressList;
 pub use admission::Permit;
+pub use logins::AddressRules;
 pub use record::{Event, Level, Log, Observer, Record, Refused};
 pub use runtime::{blocking, init, shutdown};
-pub use server::{ConnectionState, Server};
+pub use server::{place, ConnectionState, Server};

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::proxied::HeaderError;
 use crate::store::ids::{Client, ConnectionId, ServerId};
 use crate::store::reason::Reason;
 use crate::store::StoreError;
@@ -13,7 +14,7 @@ use crate::tls;
 use pop3_proto::connection::End;
 use pop3_proto::security::TlsFacts;
 use pop3_proto::session::Tally;
-use pop3_proto::{LoginStep, Refusal, Request};
+use pop3_proto::{LoginStep, Refusal, Request, TOO_MANY_CONNECTIONS, TOO_MANY_FAILURES};
 
 /// How serious a record is. Tcllib's `log` has levels of these names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +46,10 @@ pub enum Event {
     LoginRefused,
     /// A login was refused for another reason: the mailbox is in use, or something failed.
     LoginFailed,
+    /// The PROXY header of a connection is missing or malformed.
+    HeaderFailed,
+    /// An address is refused for a while, since too many of its logins have failed.
+    AddressRefused,
     /// A built-in store failed; the client was told without detail.
     StoreFailed,
     /// A message could not be read to its end.
@@ -73,7 +78,8 @@ impl Event {
             Self::StoreFailed | Self::ReadFailed | Self::CallbackFailed => Level::Error,
             // In Tcllib an unknown user is a warning and a wrong secret a notice. Here the
             // two are not told apart, and an attack must not hide.
-            Self::ConnectionRefused | Self::LoginRefused | Self::Dropped => Level::Warning,
+            Self::ConnectionRefused | Self::LoginRefused => Level::Warning,
+            Self::AddressRefused | Self::HeaderFailed | Self::Dropped => Level::Warning,
             Self::Accepted | Self::LoggedIn | Self::LoginFailed => Level::Notice,
             Self::Encrypted | Self::HandshakeFailed => Level::Notice,
             Self::UidlUnknown | Self::Ended => Level::Notice,
@@ -167,6 +173,8 @@ pub enum Refused {
     PerAddress,
     /// The server is being destroyed.
     Dead,
+    /// Too many logins from this address have failed.
+    FailedLogins,
     /// The process may not open enough files for one more session.
     Descriptors,
     /// Tcl could not watch one more.
@@ -179,9 +187,20 @@ impl fmt::Display for Refused {
             Self::Connections => "too many connections",
             Self::PerAddress => "too many connections from this address",
             Self::Dead => "server destroyed",
+            Self::FailedLogins => "too many failed logins from this address",
             Self::Descriptors => "too few descriptors",
             Self::Channels => "too many channels for Tcl to watch",
         })
+    }
+}
+
+impl Refused {
+    /// What the client is told in the place of the greeting.
+    pub fn line(self) -> &'static [u8] {
+        match self {
+            Self::FailedLogins => TOO_MANY_FAILURES,
+            _ => TOO_MANY_CONNECTIONS,
+        }
     }
 }
 
@@ -248,6 +267,32 @@ impl Log {
         });
     }
 
+    /// A connection of a proxy is closed, since it has no proper header.
+    pub(super) fn header_failed(&self, peer: SocketAddr, error: &HeaderError) {
+        let event = Event::HeaderFailed;
+        self.add(event, || Record {
+            peer: Some(peer),
+            fields: vec![("reason", error.to_string())],
+            ..Record::general(event, format!("{peer} closed: {error}"))
+        });
+    }
+
+    /// An address is refused for so long, after so many failed logins.
+    pub(super) fn address_refused(&self, address: &str, failures: u32, time: Duration) {
+        let event = Event::AddressRefused;
+        self.add(event, || Record {
+            fields: vec![
+                ("address", address.to_owned()),
+                ("failures", failures.to_string()),
+                ("milliseconds", time.as_millis().to_string()),
+            ],
+            ..Record::general(
+                event,
+                format!("{address} is refused for {time:?}: {failures} failed logins"),
+            )
+        });
+    }
+
     /// A connection was accepted.
     pub fn accepted(&self, client: impl FnOnce() -> Client, peer: SocketAddr) {
         let message = format_args!("state auth, waiting for logon from {peer}");
@@ -293,7 +338,7 @@ impl Log {
     }
 
     /// A login has been checked; `refusal`: why it failed.
-    pub fn login(&self, client: impl FnOnce() -> Client, refusal: Option<Refusal>) {
+    pub(super) fn login(&self, client: impl FnOnce() -> Client, refusal: Option<Refusal>) {
         let event = match refusal {
             None => Event::LoggedIn,
             Some(Refusal::Credentials) => Event::LoginRefused,
@@ -376,6 +421,7 @@ fn why(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::Credentials => "wrong user or secret",
         Refusal::InUse => "mailbox in use",
+        Refusal::TooManyFailures => "too many failed logins from this address",
         Refusal::Failed(LoginStep::Users, _) => "users failed",
         Refusal::Failed(LoginStep::Lock, _) => "lock failed",
         Refusal::Failed(LoginStep::Mailbox, _) => "mailbox failed",

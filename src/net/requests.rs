@@ -47,20 +47,33 @@ impl Driver<'_> {
         // Replies to earlier commands need not wait for this one. What the socket does
         // not take, or says, is met again when they are written.
         let _ = self.write_now();
-        let login = matches!(request, Request::Login { .. });
-        let answer = match login && !self.connection.reserve_session() {
-            true => Answer::too_few_descriptors(),
-            false => self.perform(request).await?,
+        let login = matches!(request, Request::Login(_));
+        let connection = &*self.connection;
+        let peer = connection.peer.ip();
+        let answer = if request.is_of_login() && connection.server.refuses_logins(peer) {
+            Answer::too_many_failures()
+        } else if login && !connection.reserve_session() {
+            Answer::too_few_descriptors()
+        } else {
+            self.perform(request).await?
         };
         if login {
             let refusal = answer.refusal();
             if refusal.is_some() {
-                self.connection.release_session();
+                connection.release_session();
             }
-            let log = &self.connection.server.log;
-            log.login(|| self.connection.client(), refusal);
+            let client = || connection.client();
+            connection.server.login_answered(client, peer, refusal);
         }
         self.settle(answer)
+    }
+
+    /// A login has failed.
+    pub(super) fn count_failure(&self) {
+        let connection = &*self.connection;
+        let client = || connection.client();
+        let failures = connection.server.login_failed(client, connection.peer.ip());
+        connection.machine().handle_failure(failures);
     }
 
     /// Hands the machine its reply; returns what to send after it.
@@ -76,6 +89,7 @@ impl Driver<'_> {
     /// Asks the stores; none when the connection breaks meanwhile.
     async fn perform(&self, request: Request) -> Option<Answer> {
         let carried_out = request.is_carried_out();
+        let login = matches!(request, Request::Login(_));
         let runner = BlockingPool(&self.connection);
         let Connection { server, hold, .. } = &*self.connection;
         let answer = server.access.perform(hold, request, &runner);
@@ -87,6 +101,10 @@ impl Driver<'_> {
             Either::Second(()) => {
                 let kind = io::ErrorKind::ConnectionReset;
                 self.connection.machine().handle_broken(kind);
+                if login {
+                    // It has cost as much as one that was answered.
+                    server.count_failure(self.connection.peer.ip());
+                }
                 None
             }
         }

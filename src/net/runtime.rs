@@ -246,6 +246,13 @@ impl LoopSlot {
     }
 }
 
+impl LoopSlot {
+    /// The loop, for a task that has the slot itself.
+    pub(super) fn event_loop(&self) -> Arc<Loop> {
+        self.on.clone()
+    }
+}
+
 impl std::ops::Deref for LoopSlot {
     type Target = Loop;
 

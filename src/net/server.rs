@@ -7,10 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
 use super::admission::{Admission, Permit};
 use super::connection::Connection;
+use super::failures::Failures;
 use super::handshake::Encryption;
 use super::listener::{self, Listening};
+use super::logins::AddressRules;
+use super::proxied;
 use super::record::{Log, Observer, Refused};
 use super::runtime::LoopSlot;
 use crate::descriptors::Reserve;
@@ -35,10 +41,16 @@ pub struct Server {
     config: RwLock<Option<Arc<Config>>>,
     pub(super) encryption: Encryption,
     admission: Arc<Admission>,
+    pub(super) failures: Failures,
+    pub(super) address_rules: ArcSwap<AddressRules>,
     connections: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
     listening: Mutex<Option<Listening>>,
     dead: AtomicBool,
     departing: Arc<AtomicUsize>,
+    /// Connections of proxies whose header has not come.
+    unnamed: Arc<AtomicUsize>,
+    /// Tells those that the server is dead.
+    pub(super) killed: Notify,
     /// Connections, oldest first, without those that were seen to have logged in or gone. When
     /// the server is full, the first that has not logged in makes room.
     waiting: Mutex<VecDeque<ConnectionId>>,
@@ -54,12 +66,51 @@ const DEPARTING: usize = 1024;
 /// cleared when it has more.
 const WORTH_CLEARING: usize = 1024;
 
-/// The right to wait for a client to close; ends when dropped.
-pub(super) struct Departure(Arc<AtomicUsize>);
+/// Connections of proxies that may wait for their header. Proxies send it at once.
+const UNNAMED: usize = 1024;
 
-impl Drop for Departure {
+/// The right to be one of a bounded number; ends when dropped.
+pub(super) struct Ticket(Arc<AtomicUsize>);
+
+impl Ticket {
+    /// One more, if there are fewer than `most`.
+    fn take(counter: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let ticket = Self(counter.clone());
+        let before = counter.fetch_add(1, Ordering::Relaxed);
+        (before < most).then_some(ticket)
+    }
+}
+
+impl Drop for Ticket {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The client of a new connection.
+pub(super) struct Caller {
+    pub(super) peer: SocketAddr,
+    pub(super) place: Peer,
+    /// When the connection was accepted.
+    pub(super) since: Instant,
+}
+
+impl Caller {
+    /// Without a proxy between.
+    fn direct(peer: SocketAddr) -> Self {
+        Self {
+            peer,
+            place: place(peer.ip()),
+            since: Instant::now(),
+        }
+    }
+}
+
+/// Where the client of an address is.
+pub fn place(address: IpAddr) -> Peer {
+    match address.is_loopback() {
+        true => Peer::Loopback,
+        false => Peer::Remote,
     }
 }
 
@@ -114,10 +165,14 @@ impl Server {
             config: RwLock::default(),
             encryption: Encryption::default(),
             admission: Arc::default(),
+            failures: Failures::default(),
+            address_rules: ArcSwap::default(),
             connections: Mutex::default(),
             listening: Mutex::default(),
             dead: AtomicBool::new(false),
             departing: Arc::default(),
+            unnamed: Arc::default(),
+            killed: Notify::new(),
             waiting: Mutex::default(),
         })
     }
@@ -125,6 +180,11 @@ impl Server {
     /// Sets what new sessions obey. Needed before [`listen`](Self::listen).
     pub fn configure(&self, config: Arc<Config>) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Some(config);
+    }
+
+    /// Sets which addresses are treated in another way than others, from now on.
+    pub fn set_address_rules(&self, rules: AddressRules) {
+        self.address_rules.store(Arc::new(rules));
     }
 
     /// Sets the TLS of new handshakes; none: they fail.
@@ -137,7 +197,7 @@ impl Server {
         self.encryption.get()
     }
 
-    fn config(&self) -> Option<Arc<Config>> {
+    pub(super) fn config(&self) -> Option<Arc<Config>> {
         self.config
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -167,7 +227,7 @@ impl Server {
     /// # Errors
     /// What the system said, for example that the address is in use.
     pub fn listen(self: &Arc<Self>, address: Option<&str>, port: u16) -> io::Result<u16> {
-        if self.config().is_none() || self.dead.load(Ordering::Acquire) {
+        if self.config().is_none() || self.is_dead() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         self.close_listener();
@@ -220,21 +280,31 @@ impl Server {
     /// counts until the permit is dropped.
     ///
     /// # Errors
-    /// Why it is to be turned away, with
-    /// [`TOO_MANY_CONNECTIONS`](pop3_proto::pop3_proto::TOO_MANY_CONNECTIONS).
+    /// Why it is to be turned away, with [`Refused::line`].
     pub fn admit(&self, peer: IpAddr) -> Result<Permit, Refused> {
+        match self.refuses_logins(peer) {
+            true => Err(Refused::FailedLogins),
+            false => self.readmit(peer),
+        }
+    }
+
+    /// Admits a connection that was admitted before.
+    pub(super) fn readmit(&self, peer: IpAddr) -> Result<Permit, Refused> {
         let config = self.config().ok_or(Refused::Dead)?;
-        if self.dead.load(Ordering::Acquire) {
+        if self.is_dead() {
             return Err(Refused::Dead);
         }
         self.admission.admit(peer, &config.limits)
     }
 
     /// Lets a connection wait for its client to close, if not too many do.
-    pub(super) fn depart(&self) -> Option<Departure> {
-        let departure = Departure(self.departing.clone());
-        let before = self.departing.fetch_add(1, Ordering::Relaxed);
-        (before < DEPARTING).then_some(departure)
+    pub(super) fn depart(&self) -> Option<Ticket> {
+        Ticket::take(&self.departing, DEPARTING)
+    }
+
+    /// Whether it has been destroyed.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
     }
 
     /// A time stamp for a greeting, `<DIGITS_SERVER_PID@HOST>`: unique, and not to
@@ -255,14 +325,11 @@ impl Server {
         format!("<{digits}_{}@{host}>", self.label).into()
     }
 
-    /// What a new connection of this client begins with.
-    pub fn origin(&self, peer: IpAddr) -> Origin {
+    /// What a new connection of a client at this place begins with.
+    pub fn origin(&self, place: Peer) -> Origin {
         Origin {
             stamp: self.time_stamp(),
-            peer: match peer.is_loopback() {
-                true => Peer::Loopback,
-                false => Peer::Remote,
-            },
+            peer: place,
             mechanisms: self.access.mechanisms(),
         }
     }
@@ -280,6 +347,7 @@ impl Server {
     #[must_use = "the mailboxes stay locked otherwise"]
     pub fn kill(&self) -> Vec<(Client, Lock)> {
         self.dead.store(true, Ordering::Release);
+        self.killed.notify_waiters();
         self.close_listener();
         let connections: Vec<_> = self.connection_map().values().cloned().collect();
         let mut owed: Vec<_> = connections.iter().filter_map(|c| c.kill()).collect();
@@ -353,11 +421,31 @@ impl Server {
         self.waiting().extend(newer);
     }
 
-    /// Takes a fresh connection, or turns it away.
+    /// Takes a fresh connection, or turns it away; that of a proxy once it has said whose it
+    /// is.
     pub(super) fn welcome(
         self: &Arc<Self>,
         stream: TcpStream,
-        peer: SocketAddr,
+        socket: SocketAddr,
+        (descriptors, slot): (Option<Reserve>, LoopSlot),
+    ) {
+        let is_proxy = self.address_rules.load().proxies.contains(socket.ip());
+        match descriptors {
+            Some(descriptors) if is_proxy => match Ticket::take(&self.unnamed, UNNAMED) {
+                Some(ticket) => {
+                    proxied::welcome(self, stream, socket, (descriptors, slot), ticket);
+                }
+                None => self.turn_away(&stream, socket, Refused::Connections),
+            },
+            descriptors => self.receive(stream, Caller::direct(socket), (descriptors, slot)),
+        }
+    }
+
+    /// Takes a connection whose client is known, or turns it away.
+    pub(super) fn receive(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        Caller { peer, place, since }: Caller,
         (descriptors, slot): (Option<Reserve>, LoopSlot),
     ) {
         let admitted = match descriptors {
@@ -368,18 +456,10 @@ impl Server {
             (Some(config), Ok(permit)) => (config, permit),
             (_, refusal) => {
                 let reason = refusal.err().unwrap_or(Refused::Dead);
-                self.log.connection_refused(peer, reason);
-                // A client that begins TLS would take the line for a part of the handshake.
-                if self
-                    .config()
-                    .is_none_or(|config| config.tls != TlsMode::Implicit)
-                {
-                    turn_away(&stream);
-                }
-                return;
+                return self.turn_away(&stream, peer, reason);
             }
         };
-        let machine = Machine::new(config.clone(), self.origin(peer.ip()), Instant::now());
+        let machine = Machine::new(config.clone(), self.origin(place), since);
         let opened = Connection::open(
             self.clone(),
             stream,
@@ -394,6 +474,20 @@ impl Server {
         }
     }
 
+    /// Says why, without waiting for anything; the caller closes.
+    fn turn_away(&self, stream: &TcpStream, peer: SocketAddr, reason: Refused) {
+        use std::io::Write;
+        self.log.connection_refused(peer, reason);
+        let config = self.config();
+        // A client that begins TLS would take the line for a part of the handshake.
+        if config.is_none_or(|config| config.tls != TlsMode::Implicit) {
+            // Fresh connections have room for one line; the stream does not block.
+            let mut stream = stream;
+            let _ = stream.write(reason.line());
+        }
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
+
     fn start(&self, connection: Arc<Connection>) {
         let (id, peer) = (connection.id, connection.peer);
         let connections = {
@@ -403,7 +497,7 @@ impl Server {
         };
         self.wait_in_line(id, connections);
         self.log.accepted(|| connection.client(), peer);
-        if self.dead.load(Ordering::Acquire) {
+        if self.is_dead() {
             // Killed since it was admitted, and the list was emptied before.
             connection.leave(End::Killed);
             return;
@@ -426,13 +520,4 @@ impl Server {
 fn printable(name: &str) -> String {
     let fits = |c: &char| c.is_ascii_graphic() && !"<>@".contains(*c);
     name.chars().filter(fits).collect()
-}
-
-/// Says why, without waiting for anything, and closes.
-fn turn_away(stream: &TcpStream) {
-    use std::io::Write;
-    // Fresh connections have room for one line; the stream does not block.
-    let mut stream = stream;
-    let _ = stream.write(pop3_proto::TOO_MANY_CONNECTIONS);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
 }

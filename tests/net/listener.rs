@@ -1,10 +1,11 @@
 //! The listening socket.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
 
 use pop3_proto::connection::End;
+use pop3_proto::security::Peer;
 use pop3_proto::session::EndReason;
 
 use crate::load::{descriptors_limited_to, in_child};
@@ -159,7 +160,7 @@ fn time_stamps() {
     let mut seen = std::collections::HashSet::new();
     let tail = format!("_serv_{}@h.example>", std::process::id());
     for _ in 0..1000 {
-        let stamp = bench.server.origin(Ipv4Addr::LOCALHOST.into()).stamp;
+        let stamp = bench.server.origin(Peer::Loopback).stamp;
         let digits = stamp
             .strip_prefix('<')
             .unwrap()

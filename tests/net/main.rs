@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod addresses;
 mod dialogs;
 mod ends;
 mod limits;
@@ -9,3 +10,8 @@ mod listener;
 mod load;
 mod script;
 mod support;
+
+#[path = "../tls/pki.rs"]
+mod pki;
+
+use pop3d::tls::{ClientCertificates, PemPair, Settings};

@@ -222,7 +222,7 @@ fn mixed_ways() {
     client.expect("STAT", "+OK 1 1");
     client.expect("QUIT", "+OK h.example S shutting down");
     let jobs = tcl.script.jobs.lock().unwrap().join(" ");
-    assert_eq!(jobs, "Open Update Lookup");
+    assert_eq!(jobs, "Open Update Check");
     bench.assert_clean(&store.ledger);
     tcl.assert_clean(&bench);
 }

@@ -11,6 +11,7 @@
 //! | [`Action::Read`] | [`handle_read`](Connection::handle_read), [`handle_end_of_input`](Connection::handle_end_of_input) |
 //! | [`Action::Write`] | [`handle_written`](Connection::handle_written), [`handle_write_blocked`](Connection::handle_write_blocked) |
 //! | [`Action::Ask`] | [`handle_reply`](Connection::handle_reply) |
+//! | [`Action::CountFailure`] | [`handle_failure`](Connection::handle_failure) |
 //! | [`Action::StartTls`] | [`handle_tls`](Connection::handle_tls), [`handle_tls_failed`](Connection::handle_tls_failed) |
 //! | [`Action::Feed`] | [`handle_body`](Connection::handle_body), [`handle_body_end`](Connection::handle_body_end), [`handle_body_failed`](Connection::handle_body_failed) |
 //! | others | none |
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 use super::limits::{LINGER, LINGER_BYTES, OCTETS_PER_TURN};
 use super::security::TlsFacts;
 use super::session::{Config, EndReason, Origin, Session};
-use super::{Reply, Request};
+use super::{AddressFailures, Reply, Request};
 
 /// What a shell does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum Action {
     Write,
     /// Have a request answered.
     Ask(Request),
+    /// Count a failed login of the client's address, and say how many there are.
+    CountFailure,
     /// Hand over the next stored bytes of the message that [`Reply::Fetching`]
     /// announced.
     Feed,
@@ -280,7 +283,9 @@ impl Connection {
 
     /// What a session that goes on does next.
     fn work(&mut self) -> Action {
-        if self.turn == 0 || self.session.turn_is_over() {
+        if self.session.has_failed_login() {
+            Action::CountFailure
+        } else if self.turn == 0 || self.session.turn_is_over() {
             self.stage = Stage::Yielded;
             Action::Yield
         } else if let Some(request) = self.session.poll_request() {
@@ -424,6 +429,11 @@ impl Connection {
     /// The answer to the request of [`Action::Ask`].
     pub fn handle_reply(&mut self, reply: Reply) {
         self.session.handle_reply(reply);
+    }
+
+    /// The failed login of [`Action::CountFailure`] is counted.
+    pub fn handle_failure(&mut self, address: AddressFailures) {
+        self.session.handle_failure(address);
     }
 
     /// Takes the next stored bytes of the message; those after the cut of TOP are

@@ -18,7 +18,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-pub use reply::{is_capability, TOO_MANY_CONNECTIONS};
+pub use reply::{is_capability, TOO_MANY_CONNECTIONS, TOO_MANY_FAILURES};
 use sasl::scram::ScramKeys;
 use sasl::Mechanism;
 use security::TlsFacts;
@@ -219,6 +219,11 @@ impl fmt::Display for Numbers<'_> {
 }
 
 impl Request {
+    /// Whether it is a login, or a step of one.
+    pub fn is_of_login(&self) -> bool {
+        matches!(self, Self::Login(_) | Self::Keys { .. })
+    }
+
     /// Whether it is carried out even if the client goes meanwhile: RFC 1939 §6, once
     /// UPDATE is entered.
     pub fn is_carried_out(&self) -> bool {
@@ -272,8 +277,19 @@ pub enum Refusal {
     Credentials,
     /// Another session has the mailbox (`[IN-USE]`, RFC 2449 §8.1.1).
     InUse,
+    /// Too many logins from the client's address have failed: nothing was asked.
+    TooManyFailures,
     /// Something failed that has nothing to do with the credentials.
     Failed(LoginStep, Failure),
+}
+
+/// The failed logins of a client's address, over all its connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressFailures {
+    /// How many there are, this connection's last one included; 0 where they are not counted.
+    pub count: u32,
+    /// Whether the address is refused from now on.
+    pub is_refused: bool,
 }
 
 /// Which step of a login failed. The reply names it: clients and their users must not

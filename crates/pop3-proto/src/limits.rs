@@ -89,6 +89,18 @@ pub struct Limits {
     /// Three quarters of all: one address cannot shut out the others, and a
     /// proxy in front of everybody still works. Lower it where there is none.
     pub per_address: u32,
+    /// Failed logins from one address, over all its connections, after which it is refused;
+    /// 0: no bound.
+    ///
+    /// Twenty clients behind one address that repeat a wrong password every minute, for ten
+    /// minutes without one good login between them, make so many.
+    pub address_failures: u32,
+    /// So long the failed logins of an address count together, and so long it is refused
+    /// afterwards; 0: they do not count.
+    ///
+    /// Long enough that a guesser has 200 tries in ten minutes, short enough that users
+    /// need not ask for help.
+    pub address_block: Duration,
 }
 
 impl Default for Limits {
@@ -105,6 +117,8 @@ impl Default for Limits {
             login_timeout: Duration::from_secs(120),
             connections: 16_384,
             per_address: 12_288,
+            address_failures: 200,
+            address_block: Duration::from_secs(600),
         }
     }
 }

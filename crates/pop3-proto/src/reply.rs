@@ -21,6 +21,11 @@ use super::{command, Extent, Failure, LoginStep, MsgNo};
 pub const TOO_MANY_CONNECTIONS: &[u8] =
     b"-ERR [SYS/TEMP] service unavailable: too many connections, please try again later\r\n";
 
+/// For a client whose address has failed to log in too often, instead of the greeting or of
+/// the answer to a login.
+pub const TOO_MANY_FAILURES: &[u8] =
+    b"-ERR [SYS/TEMP] service unavailable: too many failed logins, please try again later\r\n";
+
 /// The first line of the answer to a command, or the greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<'a> {

@@ -4,7 +4,8 @@
 //!
 //! 1. [`Session::poll_delay`]: wait that long before anything else; if
 //!    [`Session::turn_is_over`]: let others go first, [`Session::begin_turn`];
-//! 2. [`Session::poll_request`]: have it answered, [`Session::handle_reply`];
+//! 2. if [`Session::has_failed_login`]: count it, [`Session::handle_failure`];
+//!    [`Session::poll_request`]: have it answered, [`Session::handle_reply`];
 //! 3. while [`Session::wants_body`]: [`Session::handle_body`] with the next stored
 //!    bytes; at their end, or when [`Session::body_done`], `handle_body_end`;
 //! 4. write [`Session::output`], [`Session::consume_output`];
@@ -30,7 +31,7 @@ use super::output::Output;
 use super::sasl::scram::ScramChallenge;
 use super::sasl::{Exchange, Mechanism, Mechanisms};
 use super::security::{Peer, Plaintext, TlsFacts, TlsMode};
-use super::{reply, Reply, Request, Secret, TOO_MANY_CONNECTIONS};
+use super::{reply, AddressFailures, Reply, Request, Secret, TOO_MANY_CONNECTIONS};
 
 use super::limits::COMMANDS_PER_TURN;
 
@@ -151,6 +152,8 @@ enum Step {
     Keys(Mechanism, Box<ScramChallenge>),
     /// The driver checks.
     Checking(Mechanism),
+    /// The login has failed. The driver counts that before the client is told.
+    Failed,
     /// The TLS handshake must come, before anything else is read or written.
     TlsHandshake,
 }
@@ -160,7 +163,7 @@ impl Step {
     fn is_busy(&self) -> bool {
         match self {
             Self::Nothing | Self::Named | Self::Exchange(..) => false,
-            Self::Keys(..) | Self::Checking(_) | Self::TlsHandshake => true,
+            Self::Keys(..) | Self::Checking(_) | Self::Failed | Self::TlsHandshake => true,
         }
     }
 
@@ -263,6 +266,27 @@ impl Session {
     pub fn handle_reply(&mut self, reply: Reply) {
         if self.end.is_none() && self.request.is_none() {
             self.settle(reply);
+            self.advance();
+        }
+    }
+
+    /// Whether a login has failed that the driver must count:
+    /// [`handle_failure`](Self::handle_failure) goes on.
+    pub fn has_failed_login(&self) -> bool {
+        let failed = matches!(
+            self.phase,
+            Phase::Authorization {
+                step: Step::Failed,
+                ..
+            }
+        );
+        failed && self.end.is_none()
+    }
+
+    /// The failed login is counted. Tells the client, after a wait.
+    pub fn handle_failure(&mut self, address: AddressFailures) {
+        if self.has_failed_login() {
+            self.tell_failure(address);
             self.advance();
         }
     }

@@ -14,7 +14,7 @@ use pop3_proto::connection::{Action, Connection, End, Stall, Wanted};
 use pop3_proto::limits::{Limits, COMMANDS_PER_TURN, LINGER, LINGER_BYTES, OCTETS_PER_TURN};
 use pop3_proto::security::{TlsFacts, TlsMode};
 use pop3_proto::session::{Config, EndReason, Origin};
-use pop3_proto::{MsgNo, Request};
+use pop3_proto::{AddressFailures, MsgNo, Request};
 
 const LOGIN: &str = "USER mrose\r\nPASS tanstaaf\r\n";
 
@@ -122,6 +122,9 @@ impl Bench {
                     }
                 }
                 Action::Ask(request) => self.ask(request),
+                Action::CountFailure => {
+                    self.connection.handle_failure(AddressFailures::default());
+                }
                 Action::Feed => self.feed(),
                 Action::Pause => return self.end_turn(),
                 Action::StartTls => {

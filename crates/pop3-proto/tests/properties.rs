@@ -16,7 +16,7 @@ use pop3_proto::sasl::SASL;
 use pop3_proto::security::{Plaintext, TlsFacts, TlsMode};
 use pop3_proto::session::Origin;
 use pop3_proto::session::{Config, Session};
-use pop3_proto::{Extent, Failure, MsgNo, Refusal, Reply, Request};
+use pop3_proto::{AddressFailures, Extent, Failure, MsgNo, Refusal, Reply, Request};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -278,6 +278,7 @@ enum Action {
     BodyFailed,
     PollRequest,
     PollDelay,
+    CountFailure,
     Consume(usize),
     Tls,
 }
@@ -292,6 +293,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::BodyFailed),
         8 => Just(Action::PollRequest),
         2 => Just(Action::PollDelay),
+        4 => Just(Action::CountFailure),
         4 => (0..400_usize).prop_map(Action::Consume),
         1 => Just(Action::Tls),
     ]
@@ -300,7 +302,7 @@ fn action() -> impl Strategy<Value = Action> {
 const COUNT: u32 = 3;
 
 fn reply(kind: u8) -> Reply {
-    match kind % 13 {
+    match kind % 14 {
         0..=4 => Reply::Opened {
             storage: "box".into(),
             count: COUNT,
@@ -316,6 +318,7 @@ fn reply(kind: u8) -> Reply {
             keys: ScramKeys::of(&[kind; 32], b"salt", 16),
             nonce: [kind; 18],
         },
+        12 => Reply::Refused(Refusal::TooManyFailures),
         _ => Reply::Failed(Failure::Temporary),
     }
 }
@@ -358,6 +361,7 @@ proptest! {
                     ..TlsFacts::default()
                 }),
                 Action::PollDelay => drop(session.poll_delay()),
+                Action::CountFailure => session.handle_failure(AddressFailures::default()),
                 Action::Consume(n) => session.consume_output(n.min(session.output().len())),
                 Action::PollRequest => if let Some(request) = session.poll_request() {
                     prop_assert!(!was_over, "{:?} after the end", request);

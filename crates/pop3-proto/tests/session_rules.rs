@@ -11,7 +11,7 @@ use dialog::states::*;
 use dialog::{Fault, Mailbox, Play, GOODBYE, GREETING, ID};
 use pop3_proto::limits::Limits;
 use pop3_proto::session::{EndReason, Session, StateName, Tally};
-use pop3_proto::{Extent, MsgNo, Refusal, Reply, Request};
+use pop3_proto::{AddressFailures, Extent, MsgNo, Refusal, Reply, Request, TOO_MANY_FAILURES};
 
 fn numbers(numbers: &[u32]) -> Vec<MsgNo> {
     numbers.iter().copied().filter_map(MsgNo::new).collect()
@@ -140,12 +140,44 @@ fn failed_logins_slow_down_and_end() {
 }
 
 #[test]
+fn failures_of_the_address_lengthen_the_wait() {
+    let milliseconds = |times: &[u64]| -> Vec<_> {
+        let times = times.iter().copied();
+        times.map(Duration::from_millis).collect()
+    };
+    let mut play = play(mailbox(), NAMED);
+    for (count, is_refused) in [(0, false), (3, false), (1, false), (200, true)] {
+        play.address = AddressFailures { count, is_refused };
+        play.feed(b"USER mrose\r\nPASS x\r\n");
+    }
+    assert_eq!(play.delays, milliseconds(&[250, 1000, 1000, 4000]));
+    assert_eq!(play.session.end_reason(), Some(EndReason::TooManyLogins));
+}
+
+#[test]
+fn a_refused_address_is_told_to_come_back_later() {
+    let mut play = play(mailbox(), NAMED);
+    play.session.handle_input(b"PASS tanstaaf\r\nNOOP\r\n");
+    assert!(play.session.poll_request().is_some());
+    play.session
+        .handle_reply(Reply::Refused(Refusal::TooManyFailures));
+    assert_eq!(play.session.output(), TOO_MANY_FAILURES);
+    assert_eq!(play.session.end_reason(), Some(EndReason::TooManyLogins));
+    assert!(play.delays.is_empty());
+}
+
+#[test]
 fn a_delay_holds_everything_back() {
     let mut play = play(mailbox(), NAMED);
     play.session.handle_input(b"PASS x\nAPOP a b\nAPOP a b\n");
     assert!(play.session.poll_request().is_some());
     play.session
         .handle_reply(Reply::Refused(Refusal::Credentials));
+    // Until the driver has counted it, the client is told nothing.
+    assert!(play.session.has_failed_login() && !play.session.wants_input());
+    assert!(play.session.output().is_empty());
+    play.session.handle_failure(AddressFailures::default());
+    assert!(!play.session.has_failed_login());
     assert_eq!(play.session.output(), SORRY.as_bytes());
     assert!(!play.session.wants_input());
     assert_eq!(play.session.poll_request(), None);

@@ -16,7 +16,7 @@ use crate::descriptors::Reserve;
 use crate::ffi::channel::Channel;
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::{interp, Interp, Value};
-use crate::net::{Permit, Refused};
+use crate::net::{place, Permit, Refused};
 use crate::store::hold::Hold;
 use crate::store::ids::ConnectionId;
 
@@ -80,7 +80,7 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
                 if reason != Refused::Channels
                     && shake_hands(interp, name).is_ok_and(|state| state != Handshake::UnderWay)
                 {
-                    channel.write(pop3_proto::TOO_MANY_CONNECTIONS);
+                    channel.write(reason.line());
                 }
             }
             channel.close();
@@ -89,7 +89,7 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
     };
     let machine = Machine::new(
         config.clone(),
-        server.engine.origin(peer.ip()),
+        server.engine.origin(place(peer.ip())),
         Instant::now(),
     );
     let alarm = Alarm::new(&channel, &config.limits);

@@ -37,6 +37,11 @@ pub(super) enum Awaited {
 }
 
 impl Awaited {
+    /// Whether it answers a login.
+    pub(super) fn is_login(&self) -> bool {
+        matches!(self, Self::Answer { is_login: true, .. })
+    }
+
     /// Whether it is given up when the client goes.
     pub(super) fn may_be_given_up(&self) -> bool {
         match self {
@@ -66,6 +71,10 @@ impl ChannelSession {
         // Replies to earlier commands need not wait for this one.
         self.write();
         let is_login = matches!(request, Request::Login(_));
+        if request.is_of_login() && self.server.engine.refuses_logins(self.peer.ip()) {
+            self.was_answered(Answer::too_many_failures(), is_login);
+            return Step::Again;
+        }
         if is_login && !self.reserve_session() {
             self.was_answered(Answer::too_few_descriptors(), is_login);
             return Step::Again;
@@ -150,10 +159,18 @@ impl ChannelSession {
             if refusal.is_some() {
                 self.release_session();
             }
-            self.server.log().login(|| self.client(), refusal);
+            let (client, peer) = (|| self.client(), self.peer.ip());
+            self.server.engine.login_answered(client, peer, refusal);
         }
         let source = self.settle(answer);
         *self.source.borrow_mut() = source.map(Box::new);
+    }
+
+    /// A login has failed.
+    pub(super) fn count_failure(&self) {
+        let (client, peer) = (|| self.client(), self.peer.ip());
+        let failures = self.server.engine.login_failed(client, peer);
+        self.machine.borrow_mut().handle_failure(failures);
     }
 
     fn was_read(&self, read: Option<(Box<Source>, io::Result<Vec<u8>>)>) {

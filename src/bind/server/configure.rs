@@ -53,7 +53,7 @@ impl ServerObject {
             outcome = self.configure_tls();
         }
         if outcome.is_ok() && self.state.get() == State::Up {
-            outcome = self.check_tls();
+            outcome = self.check_tls().and_then(|()| self.check_listener());
         }
         self.refresh_direct();
         if self.state.get() == State::Up {

@@ -1,6 +1,6 @@
 //! The words of replies, as clients read them.
 
-use super::{Line, TOO_MANY_CONNECTIONS};
+use super::{Line, TOO_MANY_CONNECTIONS, TOO_MANY_FAILURES};
 use crate::{Failure, LoginStep};
 
 /// What fetchmail 6.4 makes of an -ERR before the end of a login.
@@ -32,6 +32,10 @@ fn only_refused_credentials_look_like_a_wrong_password() {
         (step(LoginStep::Server), "server busy"),
         (
             String::from_utf8_lossy(TOO_MANY_CONNECTIONS).into_owned(),
+            "server busy",
+        ),
+        (
+            String::from_utf8_lossy(TOO_MANY_FAILURES).into_owned(),
             "server busy",
         ),
     ] {

@@ -9,7 +9,7 @@ use crate::listing::{Column, Listing};
 use crate::maildrop::Maildrop;
 use crate::reply::Line;
 use crate::sasl::Mechanism;
-use crate::{Failure, LoginStep, Refusal, Reply, Request};
+use crate::{AddressFailures, Failure, LoginStep, Refusal, Reply, Request, TOO_MANY_FAILURES};
 
 impl Session {
     /// Goes on with the command whose request is answered.
@@ -60,6 +60,10 @@ impl Session {
                 let name = name.clone();
                 self.respond(Line::InUse { name: &name });
             }
+            Reply::Refused(Refusal::TooManyFailures) => {
+                self.output.writer().extend_from_slice(TOO_MANY_FAILURES);
+                self.finish(EndReason::TooManyLogins);
+            }
             Reply::Refused(Refusal::Failed(step, failure)) => {
                 self.respond(Line::LoginImpossible(step, failure));
             }
@@ -73,15 +77,26 @@ impl Session {
         }
     }
 
-    /// Slows down guessing, and ends the session at the bound.
+    /// Has the driver count the failure.
     pub(super) fn login_failed(&mut self) {
+        if let Phase::Authorization { step, .. } = &mut self.phase {
+            *step = Step::Failed;
+        }
+    }
+
+    /// Slows down guessing, and ends the session at the bound.
+    pub(super) fn tell_failure(&mut self, address: AddressFailures) {
+        if let Phase::Authorization { step, .. } = &mut self.phase {
+            *step = Step::Nothing;
+        }
         self.failed_logins += 1;
         let limits = &self.config.limits;
-        let delay = limits.delay_after(self.failed_logins);
+        // A client that comes back waits on where it has stopped.
+        let delay = limits.delay_after(self.failed_logins.max(address.count));
         self.delay = (!delay.is_zero()).then_some(delay);
         let last = Limits::reached(self.failed_logins, limits.failed_logins);
         Line::LoginFailed.write(self.output.writer());
-        if last {
+        if last || address.is_refused {
             self.finish(EndReason::TooManyLogins);
         }
     }

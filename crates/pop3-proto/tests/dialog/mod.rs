@@ -14,7 +14,9 @@ use pop3_proto::limits::Limits;
 use pop3_proto::sasl::scram::ScramKeys;
 use pop3_proto::sasl::Mechanisms;
 use pop3_proto::session::{Config, Origin, Session};
-use pop3_proto::{Attempt, Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request, Secret};
+use pop3_proto::{
+    AddressFailures, Attempt, Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request, Secret,
+};
 
 /// The greeting's time stamp: that of the APOP example of RFC 1939 §7.
 pub const ID: &str = "<1896.697170952@dbc.mtview.ca.us>";
@@ -146,6 +148,8 @@ pub struct Play {
     pub written: Vec<u8>,
     /// Bytes that a message is read in and the client takes at a time.
     pub piece: usize,
+    /// What the driver knows of the client's address whenever a login fails.
+    pub address: AddressFailures,
     /// The message being sent.
     reading: Option<(MsgNo, usize)>,
 }
@@ -168,6 +172,7 @@ impl Play {
             delays: Vec::new(),
             written: Vec::new(),
             piece: usize::MAX,
+            address: AddressFailures::default(),
             reading: None,
         }
     }
@@ -191,6 +196,8 @@ impl Play {
             if let Some(delay) = self.session.poll_delay() {
                 assert!(!self.session.wants_input() || !self.session.output().is_empty());
                 self.delays.push(delay);
+            } else if self.session.has_failed_login() {
+                self.session.handle_failure(self.address);
             } else if self.session.turn_is_over() {
                 self.session.begin_turn();
             } else if let Some(request) = self.session.poll_request() {

@@ -70,6 +70,8 @@ fn an_unknown_name_costs_what_a_wrong_password_does() {
         (&mixed, "bob", &password(b"secret"), Some("box"), 0),
         (&clear, "bob", &wrong, None, 0),
         (&clear, "nobody", &wrong, None, 0),
+        // What is compared with the proof of an unknown name admits nobody.
+        (&clear, "nobody", &password(b"of nobody"), None, 0),
     ];
     for (db, user, proof, storage, computed) in table {
         let want = (storage.map(Box::from), computed);

@@ -1,0 +1,74 @@
+//! Logins of a server's clients, as both shells tell of them: what is logged, and counted
+//! for addresses.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::addresses::{AddressList, ClientNet};
+use super::Server;
+use crate::store::ids::Client;
+use pop3_proto::{AddressFailures, Refusal};
+
+/// Addresses that are treated in another way than others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressRules {
+    /// Their failed logins are not counted.
+    pub exempt: AddressList,
+    /// Their connections begin with a header of the PROXY protocol, which gives the address
+    /// of the client.
+    pub proxies: AddressList,
+}
+
+impl Server {
+    /// Whether a login from this address is refused before anything is asked, since too many
+    /// have failed.
+    pub fn refuses_logins(&self, peer: IpAddr) -> bool {
+        self.config().is_some_and(|config| {
+            let client = ClientNet::of(peer);
+            !self.is_exempt(peer) && self.failures.refuse(client, Instant::now(), &config.limits)
+        })
+    }
+
+    /// A login was answered. One that failed by wrong credentials is told by
+    /// [`login_failed`](Self::login_failed).
+    pub fn login_answered(
+        &self,
+        client: impl Fn() -> Client,
+        peer: IpAddr,
+        refusal: Option<Refusal>,
+    ) {
+        match refusal {
+            Some(Refusal::Credentials) => return,
+            Some(_) => {}
+            None => self.failures.forgive(ClientNet::of(peer)),
+        }
+        self.log.login(client, refusal);
+    }
+
+    /// A login failed by wrong credentials. Counts it.
+    pub fn login_failed(&self, client: impl Fn() -> Client, peer: IpAddr) -> AddressFailures {
+        self.log.login(client, Some(Refusal::Credentials));
+        self.count_failure(peer)
+    }
+
+    /// Counts a failed login: one that was refused, or whose client has gone before it was
+    /// answered.
+    pub fn count_failure(&self, peer: IpAddr) -> AddressFailures {
+        let Some(config) = self.config().filter(|_| !self.is_exempt(peer)) else {
+            return AddressFailures::default();
+        };
+        let client = ClientNet::of(peer);
+        let limits = &config.limits;
+        let failures = self.failures.add(client, Instant::now(), limits);
+        if failures.is_refused && failures.count == limits.address_failures {
+            let time = limits.address_block;
+            self.log
+                .address_refused(&client.to_string(), failures.count, time);
+        }
+        failures
+    }
+
+    fn is_exempt(&self, peer: IpAddr) -> bool {
+        self.address_rules.load().exempt.contains(peer)
+    }
+}
