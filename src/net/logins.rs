@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use super::addresses::{AddressList, ClientNet};
 use super::Server;
+use crate::store::access::Answer;
 use crate::store::ids::Client;
-use pop3_proto::{AddressFailures, Refusal};
+use pop3_proto::{AddressFailures, Refusal, Reply, Request};
 
 /// Addresses that are treated in another way than others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,21 @@ impl Server {
         self.config().is_some_and(|config| {
             let client = ClientNet::of(peer);
             !self.is_exempt(peer) && self.failures.refuse(client, Instant::now(), &config.limits)
+        })
+    }
+
+    /// The answer to what a client asks, if it is of a login and its address is refused.
+    pub fn refuse_login(
+        &self,
+        client: impl Fn() -> Client,
+        peer: IpAddr,
+        request: &Request,
+    ) -> Option<Answer> {
+        let is_refused = request.is_of_login() && self.refuses_logins(peer);
+        is_refused.then(|| {
+            let refusal = Refusal::TooManyFailures;
+            self.log.login(client, Some(refusal));
+            Reply::Refused(refusal).into()
         })
     }
 

@@ -50,19 +50,19 @@ impl Driver<'_> {
         let login = matches!(request, Request::Login(_));
         let connection = &*self.connection;
         let peer = connection.peer.ip();
-        let answer = if request.is_of_login() && connection.server.refuses_logins(peer) {
-            Answer::too_many_failures()
-        } else if login && !connection.reserve_session() {
-            Answer::too_few_descriptors()
-        } else {
-            self.perform(request).await?
+        let client = || connection.client();
+        if let Some(refused) = connection.server.refuse_login(client, peer, &request) {
+            return self.settle(refused);
+        }
+        let answer = match login && !connection.reserve_session() {
+            true => Answer::too_few_descriptors(),
+            false => self.perform(request).await?,
         };
         if login {
             let refusal = answer.refusal();
             if refusal.is_some() {
                 connection.release_session();
             }
-            let client = || connection.client();
             connection.server.login_answered(client, peer, refusal);
         }
         self.settle(answer)

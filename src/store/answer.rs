@@ -40,11 +40,6 @@ impl Answer {
         }
     }
 
-    /// Refuses a login because too many from its client's address have failed.
-    pub fn too_many_failures() -> Self {
-        Reply::Refused(Refusal::TooManyFailures).into()
-    }
-
     pub(super) fn failed(failure: Failure) -> Self {
         Reply::Failed(failure).into()
     }

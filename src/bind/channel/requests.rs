@@ -71,8 +71,9 @@ impl ChannelSession {
         // Replies to earlier commands need not wait for this one.
         self.write();
         let is_login = matches!(request, Request::Login(_));
-        if request.is_of_login() && self.server.engine.refuses_logins(self.peer.ip()) {
-            self.was_answered(Answer::too_many_failures(), is_login);
+        let (client, peer) = (|| self.client(), self.peer.ip());
+        if let Some(refused) = self.server.engine.refuse_login(client, peer, &request) {
+            self.settle(refused);
             return Step::Again;
         }
         if is_login && !self.reserve_session() {
