@@ -27,7 +27,7 @@ use crate::ffi::Value;
 use crate::store::ids::Client;
 use crate::store::jobs::{Job, Outcome, UnlockNow, Work};
 use crate::store::reason::Reason;
-use crate::store::Message;
+use crate::store::{Message, Wait};
 use crate::text;
 use pop3_proto::{Attempt, Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request};
 
@@ -283,7 +283,9 @@ impl Callbacks<'_> {
             let asked = Asked::message("get", mailbox, number);
             self.wrong(asked, Some(&got), expected)
         };
-        message::from_value(interp, &got, fetching, finalize).map_err(|error| match error {
+        let is_wanted = || self.check_wanted().is_ok();
+        let wait = Wait::While(&is_wanted);
+        message::from_value(interp, &got, fetching, finalize, wait).map_err(|error| match error {
             message::Error::Script(raised) => self.raised("get", &raised),
             message::Error::Unreadable(path, error) => {
                 let (path, reason) = (text::shown(path.as_os_str()), Reason(&error));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::token::{self, Source};
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::{Interp, Value};
-use crate::store::{Content, Message};
+use crate::store::{Content, Message, Wait};
 use crate::stores::files::message_file::open_message;
 use crate::stores::files::octets::{count, Counter};
 use pop3_proto::MsgNo;
@@ -39,10 +39,10 @@ pub struct Fetching {
 
 impl Fetching {
     /// The message in the file `path`.
-    fn open(self, path: PathBuf) -> Result<Message, Error> {
+    fn open(self, path: PathBuf, wait: Wait<'_>) -> Result<Message, Error> {
         match self.opened {
             Some((opened, message)) if opened == path => Ok(message),
-            _ => from_file(path, self.size),
+            _ => from_file(path, self.size, wait),
         }
     }
 }
@@ -63,7 +63,7 @@ impl From<Message> for Got {
 }
 
 /// The message that a storage's `get` returned, which was called for `fetching`. With
-/// `finalize` a token is finalized afterwards.
+/// `finalize` a token is finalized afterwards. Counting of octets stops with `wait`.
 ///
 /// # Errors
 /// When there is no message; see [`Error`].
@@ -72,12 +72,13 @@ pub fn from_value(
     value: &Value,
     fetching: Fetching,
     finalize: bool,
+    wait: Wait<'_>,
 ) -> Result<Got, Error> {
     // A token never is a list of two elements.
     match value.to_list().as_deref() {
         Some([form, path]) if form.is("file") => {
             let path = path.to_path().ok_or(Error::Form)?;
-            Ok(fetching.open(path)?.into())
+            Ok(fetching.open(path, wait)?.into())
         }
         Some([form, bytes]) if form.is("data") => {
             let bytes = bytes.to_bytes().ok_or(Error::NoBytes)?;
@@ -85,7 +86,7 @@ pub fn from_value(
         }
         Some([form, text]) if form.is("text") => Ok(from_bytes(text.to_text().into_bytes()).into()),
         Some([_token]) => {
-            let message = from_token(interp, value, fetching);
+            let message = from_token(interp, value, fetching, wait);
             if finalize {
                 let words = [Value::text("::mime::finalize"), value.clone()];
                 interp::call(interp, &words).map_err(Error::Script)?;
@@ -106,10 +107,10 @@ fn from_bytes(bytes: Vec<u8>) -> Message {
 /// The octets of a large file are counted only where the storage says that there are more
 /// than its begin is sure of, as counting keeps the interpreter: what is announced is else
 /// what the storage says.
-fn from_file(path: PathBuf, size: Option<u64>) -> Result<Message, Error> {
+fn from_file(path: PathBuf, size: Option<u64>, wait: Wait<'_>) -> Result<Message, Error> {
     let open = || {
         let (file, stamp) = open_message(&path)?;
-        let octets = Counter::new().verify(&file, stamp.size, size)?;
+        let octets = Counter::new(wait).verify(&file, stamp.size, size)?;
         let content = Content::File(file, stamp.size);
         Ok(Message { octets, content })
     };
@@ -119,9 +120,14 @@ fn from_file(path: PathBuf, size: Option<u64>) -> Result<Message, Error> {
 /// The bytes of a mime token: of the message it was made of, when it is unchanged;
 /// else what `mime::buildmessage` makes of it. Tcllib's mime would write an unchanged
 /// message differently from how it came (headers moved, lines ended by CR CR LF).
-fn from_token(interp: &Interp, token: &Value, fetching: Fetching) -> Result<Got, Error> {
+fn from_token(
+    interp: &Interp,
+    token: &Value,
+    fetching: Fetching,
+    wait: Wait<'_>,
+) -> Result<Got, Error> {
     match token::unchanged_source(interp, token) {
-        Some(Source::File(path)) => Ok(fetching.open(path)?.into()),
+        Some(Source::File(path)) => Ok(fetching.open(path, wait)?.into()),
         Some(Source::Text(text)) => Ok(from_bytes(text).into()),
         None => {
             let words = [Value::text("::mime::buildmessage"), token.clone()];

@@ -151,7 +151,9 @@ impl Connection {
         if !machine.make_room() {
             return false;
         }
-        self.transport.write_last(machine.output());
+        // Its driver may look at the machine before the socket is shut.
+        let written = self.transport.write_last(machine.output());
+        machine.handle_written(written);
         drop(machine);
         self.leave(End::Session(EndReason::MadeRoom));
         self.cut_off();

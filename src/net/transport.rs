@@ -107,16 +107,15 @@ impl Transport {
 
     /// Writes a last line, whatever the runtime knows of the socket: it may be too new for
     /// that. A client that takes nothing, or is in the handshake of TLS, does not get it.
-    pub(super) fn write_last(&self, bytes: &[u8]) {
+    /// Returns how many bytes need not be written again.
+    pub(super) fn write_last(&self, bytes: &[u8]) -> usize {
         use rustix::net::{send, SendFlags};
         if let Some(mut session) = self.session() {
             return session.write_last(&mut self.io(), bytes);
         }
-        let _ = send(
-            &self.socket,
-            bytes,
-            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
-        );
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        // Refused: the driver finds out why.
+        send(&self.socket, bytes, flags).unwrap_or(0)
     }
 
     /// Waits until something has come.

@@ -131,8 +131,9 @@ pub(super) fn without_mailbox(request: Request) -> Answer {
 }
 
 /// Asks a built-in store. Whether that may block is for the caller to know
-/// ([`Mailbox::try_now`]).
+/// ([`Mailbox::try_now`]). Long work stops when the session has ended.
 pub(super) fn ask(hold: &Hold, mailbox: &dyn Mailbox, request: &Request) -> Answer {
+    let is_wanted = || !hold.is_ended();
     let answer = match request {
         Request::Sizes => mailbox.sizes().map(|sizes| Reply::Sizes(sizes).into()),
         Request::Size(number) => mailbox
@@ -143,7 +144,9 @@ pub(super) fn ask(hold: &Hold, mailbox: &dyn Mailbox, request: &Request) -> Answ
             .uid(*number)
             .map(|uid| Reply::Uids([uid].into()).into()),
         Request::Uids => mailbox.uids().map(|uids| Reply::Uids(uids).into()),
-        Request::Fetch { number, .. } => mailbox.get(*number).map(Answer::from),
+        Request::Fetch { number, .. } => mailbox
+            .get(*number, Wait::While(&is_wanted))
+            .map(Answer::from),
         Request::Update { delete } => update(hold, mailbox, delete),
         Request::Login(_) | Request::Keys { .. } => Ok(Answer::failed(Failure::Temporary)),
     };

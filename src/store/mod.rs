@@ -88,8 +88,8 @@ pub trait Mailbox: Send + Sync {
     fn uid(&self, number: MsgNo) -> Result<Box<str>, StoreError>;
     /// Unique id of every message.
     fn uids(&self) -> Result<Arc<[Box<str>]>, StoreError>;
-    /// Opens one message.
-    fn get(&self, number: MsgNo) -> Result<Message, StoreError>;
+    /// Opens one message, and counts its octets if need be.
+    fn get(&self, number: MsgNo, wait: Wait<'_>) -> Result<Message, StoreError>;
     /// Deletes messages for good. All are tried; the first error is returned.
     fn delete(&self, numbers: &[MsgNo]) -> Result<(), StoreError>;
     /// Ends the lock. A second call does nothing.

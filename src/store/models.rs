@@ -154,7 +154,7 @@ impl Mailbox for OneMailbox {
     fn uids(&self) -> Result<Arc<[Box<str>]>, StoreError> {
         Ok(["1".into()].into())
     }
-    fn get(&self, number: MsgNo) -> Result<Message, StoreError> {
+    fn get(&self, number: MsgNo, _wait: Wait<'_>) -> Result<Message, StoreError> {
         Err(StoreError::NoMessage(number.get()))
     }
     fn delete(&self, _numbers: &[MsgNo]) -> Result<(), StoreError> {

@@ -23,7 +23,7 @@ use super::files::locked::Messages;
 use super::files::mailbox_error::Fault;
 use super::files::mailboxes::{Layout, Links, Mailboxes, Octets, Rules};
 use super::files::message_file::{open_message_at, regular};
-use super::files::octets::{Counter, ListedOctets};
+use super::files::octets::{sum, Counter, ListedOctets};
 use super::files::octets_file::Uncounted;
 use super::files::stamp::{now, DirStamp, Stamp};
 use crate::store::Wait;
@@ -78,7 +78,7 @@ impl Layout for Files {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut list = FileList::read(dir.fd, rules, stamp, moment)?;
-        let whole = rules.octets == Octets::File || list.measure(dir.fd, kept.as_deref(), wait);
+        let whole = rules.octets == Octets::File || list.measure(dir.fd, kept.as_deref(), wait)?;
         let list = Arc::new(list);
         if whole {
             self.cache.put(dir.path, list.clone(), list.weight());
@@ -135,7 +135,7 @@ impl FileList {
             },
             stamps: stamps.into(),
             rules,
-            octets: sizes.iter().sum(),
+            octets: sum(&sizes),
             sizes,
             uids: OnceLock::new(),
         })
@@ -169,7 +169,15 @@ impl FileList {
 
     /// Replaces the sizes by exact octets: from the earlier listing `known`, from the file
     /// beside the messages, and by reading the rest. False if a message could not be read.
-    fn measure(&mut self, dir: BorrowedFd<'_>, known: Option<&Self>, wait: Wait<'_>) -> bool {
+    ///
+    /// # Errors
+    /// Those of [`Uncounted::fill`].
+    fn measure(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        known: Option<&Self>,
+        wait: Wait<'_>,
+    ) -> io::Result<bool> {
         let known_octets = |index: usize| {
             let (known, stamp) = (known?, &self.stamps[index]);
             let there = known.names.find(self.names.get(index), |name| name)?;
@@ -184,7 +192,7 @@ impl FileList {
             stamps: &mut self.stamps,
             moment: self.moment,
         };
-        let mut counter = Counter::new();
+        let mut counter = Counter::new(wait);
         let (octets, whole) = uncounted.fill(&mut octets, |index| {
             if !wait.is_wanted() {
                 return Err(io::ErrorKind::Interrupted.into());
@@ -192,10 +200,10 @@ impl FileList {
             let name = names.file(index).as_ref();
             let (file, stamp) = regular(open_message_at(dir, name, links, wait)?)?;
             Ok((counter.count(&file, stamp.size)?, stamp))
-        });
-        self.octets = octets.iter().fold(0, |all, &one| all.saturating_add(one));
+        })?;
+        self.octets = sum(&octets);
         self.sizes = octets.into();
-        whole
+        Ok(whole)
     }
 
     /// Bytes of memory, unique ids included.

@@ -30,7 +30,7 @@ use super::files::mailbox_dir::rename_new;
 use super::files::mailbox_error::Fault;
 use super::files::mailboxes::{Layout, Links, Mailboxes, Octets, Rules};
 use super::files::message_file::{open_message_at, regular};
-use super::files::octets::{is_plausible, Counter, ListedOctets};
+use super::files::octets::{is_plausible, sum, Counter, ListedOctets};
 use super::files::octets_file::Uncounted;
 use super::files::stamp::{DirStamp, Stamp};
 use crate::store::Wait;
@@ -199,14 +199,14 @@ impl MailList {
             found.names = found.names.select(messages.into_iter());
         }
         found.settled &= all_there;
-        let (sizes, counted) = measure(dir, &dirs, &found, &mut stamps, octets, wait);
+        let (sizes, counted) = measure(dir, &dirs, &found, &mut stamps, octets, wait)?;
         Ok(Self {
             found,
             whole: all_there && counted,
             all_named,
             stamps: stamps.into(),
             asked: asked.into(),
-            octets: sizes.iter().fold(0, |all, &one| all.saturating_add(one)),
+            octets: sum(&sizes),
             sizes: sizes.into(),
             uids: OnceLock::new(),
             later: Mutex::default(),
@@ -298,14 +298,14 @@ fn measure(
     stamps: &mut [Stamp],
     mut octets: Vec<Option<u64>>,
     wait: Wait<'_>,
-) -> (Vec<u64>, bool) {
+) -> io::Result<(Vec<u64>, bool)> {
     let mut uncounted = Uncounted {
         dir,
         names: &|index| found.base(index),
         stamps,
         moment: found.moment,
     };
-    let mut counter = Counter::new();
+    let mut counter = Counter::new(wait);
     uncounted.fill(&mut octets, |index| {
         if !wait.is_wanted() {
             return Err(io::ErrorKind::Interrupted.into());

@@ -166,8 +166,9 @@ impl Session {
 
     /// Writes the last bytes, after those that wait, and announces the end, as far as the
     /// socket takes it. The first of `bytes` may wait already: [`write`](Self::write) was
-    /// called with them.
-    pub fn write_last<S: Write>(&mut self, socket: &mut S, bytes: &[u8]) {
+    /// called with them. Returns how many of `bytes` are encrypted now, and so must not be
+    /// written again: all, or none without an established connection.
+    pub fn write_last<S: Write>(&mut self, socket: &mut S, bytes: &[u8]) -> usize {
         let rest = bytes.get(self.encrypted..).unwrap_or_default();
         if let (false, Ok(connection)) = (self.ended, self.established()) {
             // What waits may be a chunk already.
@@ -175,7 +176,9 @@ impl Session {
             // Refused: the connection is broken.
             let _ = connection.writer().write_all(rest);
             self.end(socket);
+            return bytes.len();
         }
+        0
     }
 
     /// Announces the end (`close_notify`), if the handshake is over, as far as the socket

@@ -65,7 +65,7 @@ impl Mailbox for OneMailbox {
     fn uids(&self) -> Result<Arc<[Box<str>]>, StoreError> {
         self.checked(["id".into()].into())
     }
-    fn get(&self, _number: MsgNo) -> Result<Message, StoreError> {
+    fn get(&self, _number: MsgNo, _wait: Wait<'_>) -> Result<Message, StoreError> {
         self.checked(message())
     }
     fn delete(&self, _numbers: &[MsgNo]) -> Result<(), StoreError> {

@@ -167,16 +167,18 @@ impl Mailbox for Locked {
         Ok(self.messages()?.uids())
     }
 
-    fn get(&self, number: MsgNo) -> Result<Message, StoreError> {
+    fn get(&self, number: MsgNo, wait: Wait<'_>) -> Result<Message, StoreError> {
         let (messages, index) = self.message(number)?;
         let open = || {
-            let file = messages.open(self.open_dir.as_fd(), index, Wait::UNTIL_DONE)?;
+            let file = messages.open(self.open_dir.as_fd(), index, wait)?;
             let (file, stamp) = regular(file)?;
             let octets = match messages.listed_octets(index, &stamp) {
                 ListedOctets::FileSize => stamp.size,
                 ListedOctets::Counted(octets) => octets,
-                ListedOctets::Claimed(octets) => Counter::new().check(&file, stamp.size, octets)?,
-                ListedOctets::Unknown => Counter::new().count(&file, stamp.size)?,
+                ListedOctets::Claimed(octets) => {
+                    Counter::new(wait).check(&file, stamp.size, octets)?
+                }
+                ListedOctets::Unknown => Counter::new(wait).count(&file, stamp.size)?,
             };
             let content = Content::File(file, stamp.size);
             Ok(Message { octets, content })

@@ -6,32 +6,43 @@ use std::os::unix::fs::FileExt;
 
 use pop3_proto::body::OctetCounter;
 
+use crate::store::Wait;
+
 /// Read at once while counting.
 const CHUNK: usize = 64 * 1024;
 
 /// Counts octets of messages, by a buffer that it keeps.
-pub struct Counter(Box<[u8]>);
+pub struct Counter<'a> {
+    buffer: Box<[u8]>,
+    wait: Wait<'a>,
+}
 
-impl Counter {
-    /// A counter.
-    pub fn new() -> Self {
-        Self(vec![0; CHUNK].into())
+impl<'a> Counter<'a> {
+    /// A counter that stops when nobody waits for it any more: a file with holes may have
+    /// more octets than can be counted in years.
+    pub fn new(wait: Wait<'a>) -> Self {
+        let buffer = vec![0; CHUNK].into();
+        Self { buffer, wait }
     }
 
     /// Octets of a message as it is sent. Only the `size` bytes are counted that its file had
     /// when it was opened: what it grows by later is not sent. The file's position stays.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file cannot be read; [`Interrupted`](io::ErrorKind::Interrupted) when the
+    /// answer is not wanted any more.
     pub fn count(&mut self, file: &File, size: u64) -> io::Result<u64> {
         let mut counter = OctetCounter::new();
         let mut position = 0;
         while position < size {
+            if !self.wait.is_wanted() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             let most = usize::try_from(size - position).map_or(CHUNK, |left| left.min(CHUNK));
-            match file.read_at(&mut self.0[..most], position) {
+            match file.read_at(&mut self.buffer[..most], position) {
                 Ok(0) => break,
                 Ok(n) => {
-                    counter.push(&self.0[..n]);
+                    counter.push(&self.buffer[..n]);
                     position += n as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -45,20 +56,24 @@ impl Counter {
     /// counted, of a large one only the start is read.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// Those of [`count`](Self::count).
     pub fn check(&mut self, file: &File, size: u64, claimed: u64) -> io::Result<u64> {
         if size <= CHUNK as u64 {
             return self.count(file, size);
         }
-        let start = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut self.0[..], 0))?;
-        Ok(to_announce(&self.0[..start], size - start as u64, claimed))
+        let start = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut self.buffer[..], 0))?;
+        Ok(to_announce(
+            &self.buffer[..start],
+            size - start as u64,
+            claimed,
+        ))
     }
 
     /// The octets to announce of a message for which a script claims some: a large message
     /// is counted only where the claim is more than its start is sure of.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// Those of [`count`](Self::count).
     pub fn verify(&mut self, file: &File, size: u64, claimed: Option<u64>) -> io::Result<u64> {
         let sure = self.check(file, size, 0)?;
         match claimed {
@@ -73,6 +88,12 @@ impl Counter {
 pub fn is_plausible(octets: u64, size: u64) -> bool {
     let most = size.saturating_mul(2).saturating_add(2);
     (size..=most).contains(&octets)
+}
+
+/// Octets of several messages together; the greatest number where they are more. Files with
+/// holes may be as large as their owner likes.
+pub fn sum(octets: &[u64]) -> u64 {
+    octets.iter().fold(0, |all, &one| all.saturating_add(one))
 }
 
 /// What the listing of a mailbox says of the octets of a message whose file has been opened.
@@ -116,6 +137,7 @@ pub fn count(message: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs;
 
     use super::*;
@@ -144,6 +166,31 @@ mod tests {
     }
 
     #[test]
+    fn sums_do_not_wrap() {
+        let large = i64::MAX as u64;
+        assert_eq!(sum(&[large, large, large]), u64::MAX);
+        assert_eq!((sum(&[1, 2]), sum(&[])), (3, 0));
+    }
+
+    fn counter() -> Counter<'static> {
+        Counter::new(Wait::UNTIL_DONE)
+    }
+
+    /// Within one message: a file of holes has as many octets as its owner likes.
+    #[test]
+    fn counting_stops_when_nobody_waits() {
+        let file = tempfile::tempfile().unwrap();
+        let size = 1 << 40;
+        file.set_len(size).unwrap();
+        let asked = Cell::new(0);
+        let is_wanted = || asked.replace(asked.get() + 1) < 3;
+        let mut counter = Counter::new(Wait::While(&is_wanted));
+        let stopped = counter.verify(&file, size, Some(u64::MAX)).unwrap_err();
+        assert_eq!(stopped.kind(), io::ErrorKind::Interrupted);
+        assert_eq!(asked.get(), 4);
+    }
+
+    #[test]
     fn octets_are_those_sent() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m");
@@ -161,11 +208,11 @@ mod tests {
             fs::write(&path, text).unwrap();
             let file = File::open(&path).unwrap();
             let size = text.len() as u64;
-            assert_eq!(Counter::new().count(&file, size).unwrap(), *want);
+            assert_eq!(counter().count(&file, size).unwrap(), *want);
             assert!(is_plausible(*want, size));
             // What was appended after it was opened is not sent, so not counted.
             fs::write(&path, text.clone() + "\nmore\n").unwrap();
-            assert_eq!(Counter::new().count(&file, size).unwrap(), *want);
+            assert_eq!(counter().count(&file, size).unwrap(), *want);
         }
     }
 }

@@ -15,11 +15,13 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::layout::Links;
 use super::message_file::{open_message_at, regular};
 use super::octets::is_plausible;
 use super::stamp::Stamp;
+use crate::store::reason::is_permanent;
 use crate::store::Wait;
 
 /// Name of the file in the mailbox. Dot files are not messages.
@@ -56,21 +58,28 @@ impl Uncounted<'_> {
     ///
     /// A message that cannot be counted has its size, as no more than that may be promised.
     /// The second result is then false: such a listing must not be kept.
+    ///
+    /// # Errors
+    /// When one cannot be counted for a reason that says nothing of this message.
     pub fn fill(
         &mut self,
         octets: &mut [Option<u64>],
         mut count: impl FnMut(usize) -> io::Result<(u64, Stamp)>,
-    ) -> (Vec<u64>, bool) {
+    ) -> io::Result<(Vec<u64>, bool)> {
         if octets.contains(&None) {
             let _counted_then = self.load(octets);
         }
         let mut has_new = false;
         let missing = octets.iter_mut().enumerate();
         for (index, octets) in missing.filter(|(_, octets)| octets.is_none()) {
-            if let Ok((counted, stamp)) = count(index) {
-                *octets = Some(counted);
-                self.stamps[index] = stamp;
-                has_new |= stamp.is_settled(self.moment);
+            match count(index) {
+                Ok((counted, stamp)) => {
+                    *octets = Some(counted);
+                    self.stamps[index] = stamp;
+                    has_new |= stamp.is_settled(self.moment);
+                }
+                Err(error) if is_of_message(&error) => {}
+                Err(error) => return Err(error),
             }
         }
         if has_new && self.store(octets).is_err() {
@@ -79,7 +88,7 @@ impl Uncounted<'_> {
         }
         let sizes = octets.iter().zip(&*self.stamps);
         let sizes = sizes.map(|(octets, stamp)| octets.unwrap_or(stamp.size));
-        (sizes.collect(), !octets.contains(&None))
+        Ok((sizes.collect(), !octets.contains(&None)))
     }
 
     fn load(&mut self, octets: &mut [Option<u64>]) -> io::Result<()> {
@@ -132,6 +141,16 @@ impl Uncounted<'_> {
             OCTETS_FILE,
         )?)
     }
+}
+
+/// Whether a message cannot be read because of what it is: it has gone, it is somebody
+/// else's, its part of the disk is damaged. The owner of the mailbox must be able to fetch
+/// the others. All other errors pass, and then the message is there with more octets.
+fn is_of_message(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    error.kind() == io::ErrorKind::NotFound
+        || is_permanent(error)
+        || matches!(errno, Some(Errno::LOOP | Errno::NXIO | Errno::IO))
 }
 
 /// A line of the file without its sum.
@@ -224,6 +243,7 @@ mod tests {
             counted.push(index);
             Ok((stamps[index].size + 1, stamps[index]))
         });
+        let octets = octets.unwrap();
         assert!(!dir.join(NEW_FILE).exists());
         (octets.0, counted)
     }
@@ -349,6 +369,30 @@ mod tests {
         assert_eq!(fill(dir.path(), &["a"], &[stamp(1)]), (vec![2], vec![]));
     }
 
+    /// What says nothing of a message must not show a size that another session does not see.
+    #[test]
+    fn only_what_a_message_is_keeps_it_from_being_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = File::open(dir.path()).unwrap();
+        for errno in [Errno::IO, Errno::ACCESS, Errno::NOENT, Errno::NXIO] {
+            assert_eq!(fill_failing(&open, errno).unwrap(), (vec![1], false));
+        }
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::STALE] {
+            let code = fill_failing(&open, errno).unwrap_err().raw_os_error();
+            assert_eq!(code, Some(errno.raw_os_error()));
+        }
+    }
+
+    fn fill_failing(dir: &File, errno: Errno) -> io::Result<(Vec<u64>, bool)> {
+        let mut uncounted = Uncounted {
+            dir: dir.as_fd(),
+            names: &|_| b"a",
+            stamps: &mut [stamp(1)],
+            moment: NOW,
+        };
+        uncounted.fill(&mut [None], |_| Err(errno.into()))
+    }
+
     /// What a name tells of its file's size is enough to find its line. The stamp then comes
     /// from the line, so that a change is noticed when the file is opened.
     #[test]
@@ -378,7 +422,7 @@ mod tests {
             } else {
                 (vec![6], false)
             };
-            assert_eq!((octets, stamps), (right, [want]));
+            assert_eq!((octets.unwrap(), stamps), (right, [want]));
         }
     }
 }

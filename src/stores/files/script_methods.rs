@@ -110,7 +110,7 @@ impl Mailboxes {
     /// Those of [`path_of`](Self::path_of).
     pub fn get(&self, mailbox: &str, id: i64) -> Result<Message, MailboxError> {
         let (session, number) = self.message(mailbox, id)?;
-        session.get(number).map_err(of_store)
+        session.get(number, Wait::UNTIL_DONE).map_err(of_store)
     }
 
     /// Deletes messages of a locked mailbox, whose numbers stay as they are. All
