@@ -116,11 +116,7 @@ impl ChannelSession {
         let step = catch_unwind(AssertUnwindSafe(|| self.steps()));
         self.busy.set(false);
         match step {
-            Ok(Step::Again | Step::Yield) => {
-                // A channel is writable nearly always, and its event comes after those
-                // of others.
-                self.channel.watch(false, true);
-            }
+            Ok(Step::Again | Step::Yield) => self.yield_turn(),
             Ok(Step::Wait) => self.wait(),
             Ok(Step::Stop) => {}
             Err(_) => {

@@ -16,6 +16,9 @@ use crate::ffi::notifier::Timer;
 /// no channel event tells of a client that breaks the connection, unless it is read.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A session that has yielded goes on after so long at the latest.
+const TURN: Duration = Duration::from_millis(50);
+
 /// A timer that is set for a session's deadline, or earlier.
 #[derive(Default)]
 pub(super) struct Alarm {
@@ -65,6 +68,15 @@ impl ChannelSession {
         if self.alarm.armed.get().is_none_or(sooner) {
             self.arm();
         }
+    }
+
+    /// Goes on when others have had their turn: a channel is writable nearly always, and its
+    /// event comes after those of others. The timer is for channels that have no such event
+    /// any more: one whose client takes nothing, or whose TLS handshake has failed.
+    pub(super) fn yield_turn(self: &Rc<Self>) {
+        self.channel.watch(false, true);
+        self.alarm.deadline.set(Some(Instant::now() + TURN));
+        self.arm();
     }
 
     /// Sets the timer for the deadline. Later deadlines do not touch it: it looks
