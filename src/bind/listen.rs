@@ -66,6 +66,14 @@ pub fn open(
     Ok((Listener::Native, Value::int(bound.into())))
 }
 
+/// `-tls` is for sockets of the network side only.
+pub fn no_tls_on_channels(socket: &Value) -> Error {
+    let socket = socket.to_text();
+    let expected = "expected \"socket\" or \"socket -myaddr ADDRESS\"";
+    let message = format!("-tls cannot be offered with -socket \"{socket}\": {expected}");
+    Error::new(message, &["TLS", "SOCKET"])
+}
+
 /// Evaluates `{*}$prefix -server $callback $port`, as documented.
 fn open_channel(
     server: &Rc<ServerObject>,
@@ -74,11 +82,7 @@ fn open_channel(
 ) -> Result<(Listener, Value), Error> {
     let interp = &server.identity.interp;
     if server.tls_mode() != TlsMode::Off {
-        let socket = socket.to_text();
-        let message = format!(
-            "-tls cannot be offered with -socket \"{socket}\": expected \"socket\" or \"socket -myaddr ADDRESS\""
-        );
-        return Err(Error::new(message, &["TLS", "SOCKET"]));
+        return Err(no_tls_on_channels(socket));
     }
     let Some(mut words) = socket.to_list() else {
         let message = format!("-socket \"{}\" is not a list", socket.to_text());

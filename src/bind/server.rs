@@ -206,10 +206,10 @@ impl ServerObject {
             mechanisms: options.wanted_mechanisms(),
         });
         let config = Config {
-            // Without a certificate there is none; `configure` has said so.
+            // `configure` has said why there is none.
             tls: match self.engine.tls() {
-                Some(_) => options.tls,
-                None => TlsMode::Off,
+                Some(_) if !self.listens_on_channel() => options.tls,
+                _ => TlsMode::Off,
             },
             plaintext: options.plaintext,
             // A script that checks logins does not tell passwords.
@@ -221,6 +221,11 @@ impl ServerObject {
         let config = Arc::new(config);
         *self.config.borrow_mut() = Some(config.clone());
         self.engine.configure(config);
+    }
+
+    /// Whether its sessions are on Tcl channels.
+    fn listens_on_channel(&self) -> bool {
+        matches!(*self.listener.borrow(), Some(Listener::Channel(..)))
     }
 
     /// How `-tls` offers TLS.
