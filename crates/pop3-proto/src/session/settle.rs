@@ -69,14 +69,18 @@ impl Session {
         }
     }
 
-    /// Slows down guessing, and ends the session at the bound.
     pub(super) fn login_failed(&mut self) {
+        self.refuse(Line::LoginFailed);
+    }
+
+    /// Answers a failed login: slows down guessing, and ends the session at the bound.
+    pub(super) fn refuse(&mut self, line: Line<'_>) {
         self.failed_logins += 1;
         let limits = &self.config.limits;
         let delay = limits.delay_after(self.failed_logins);
         self.delay = (!delay.is_zero()).then_some(delay);
         let last = Limits::reached(self.failed_logins, limits.failed_logins);
-        Line::LoginFailed.write(self.output.writer());
+        line.write(self.output.writer());
         if last {
             self.finish(EndReason::TooManyLogins);
         }
