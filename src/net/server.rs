@@ -20,7 +20,7 @@ use crate::store::ids::{Client, ConnectionId, ServerId};
 use crate::store::jobs::JobQueue;
 use crate::tls::Tls;
 use pop3_proto::connection::{Connection as Machine, End};
-use pop3_proto::security::Peer;
+use pop3_proto::security::{Peer, TlsMode};
 use pop3_proto::session::{Config, Origin, Snapshot};
 
 /// One server: its listener and its connections.
@@ -348,7 +348,9 @@ impl Server {
             (_, refusal) => {
                 let reason = refusal.err().unwrap_or(Refused::Dead);
                 self.log.connection_refused(peer, reason);
-                turn_away(&stream);
+                // Where TLS comes first, nothing is said in plain.
+                let says_why = self.config().is_none_or(|c| c.tls != TlsMode::Implicit);
+                turn_away(&stream, says_why);
                 return;
             }
         };
@@ -401,11 +403,13 @@ fn printable(name: &str) -> String {
     name.chars().filter(fits).collect()
 }
 
-/// Says why, without waiting for anything, and closes.
-fn turn_away(stream: &TcpStream) {
+/// Closes without waiting for anything, and says why if that can be.
+fn turn_away(stream: &TcpStream, says_why: bool) {
     use std::io::Write;
     // Fresh connections have room for one line; the stream does not block.
     let mut stream = stream;
-    let _ = stream.write(pop3_proto::TOO_MANY_CONNECTIONS);
+    if says_why {
+        let _ = stream.write(pop3_proto::TOO_MANY_CONNECTIONS);
+    }
     let _ = stream.shutdown(std::net::Shutdown::Write);
 }

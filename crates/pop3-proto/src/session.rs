@@ -388,13 +388,16 @@ impl Session {
         }
     }
 
-    /// Ends a session that nobody has logged in to, with a line that says why; false if
-    /// somebody has, or a login is being checked.
+    /// Ends a session that nobody has logged in to, with a line that says why unless the TLS
+    /// handshake is due, before which nothing is said in plain; false if somebody has, or a
+    /// login is being checked.
     pub fn make_room(&mut self) -> bool {
         let stranger = self.is_stranger();
         if stranger {
-            let line = TOO_MANY_CONNECTIONS;
-            self.output.writer().extend_from_slice(line);
+            if !self.wants_tls() {
+                let line = TOO_MANY_CONNECTIONS;
+                self.output.writer().extend_from_slice(line);
+            }
             self.finish(EndReason::MadeRoom);
         }
         stranger
