@@ -189,7 +189,7 @@ mod tests {
         }
         let checks = Checks::new(1, 0);
         for _ in 0..3 {
-            let check = Box::new(|| Some("box".into()));
+            let check: Check = Box::new(|| Some("box".into()));
             assert!(block_on(checks.run(check, &Hold::new(), &Nobody)).is_err());
         }
     }
