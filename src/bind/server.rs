@@ -160,6 +160,10 @@ impl ServerObject {
             return Ok(Value::text(""));
         }
         learn_system_encoding(&self.identity.interp);
+        if self.tls_mode() != TlsMode::Off {
+            // What the options name now, not what could be read before.
+            self.configure_tls()?;
+        }
         self.check_tls()?;
         // Its sessions may begin before the event loop looks next.
         log::refresh(&self.world);
