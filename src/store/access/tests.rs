@@ -92,6 +92,7 @@ impl Mailbox for OneMailbox {
                 })
             }
             Request::Fetch { .. } | Request::Uids => Immediate::WouldBlock,
+            Request::Login(_) | Request::Keys { .. } => Immediate::WouldBlock,
             Request::Update { delete } if !delete.is_empty() => Immediate::WouldBlock,
             _ => Immediate::Ready,
         }
