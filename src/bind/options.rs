@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::ffi::command::Error;
 use crate::ffi::Value;
 use crate::net::{AddressList, AddressRules};
+use crate::text::from_native;
 use pop3_proto::is_capability;
 use pop3_proto::limits::Limits;
 use pop3_proto::sasl::{Mechanism, Mechanisms, SASL};
@@ -360,18 +361,31 @@ impl Field {
             Self::Mechanisms => all.mechanisms = mechanisms(value)?,
             Self::Capabilities => all.capabilities = capabilities(value)?,
             Self::Addresses(field) => *field(all) = addresses(value)?,
-            Self::File(field) => *field(all) = value.clone(),
+            Self::File(field) => *field(all) = absolute(value),
             Self::Pairs(field) => {
                 let pairs = value.to_list().unwrap_or_default();
                 let is_pair = |pair: &Value| pair.to_list().is_some_and(|p| p.len() == 2);
                 if value.to_list().is_none() || !pairs.iter().all(is_pair) {
                     return Err("a list of {CERTFILE KEYFILE} pairs".into());
                 }
-                *field(all) = value.clone();
+                let absolute = |pair: &Value| {
+                    let files = pair.to_list().unwrap_or_default();
+                    Value::list(&files.iter().map(absolute).collect::<Vec<_>>())
+                };
+                *field(all) = Value::list(&pairs.iter().map(absolute).collect::<Vec<_>>());
             }
         }
         Ok(())
     }
+}
+
+/// A file's name that stays true when the script changes the directory: files are read again
+/// later. Empty: none.
+fn absolute(file: &Value) -> Value {
+    let path = file.to_path().filter(|_| !file.is_empty());
+    let path = path.and_then(|path| std::path::absolute(path).ok());
+    let name = path.and_then(|path| from_native(path.as_os_str()));
+    name.map_or_else(|| file.clone(), |name| Value::text(&name))
 }
 
 /// The value of `-mechanisms` that stands for all but LOGIN.

@@ -160,6 +160,10 @@ impl ServerObject {
             return Ok(Value::text(""));
         }
         learn_system_encoding(&self.identity.interp);
+        if self.tls_mode() != TlsMode::Off {
+            // What the options name now, not what could be read before.
+            self.configure_tls()?;
+        }
         self.check_tls()?;
         // Its sessions may begin before the event loop looks next.
         log::refresh(&self.world);
@@ -206,10 +210,10 @@ impl ServerObject {
             mechanisms: options.wanted_mechanisms(),
         });
         let config = Config {
-            // Without a certificate there is none; `configure` has said so.
+            // `configure` has said why there is none.
             tls: match self.engine.tls() {
-                Some(_) => options.tls,
-                None => TlsMode::Off,
+                Some(_) if !self.listens_on_channel() => options.tls,
+                _ => TlsMode::Off,
             },
             plaintext: options.plaintext,
             // A script that checks logins does not tell passwords.
@@ -225,6 +229,11 @@ impl ServerObject {
         self.engine.configure(config);
     }
 
+    /// Whether its sessions are on Tcl channels.
+    fn listens_on_channel(&self) -> bool {
+        matches!(*self.listener.borrow(), Some(Listener::Channel(..)))
+    }
+
     /// How `-tls` offers TLS.
     pub fn tls_mode(&self) -> TlsMode {
         self.options.borrow().tls
@@ -237,9 +246,8 @@ impl ServerObject {
 
     /// Whether the socket that listens can have the options.
     fn check_listener(&self) -> Result<(), Error> {
-        let on_channel = matches!(&*self.listener.borrow(), Some(Listener::Channel(..)));
         let socket = self.options.borrow().socket.clone();
-        match on_channel {
+        match self.listens_on_channel() {
             true => listen::check_channel(self, &socket),
             false => Ok(()),
         }

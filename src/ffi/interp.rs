@@ -267,3 +267,19 @@ pub(super) fn c_string(name: &str) -> CString {
     // Without a NUL in the way Tcl keeps text, so that none is ever cut off.
     CString::new(encoded(name)).unwrap_or_default()
 }
+
+/// Has Tcl remember `raised` as the last error, in the place of the one that a command has
+/// raised: in `::errorInfo`, `::errorCode` and `info errorstack`.
+pub fn replace_last_error(interp: &Interp, raised: &Raised) {
+    // Without a stack of its own `error` would leave that of the error before.
+    let script = "apply {{message code} {
+        catch {
+            return -level 0 -code error -errorinfo $message -errorcode $code -errorstack {} $message
+        }
+    }}";
+    let mut words = Value::text(script).to_list().unwrap_or_default();
+    words.push(Value::text(&raised.message()));
+    words.push(Value::texts(raised.error_code()));
+    // `catch` lets none through.
+    let _ = call(interp, &words);
+}

@@ -120,8 +120,11 @@ impl Driver<'_> {
     async fn read(&mut self, room: usize) {
         let read = with_scratch(|buffer| {
             let room = room.min(buffer.len());
-            let n = self.connection.transport.read(&mut buffer[..room])?;
+            let transport = &self.connection.transport;
+            let n = transport.read(&mut buffer[..room])?;
+            let octets = transport.take_octets_of_tls();
             let mut machine = self.connection.machine();
+            machine.handle_overhead(octets.saturating_sub(n));
             match n {
                 0 => machine.handle_end_of_input(),
                 n => machine.handle_read(&buffer[..n]),

@@ -88,6 +88,12 @@ impl Transport {
         }
     }
 
+    /// How many octets of the socket TLS has worked on in [`read`](Self::read), since this was
+    /// asked last.
+    pub(super) fn take_octets_of_tls(&self) -> usize {
+        self.session().map_or(0, |mut tls| tls.take_octets_read())
+    }
+
     /// Writes what the socket takes. `last`: the end of the stream follows at once, and
     /// one packet can carry both.
     ///

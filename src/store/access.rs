@@ -257,7 +257,9 @@ impl Access {
     async fn keys<R: Runner>(&self, hold: &Arc<Hold>, user: Box<[u8]>, runner: &R) -> Answer {
         let password = match self.users() {
             Route::None => None,
-            Route::Direct(users) => return computed(move || users.scram(&user), runner).await,
+            Route::Direct(users) => {
+                return computed(move || users.scram(&user), hold, runner).await;
+            }
             Route::Script => {
                 let work = Work::Lookup { user: user.clone() };
                 match runner.script(hold, work).await {
@@ -267,7 +269,7 @@ impl Access {
             }
         };
         let keys = move || scram::keys_in_the_clear(&characters(&user), password.as_ref());
-        computed(keys, runner).await
+        computed(keys, hold, runner).await
     }
 
     async fn open<R: Runner>(&self, hold: &Arc<Hold>, mailbox: Box<str>, runner: &R) -> Answer {
@@ -301,10 +303,11 @@ impl Access {
 /// The answer with keys that take milliseconds.
 async fn computed<R: Runner>(
     keys: impl FnOnce() -> ScramKeys + Send + 'static,
+    hold: &Arc<Hold>,
     runner: &R,
 ) -> Answer {
-    let reply = runner.blocking(move || scram::reply(keys())).await;
-    let reply = reply.ok().flatten();
+    let keys = checks::keys(keys, hold, runner).await;
+    let reply = keys.ok().flatten().and_then(scram::reply);
     reply.map_or_else(|| Answer::failed(Failure::Temporary), Answer::from)
 }
 

@@ -1,4 +1,4 @@
-//! How the checks of hashed passwords share the processor.
+//! How the checks of hashed passwords, and the keys of SCRAM, share the processor.
 
 use std::sync::Arc;
 use std::thread;
@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::access::Runner;
 use super::hold::Hold;
 use super::users::Check;
+use pop3_proto::sasl::scram::ScramKeys;
 
 /// Checks that wait for their turn, of all servers of the process: with two cores, some four
 /// seconds of work for new hashes of the default scheme. Clients wait longer than that for
@@ -41,7 +42,17 @@ pub(super) async fn run<R: Runner>(
     hold: &Arc<Hold>,
     runner: &R,
 ) -> Result<Option<Box<str>>, NotChecked> {
-    CHECKS.run(check, hold, runner).await
+    let checked = CHECKS.run(check, hold, runner).await?;
+    Ok(checked.flatten())
+}
+
+/// Computes the keys of SCRAM, as [`run`] runs a check; none for a session that has ended.
+pub(super) async fn keys<R: Runner>(
+    keys: impl FnOnce() -> ScramKeys + Send + 'static,
+    hold: &Arc<Hold>,
+    runner: &R,
+) -> Result<Option<ScramKeys>, NotChecked> {
+    CHECKS.run(keys, hold, runner).await
 }
 
 impl Checks {
@@ -52,12 +63,13 @@ impl Checks {
         }
     }
 
-    async fn run<R: Runner>(
+    /// What `check` gives; none if the session has ended before.
+    async fn run<T: Send + 'static, R: Runner>(
         &self,
-        check: Check,
+        check: impl FnOnce() -> T + Send + 'static,
         hold: &Arc<Hold>,
         runner: &R,
-    ) -> Result<Option<Box<str>>, NotChecked> {
+    ) -> Result<Option<T>, NotChecked> {
         let _room = self.room.try_acquire().map_err(|_| NotChecked)?;
         let core = self.cores.clone().acquire_owned().await;
         let core = core.map_err(|_| NotChecked)?;
@@ -66,7 +78,7 @@ impl Checks {
             // Until the end of the check, whoever still waits for it.
             let _core = core;
             // The session may have ended while no thread was free.
-            (!hold.is_ended()).then(check).flatten()
+            (!hold.is_ended()).then(check)
         };
         runner.blocking(job).await.map_err(|_| NotChecked)
     }
@@ -145,7 +157,7 @@ mod tests {
             assert!(pending.await);
             let job = kept.0.lock().unwrap().remove(0);
             job();
-            assert_eq!(first.await.ok().flatten().as_deref(), Some("box"));
+            assert_eq!(first.await.ok().flatten().flatten().as_deref(), Some("box"));
             let pending = poll_fn(|cx| Poll::Ready(fourth.as_mut().poll(cx).is_pending()));
             assert!(pending.await);
             assert_eq!((started(), ran.load(SeqCst)), (2, 1));
@@ -177,7 +189,7 @@ mod tests {
         }
         let checks = Checks::new(1, 0);
         for _ in 0..3 {
-            let check = Box::new(|| Some("box".into()));
+            let check: Check = Box::new(|| Some("box".into()));
             assert!(block_on(checks.run(check, &Hold::new(), &Nobody)).is_err());
         }
     }

@@ -82,13 +82,22 @@ struct Current {
     resumption: Resumption,
 }
 
-/// What lets clients resume sessions. One that is resumed shows no certificate again, so
-/// this ends where clients must prove themselves otherwise than before.
+/// What lets clients resume sessions. In one that is resumed nobody shows a certificate again,
+/// so this ends where clients must prove themselves otherwise than before, and where the
+/// server does: `tls-server-end-point` is that of the certificate which the client has seen.
 #[derive(Clone, Debug)]
 struct Resumption {
     tickets: Arc<dyn ProducesTickets>,
     sessions: Arc<dyn StoresServerSessions>,
-    proof: Option<Proof>,
+    proofs: Proofs,
+}
+
+/// How both sides prove who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Proofs {
+    /// The server's certificates.
+    server: Vec<CertificateDer<'static>>,
+    clients: Option<Proof>,
 }
 
 /// How clients prove who they are: the authorities, and whether they must.
@@ -199,12 +208,19 @@ impl Current {
             }
             None => (WebPkiClientVerifier::no_client_auth(), None),
         };
-        let resumption = match before {
-            Some(before) if before.proof == proof => before.clone(),
-            _ => Resumption::new(proof)?,
+        let load = |pair: &PemPair| Certificate::load(pair, &provider);
+        let certificates: Result<Vec<_>, Error> = settings.pairs.iter().map(load).collect();
+        let certificates = certificates?;
+        let own = certificates.iter().filter_map(|c| c.key.cert.first());
+        let proofs = Proofs {
+            server: own.cloned().collect(),
+            clients: proof,
         };
-        let load = |pair: &PemPair| {
-            let certificate = Certificate::load(pair, &provider)?;
+        let resumption = match before {
+            Some(before) if before.proofs == proofs => before.clone(),
+            _ => Resumption::new(proofs)?,
+        };
+        let configured = |certificate: Certificate| {
             let key = SingleCertAndKey::from(certificate.key.clone());
             let mut config = ServerConfig::builder_with_provider(provider.clone())
                 .with_protocol_versions(&[&TLS13, &TLS12])?
@@ -215,20 +231,20 @@ impl Current {
             config.session_storage = resumption.sessions.clone();
             Ok((certificate, Arc::new(config)))
         };
-        let certificates: Result<Vec<_>, Error> = settings.pairs.iter().map(load).collect();
+        let certificates = certificates.into_iter().map(configured);
         Ok(Self {
-            certificates: certificates?,
+            certificates: certificates.collect::<Result<_, Error>>()?,
             resumption,
         })
     }
 }
 
 impl Resumption {
-    fn new(proof: Option<Proof>) -> Result<Self, Error> {
+    fn new(proofs: Proofs) -> Result<Self, Error> {
         Ok(Self {
             tickets: aws_lc_rs::Ticketer::new()?,
             sessions: ServerSessionMemoryCache::new(SESSIONS),
-            proof,
+            proofs,
         })
     }
 }

@@ -28,6 +28,8 @@ pub struct Session {
     encrypted: usize,
     /// The end is among what is written: nothing follows.
     ended: bool,
+    /// See [`take_octets_read`](Self::take_octets_read).
+    octets_read: usize,
 }
 
 enum State {
@@ -46,6 +48,7 @@ impl Session {
             state: State::Hello(Acceptor::default(), tls.clone()),
             encrypted: 0,
             ended: false,
+            octets_read: 0,
         }
     }
 
@@ -107,19 +110,27 @@ impl Session {
         socket: &mut S,
         buffer: &mut [u8],
     ) -> io::Result<usize> {
-        let connection = self.established()?;
         for _ in 0..READS_PER_TURN {
+            let connection = self.established()?;
             match connection.reader().read(buffer) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => receive(connection, socket)?,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.octets_read += receive(connection, socket)?;
+                }
                 Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(0),
                 other => return other,
             };
         }
         // It is asked for again in the next turn, since the socket may have more.
-        match connection.reader().read(buffer) {
+        match self.established()?.reader().read(buffer) {
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => Ok(0),
             other => other,
         }
+    }
+
+    /// How many octets of the socket [`read`](Self::read) has worked on since this was asked
+    /// last: many more than it brings, if the client sends tiny records.
+    pub fn take_octets_read(&mut self) -> usize {
+        std::mem::take(&mut self.octets_read)
     }
 
     /// Writes `bytes`, or the first [`CHUNK`] of them. They count as written when the

@@ -366,6 +366,15 @@ impl Connection {
         }
     }
 
+    /// What is read was wrapped in so many octets more, which cost work too: TLS has some for
+    /// each record, and a client may send a record for each byte.
+    pub fn handle_overhead(&mut self, octets: usize) {
+        match &mut self.stage {
+            Stage::Lingering(_, left) => *left = left.saturating_sub(octets).max(1),
+            _ => self.turn = self.turn.saturating_sub(octets),
+        }
+    }
+
     /// The client has closed its side: it will send nothing more.
     pub fn handle_end_of_input(&mut self) {
         self.end(End::PeerClosed);

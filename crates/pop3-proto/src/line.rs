@@ -1,5 +1,7 @@
 //! Bytes → bounded lines.
 
+use std::fmt;
+
 use memchr::memchr;
 
 /// One line of input, without its line end.
@@ -16,7 +18,7 @@ pub enum Line<'a> {
 /// CRLF ends a line (RFC 1939 §3), and LF alone does too: clients typed by hand
 /// and scripts send it. Any other CR is part of the line. Between two lines it
 /// holds no memory.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct LineReader {
     /// Input not handed out yet, from `start` on.
     pending: Vec<u8>,
@@ -24,6 +26,13 @@ pub struct LineReader {
     start: usize,
     /// Inside a line that has passed the bound: bytes go until its end.
     skipping: bool,
+}
+
+/// Without the bytes: there may be a password among them.
+impl fmt::Debug for LineReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LineReader({} bytes)", self.waiting())
+    }
 }
 
 impl LineReader {
@@ -126,6 +135,13 @@ mod tests {
                 assert_eq!(lines(input, size, 8), want, "{input:?} by {size}");
             }
         }
+    }
+
+    #[test]
+    fn no_input_is_printed() {
+        let mut reader = LineReader::default();
+        reader.push(b"PASS secret");
+        assert_eq!(format!("{reader:?}"), "LineReader(11 bytes)");
     }
 
     #[test]

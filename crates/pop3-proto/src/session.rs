@@ -152,8 +152,8 @@ enum Step {
     Keys(Mechanism, Box<ScramChallenge>),
     /// The driver checks.
     Checking(Mechanism),
-    /// The login has failed. The driver counts that before the client is told.
-    Failed,
+    /// The login has failed. The driver counts that before the client is told by this line.
+    Failed(reply::Line<'static>),
     /// The TLS handshake must come, before anything else is read or written.
     TlsHandshake,
 }
@@ -163,7 +163,7 @@ impl Step {
     fn is_busy(&self) -> bool {
         match self {
             Self::Nothing | Self::Named | Self::Exchange(..) => false,
-            Self::Keys(..) | Self::Checking(_) | Self::Failed | Self::TlsHandshake => true,
+            Self::Keys(..) | Self::Checking(_) | Self::Failed(_) | Self::TlsHandshake => true,
         }
     }
 
@@ -276,7 +276,7 @@ impl Session {
         let failed = matches!(
             self.phase,
             Phase::Authorization {
-                step: Step::Failed,
+                step: Step::Failed(_),
                 ..
             }
         );

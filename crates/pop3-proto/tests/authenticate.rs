@@ -568,3 +568,14 @@ fn no_secret_is_printed() {
         "{shown}"
     );
 }
+
+#[test]
+fn who_makes_room_is_told_nothing_in_plain_once_tls_is_due() {
+    let mut starttls = play(everything(TlsMode::StartTls));
+    assert_eq!(starttls.reply("STLS"), BEGIN_TLS);
+    for mut play in [starttls, play(everything(TlsMode::Implicit))] {
+        assert!(play.session.make_room());
+        assert!(play.session.is_over());
+        assert_eq!(play.session.output(), b"");
+    }
+}

@@ -730,3 +730,16 @@ fn a_late_answer_is_ignored() {
     connection.handle_broken(ErrorKind::BrokenPipe);
     assert_eq!(connection.next(now), Action::Close);
 }
+
+#[test]
+fn what_tls_wraps_bytes_in_counts_for_the_turn() {
+    let mut bench = Bench::new(&[], Limits::default());
+    let mut records = 0;
+    // An endless line, a byte in each record.
+    while bench.connection.next(bench.now) != Action::Yield {
+        bench.connection.handle_overhead(22);
+        bench.connection.handle_read(b"x");
+        records += 1;
+    }
+    assert!(records <= OCTETS_PER_TURN / 23 + 1, "{records} records");
+}

@@ -1,11 +1,13 @@
 //! Who a client is: by `exists` and `lookup` of the users, or by the script of `-login`.
 
+mod redact;
+
 use super::complaints::{self, Asked};
 use super::{Callbacks, Trouble};
-use crate::ffi::interp::Raised;
-use crate::ffi::Value;
+use crate::ffi::{interp, Value};
 use crate::store::Account;
 use crate::text::{self, characters};
+use pop3_proto::sasl::Mechanism;
 use pop3_proto::{Attempt, Proof, Secret};
 
 impl Callbacks<'_> {
@@ -25,11 +27,16 @@ impl Callbacks<'_> {
         prefix: &Value,
         attempt: &Attempt,
     ) -> Result<Option<Box<str>>, Trouble> {
+        let Some(secret) = judged_by_script(attempt) else {
+            return Ok(None);
+        };
         self.check_wanted()?;
-        let checked = self.call(prefix, &[self.described(attempt)]);
+        let secret = characters(secret);
+        let checked = self.call(prefix, &[self.described(attempt, &secret)]);
         let checked = checked.map_err(|raised| {
-            // Tcl shows the call in its stack trace, and the secret is in the call.
-            let raised = without_secret(&raised, attempt);
+            // Tcl shows the call in its stack traces, and the secret is in the call.
+            let raised = redact::without(&raised, &secret);
+            interp::replace_last_error(&self.server.identity.interp, &raised);
             self.complain(&format!("login: {}", raised.message()), &raised)
         })?;
         let storage = checked.to_text();
@@ -37,7 +44,7 @@ impl Callbacks<'_> {
     }
 
     /// What `-login` is told.
-    fn described(&self, attempt: &Attempt) -> Value {
+    fn described(&self, attempt: &Attempt, secret: &str) -> Value {
         let Attempt {
             user,
             mechanism,
@@ -49,7 +56,7 @@ impl Callbacks<'_> {
         Value::dict([
             ("user", Value::text(&characters(user))),
             ("mechanism", Value::text(mechanism.name())),
-            ("secret", Value::text(&characters(secret(attempt)))),
+            ("secret", Value::text(secret)),
             ("peer", Value::text(&peer)),
             ("tls", Value::int(tls.is_some().into())),
             ("certificate", Value::texts(names)),
@@ -112,22 +119,20 @@ impl Callbacks<'_> {
     }
 }
 
-/// The password or the token; empty for a client that is known by its certificate.
-fn secret(attempt: &Attempt) -> &[u8] {
+/// What the script of `-login` is to judge: the password or the token; empty for a client that
+/// is known by its certificate.
+///
+/// None for what no script can judge, so that nobody takes it for a certificate: a digest, or
+/// a proof that was checked by users' keys, when `-login` was configured meanwhile; and a
+/// password that is empty or nobody's, to which an LDAP server agrees (RFC 4513 §5.1.2).
+fn judged_by_script(attempt: &Attempt) -> Option<&[u8]> {
     match &attempt.proof {
-        Proof::Password(secret) | Proof::Token(secret) => secret.expose(),
-        Proof::Apop { .. } | Proof::Verified => b"",
+        Proof::Password(secret) => {
+            let secret = secret.expose();
+            (!attempt.user.is_empty() && !secret.is_empty()).then_some(secret)
+        }
+        Proof::Token(secret) => Some(secret.expose()),
+        Proof::Verified => (attempt.mechanism == Mechanism::External).then_some(b""),
+        Proof::Apop { .. } => None,
     }
-}
-
-/// The error without its stack trace, and with dots for the secret.
-fn without_secret(raised: &Raised, attempt: &Attempt) -> Raised {
-    let secret = characters(secret(attempt));
-    let message = match &*secret {
-        "" => raised.message(),
-        secret => raised.message().replace(secret, "..."),
-    };
-    let code = raised.error_code();
-    let code: Vec<&str> = code.iter().map(String::as_str).collect();
-    Raised::new(&message, &code)
 }

@@ -1,6 +1,6 @@
 //! The options of TLS: which files, and when they are read.
 
-use super::ServerObject;
+use super::{ServerObject, State};
 use crate::bind::options::Options;
 use crate::ffi::command::Error;
 use crate::ffi::Value;
@@ -22,6 +22,10 @@ impl ServerObject {
     /// be used.
     pub(super) fn configure_tls(&self) -> Result<(), Error> {
         let Some(settings) = settings(&self.options.borrow())? else {
+            // Else a server that offers TLS would go on without, and take passwords so.
+            if self.state.get() == State::Up && self.offers_tls() {
+                return Err(no_certificate());
+            }
             self.engine.set_tls(None);
             return Ok(());
         };
@@ -42,13 +46,20 @@ impl ServerObject {
 
     /// Whether connections can have the TLS that `-tls` offers.
     pub(super) fn check_tls(&self) -> Result<(), Error> {
-        let offered = self.options.borrow().tls != TlsMode::Off;
-        if offered && self.engine.tls().is_none() {
-            let message = "-tls needs a certificate: set -certfile and -keyfile, or -certificates";
-            return Err(Error::new(message, &["TLS", "NOCERTIFICATE"]));
+        match self.offers_tls() && self.engine.tls().is_none() {
+            true => Err(no_certificate()),
+            false => Ok(()),
         }
-        Ok(())
     }
+
+    fn offers_tls(&self) -> bool {
+        self.tls_mode() != TlsMode::Off
+    }
+}
+
+fn no_certificate() -> Error {
+    let message = "-tls needs a certificate: set -certfile and -keyfile, or -certificates";
+    Error::new(message, &["TLS", "NOCERTIFICATE"])
 }
 
 /// What the options say; none without a certificate.

@@ -184,22 +184,26 @@ impl Session {
     /// Takes a line of an exchange.
     pub(super) fn handle_response(&mut self, line: &[u8]) {
         if line == b"*" {
-            self.end_exchange();
-            return self.respond(Line::Cancelled);
+            return self.break_off(Line::Cancelled);
         }
         match BASE64.decode(line) {
             Ok(response) => self.exchange(&response),
-            Err(_) => {
-                self.end_exchange();
-                self.respond(Line::NotBase64);
-            }
+            Err(_) => self.break_off(Line::NotBase64),
         }
     }
 
     /// The client has sent a line over the bound.
     pub(super) fn handle_long_response(&mut self) {
-        self.end_exchange();
-        self.respond(Line::ResponseTooLong);
+        self.break_off(Line::ResponseTooLong);
+    }
+
+    /// Ends an exchange that the client does not go on with. One for which a user's keys were
+    /// computed counts as a failed login, else clients could have them computed without end.
+    fn break_off(&mut self, line: Line<'static>) {
+        match self.end_exchange() {
+            Some((_, Exchange::ScramProof(_) | Exchange::ScramEnd(_))) => self.refuse(line),
+            _ => self.respond(line),
+        }
     }
 
     fn exchange(&mut self, response: &[u8]) {

@@ -77,25 +77,32 @@ impl Session {
         }
     }
 
-    /// Has the driver count the failure.
     pub(super) fn login_failed(&mut self) {
+        self.refuse(Line::LoginFailed);
+    }
+
+    /// Has the driver count a failed login, which this line answers then.
+    pub(super) fn refuse(&mut self, line: Line<'static>) {
         if let Phase::Authorization { step, .. } = &mut self.phase {
-            *step = Step::Failed;
+            *step = Step::Failed(line);
         }
     }
 
-    /// Slows down guessing, and ends the session at the bound.
+    /// Answers a failed login: slows down guessing, and ends the session at the bound.
     pub(super) fn tell_failure(&mut self, address: AddressFailures) {
-        if let Phase::Authorization { step, .. } = &mut self.phase {
-            *step = Step::Nothing;
-        }
+        let Phase::Authorization { step, .. } = &mut self.phase else {
+            return;
+        };
+        let Step::Failed(line) = mem::replace(step, Step::Nothing) else {
+            return;
+        };
         self.failed_logins += 1;
         let limits = &self.config.limits;
         // A client that comes back waits on where it has stopped.
         let delay = limits.delay_after(self.failed_logins.max(address.count));
         self.delay = (!delay.is_zero()).then_some(delay);
         let last = Limits::reached(self.failed_logins, limits.failed_logins);
-        Line::LoginFailed.write(self.output.writer());
+        line.write(self.output.writer());
         if last || address.is_refused {
             self.finish(EndReason::TooManyLogins);
         }
