@@ -332,7 +332,7 @@ proc ::faults::session {store delete {other {}} {action none}} {
 
 proc ::faults::quiet {} {
     variable server
-    set end [expr {[clock milliseconds] + 5000}]
+    set end [expr {[clock milliseconds] + $::support::patience}]
     while {[child::evaluate $server {srv conn list}] ne {}} {
 	if {[clock milliseconds] > $end} {
 	    error "a session does not end"

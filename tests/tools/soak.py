@@ -105,6 +105,7 @@ class Client:
         if self.kind == 'implicit':
             self.socket = world.tls.wrap_socket(self.socket)
         self.slow = chance.random() < .1
+        self.asked = 'the greeting'
 
     def close(self):
         self.socket.close()
@@ -132,6 +133,7 @@ class Client:
         return line
 
     def ask(self, command):
+        self.asked = command
         self.socket.sendall(command.encode() + b'\r\n')
         return self.line()
 
@@ -221,6 +223,8 @@ def clients(world, seed):
             client.play()
         except Wrong as error:
             world.wrong.append(str(error))
+        except TimeoutError:
+            world.wrong.append(f'{client and (client.kind, client.asked, client.slow, len(client.buffer))} hangs')
         except (OSError, EOFError) as error:
             # While a server is down, or destroyed its connections.
             world.count(f'broken: {type(error).__name__}')
