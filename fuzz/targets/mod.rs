@@ -16,8 +16,10 @@ mod octets;
 mod sasl;
 mod tls;
 
+type Target = (&'static str, fn(&[u8]));
+
 /// Name and function of each.
-pub const TARGETS: [(&str, fn(&[u8])); 9] = [
+pub const TARGETS: [Target; 9] = [
     ("body", body::run),
     ("connection", connection::run),
     ("hash", hash::run),

@@ -84,7 +84,7 @@ pub fn run(data: &[u8]) {
     let (mut said, mut heard) = (Vec::new(), Vec::new());
     // A client that keeps the rules gets through however the bytes come.
     for _ in 0..200 {
-        pipe.room = 1 + input.number();
+        pipe.room = 64 + input.number();
         if honest {
             while client.wants_write() {
                 client.write_tls(&mut pipe.to_server).unwrap();
