@@ -65,7 +65,7 @@ fn octets(text: &[u8]) -> u64 {
 /// What is announced of a message, by both ways to it, and what comes.
 fn announced(session: &dyn Mailbox, number: u32) -> Vec<(u64, u64)> {
     let mut all = Vec::new();
-    let message = session.get(no(number)).unwrap();
+    let message = session.get(no(number), Wait::UNTIL_DONE).unwrap();
     let Content::File(file, size) = message.content else {
         panic!("not a file");
     };

@@ -201,7 +201,7 @@ fn new_and_cur_in_order_of_arrival() {
         assert_eq!(session.sizes().unwrap()[..], [5, 5, 7, 6]);
         assert_eq!(session.octets().unwrap(), 23);
         for (n, text) in (1..).zip(["one\r\n", "two\n", "three\n", "four\n"]) {
-            let message = session.get(no(n)).unwrap();
+            let message = session.get(no(n), Wait::UNTIL_DONE).unwrap();
             assert_eq!(message.octets, session.size(no(n)).unwrap());
             assert_eq!(read(message), text);
         }
@@ -219,16 +219,16 @@ fn renamed_by_others_under_way() {
     fs::rename(m.join("new/1.a.h"), m.join("cur/1.a.h:2,")).unwrap();
     fs::rename(m.join("new/2.b.h"), m.join("cur/2.b.h:2,FRS")).unwrap();
     fs::remove_file(m.join("new/3.c.h")).unwrap();
-    assert_eq!(read(session.get(no(1)).unwrap()), "1.a.h");
-    assert_eq!(read(session.get(no(2)).unwrap()), "2.b.h");
+    assert_eq!(read(session.get(no(1), Wait::UNTIL_DONE).unwrap()), "1.a.h");
+    assert_eq!(read(session.get(no(2), Wait::UNTIL_DONE).unwrap()), "2.b.h");
     fs::rename(m.join("cur/2.b.h:2,FRS"), m.join("cur/2.b.h:2,S")).unwrap();
-    assert_eq!(read(session.get(no(2)).unwrap()), "2.b.h");
-    let gone = session.get(no(3)).unwrap_err();
+    assert_eq!(read(session.get(no(2), Wait::UNTIL_DONE).unwrap()), "2.b.h");
+    let gone = session.get(no(3), Wait::UNTIL_DONE).unwrap_err();
     assert_eq!(
         gone.to_string(),
         "couldn't read message 3 of \"m\": no such file or directory"
     );
-    assert_eq!(read(session.get(no(4)).unwrap()), "4.d.h");
+    assert_eq!(read(session.get(no(4), Wait::UNTIL_DONE).unwrap()), "4.d.h");
     assert_eq!(boxes.path_of("m", 2).unwrap(), m.join("cur/2.b.h:2,S"));
 
     fs::rename(m.join("cur/2.b.h:2,S"), m.join("cur/2.b.h:2,RS")).unwrap();
@@ -265,7 +265,10 @@ fn names_that_are_no_unique_ids() {
         assert_eq!(uid.len(), 32, "{uid}");
         assert_eq!(*session.uid(no(n)).unwrap(), **uid);
     }
-    assert_eq!(read(session.get(no(2)).unwrap()), "latin\n");
+    assert_eq!(
+        read(session.get(no(2), Wait::UNTIL_DONE).unwrap()),
+        "latin\n"
+    );
     session.unlock();
     // The same after a restart, and with flags.
     fs::rename(m.join("new/1 a"), m.join("cur/1 a:2,S")).unwrap();
@@ -323,7 +326,11 @@ fn never_more_announced_than_sent() {
     assert_eq!(session.sizes().unwrap()[..], [5, 900, 3, 6]);
     write(m.join("cur/4.d.h:2,"), "d\n");
     for (n, want) in [(1, 9), (2, 3), (3, 3), (4, 3)] {
-        assert_eq!(session.get(no(n)).unwrap().octets, want, "message {n}");
+        assert_eq!(
+            session.get(no(n), Wait::UNTIL_DONE).unwrap().octets,
+            want,
+            "message {n}"
+        );
     }
 }
 
@@ -376,7 +383,10 @@ fn beside_a_delivery_agent_and_a_reader() {
                 .into_iter()
                 .filter_map(MsgNo::new)
             {
-                assert_eq!(read(session.get(number).unwrap()), "mail\n");
+                assert_eq!(
+                    read(session.get(number, Wait::UNTIL_DONE).unwrap()),
+                    "mail\n"
+                );
             }
         }
         agents.join().unwrap();
@@ -434,13 +444,13 @@ fn a_dbox_counts_octets_when_asked_to() {
         let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
         assert_eq!(session.sizes().unwrap()[..], [6, 3]);
         assert_eq!(session.octets().unwrap(), 9);
-        assert_eq!(session.get(no(1)).unwrap().octets, 6);
+        assert_eq!(session.get(no(1), Wait::UNTIL_DONE).unwrap().octets, 6);
     }
     let kept = fs::read_to_string(m.join(".pop3d.octets")).unwrap();
     assert_eq!(kept.lines().filter(|line| !line.is_empty()).count(), 2);
     let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     write(m.join("a"), "a\n");
-    assert_eq!(session.get(no(1)).unwrap().octets, 3);
+    assert_eq!(session.get(no(1), Wait::UNTIL_DONE).unwrap().octets, 3);
     session.unlock();
     assert_eq!(sizes(&boxes), [3, 3]);
     boxes.set_octets(Octets::File);
@@ -486,7 +496,7 @@ fn a_link_in_the_place_of_a_directory() {
         let mut buffer = [0; 1000];
         for number in [no(1), no(2)] {
             assert!(start(&*session, number, &mut buffer).is_none());
-            let failed = session.get(number).unwrap_err();
+            let failed = session.get(number, Wait::UNTIL_DONE).unwrap_err();
             assert!(matches!(failed, StoreError::Message { .. }), "{failed}");
             assert!(boxes.path_of("m", number.get().into()).is_err());
         }
@@ -529,7 +539,7 @@ fn a_link_in_the_place_of_a_message() {
     let mut buffer = [0; 1000];
     for number in [no(1), no(2)] {
         assert!(start(&*session, number, &mut buffer).is_none());
-        assert!(session.get(number).is_err());
+        assert!(session.get(number, Wait::UNTIL_DONE).is_err());
     }
 }
 
@@ -616,7 +626,10 @@ fn a_part_in_memory_is_not_the_whole() {
                 assert_eq!(begin.length as u64 + rest, 12_288, "{name} of {cached}");
                 assert_eq!(begin.octets, 12_288, "{name} of {cached}");
             }
-            assert_eq!(session.get(number).unwrap().octets, 12_288);
+            assert_eq!(
+                session.get(number, Wait::UNTIL_DONE).unwrap().octets,
+                12_288
+            );
         }
     }
 }

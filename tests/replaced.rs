@@ -126,7 +126,7 @@ fn nothing_is_read_from_another_mailbox() {
         if let Some(begin) = start(&*case.session, no(1), &mut buffer) {
             return String::from_utf8(buffer[..begin.length].into()).unwrap();
         }
-        match case.session.get(no(1)) {
+        match case.session.get(no(1), Wait::UNTIL_DONE) {
             Ok(message) => text(message),
             Err(error) => error.to_string(),
         }

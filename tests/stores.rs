@@ -255,7 +255,7 @@ fn scripts_and_sessions_see_one_state() {
     assert!(gone(session.sizes().map(drop)));
     assert!(gone(session.uid(no(1)).map(drop)));
     assert!(gone(session.uids().map(drop)));
-    assert!(gone(session.get(no(1)).map(drop)));
+    assert!(gone(session.get(no(1), Wait::UNTIL_DONE).map(drop)));
     assert!(gone(session.delete(&[no(1)])));
 
     // The old session's end does not touch the new one's lock.
@@ -296,7 +296,7 @@ fn only_plain_files_are_messages() {
     for _ in 0..2 {
         let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
         let all: Vec<String> = (1..=session.count())
-            .map(|n| read(session.get(no(n)).unwrap()))
+            .map(|n| read(session.get(no(n), Wait::UNTIL_DONE).unwrap()))
             .collect();
         assert_eq!(all, ["A:\n", "B: 1\n", "B: 1\n", "latin"]);
         session.unlock();
@@ -306,7 +306,7 @@ fn only_plain_files_are_messages() {
     let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     fs::rename(m.join("pipe"), m.join("a")).unwrap();
     assert!(matches!(
-        session.get(no(1)),
+        session.get(no(1), Wait::UNTIL_DONE),
         Err(StoreError::Message { .. })
     ));
     assert!(matches!(
@@ -376,7 +376,7 @@ fn no_more_is_announced_than_there_is() {
     let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     write(dir.path().join("m/b"), "B\n");
     assert_eq!(session.size(no(2)).unwrap(), 5);
-    let message = session.get(no(2)).unwrap();
+    let message = session.get(no(2), Wait::UNTIL_DONE).unwrap();
     assert_eq!(message.octets, 2);
     assert_eq!(read(message), "B\n");
 }
@@ -500,7 +500,9 @@ fn links_are_followed_or_refused() {
     let listed = || {
         let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
         let numbers = 1..=session.count();
-        let all: Vec<_> = numbers.map(|n| read(session.get(no(n)).unwrap())).collect();
+        let all: Vec<_> = numbers
+            .map(|n| read(session.get(no(n), Wait::UNTIL_DONE).unwrap()))
+            .collect();
         all.concat()
     };
     assert_eq!(boxes.links(), Links::Follow);
@@ -514,7 +516,7 @@ fn links_are_followed_or_refused() {
         let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
         fs::remove_file(m.join("b")).unwrap();
         symlink("../secret", m.join("b")).unwrap();
-        assert!(session.get(no(2)).is_err());
+        assert!(session.get(no(2), Wait::UNTIL_DONE).is_err());
         assert!(start(&*session, no(2), &mut [0; 100]).is_none());
         assert!(boxes.path_of("m", 2).is_err());
         assert!(session.delete(&[no(2)]).is_err());

@@ -194,9 +194,6 @@ impl FileList {
         };
         let mut counter = Counter::new(wait);
         let (octets, whole) = uncounted.fill(&mut octets, |index| {
-            if !wait.is_wanted() {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
             let name = names.file(index).as_ref();
             let (file, stamp) = regular(open_message_at(dir, name, links, wait)?)?;
             Ok((counter.count(&file, stamp.size)?, stamp))

@@ -173,7 +173,7 @@ impl Mailbox for Opened {
             .collect()
     }
 
-    fn get(&self, number: MsgNo) -> Result<Message, StoreError> {
+    fn get(&self, number: MsgNo, _wait: Wait<'_>) -> Result<Message, StoreError> {
         self.store.ledger.gate.pass();
         let content = match &self.store.messages[number.index()] {
             Mail::Bytes(bytes) => Content::Data(bytes.clone()),

@@ -5,7 +5,8 @@
 #	For faults.test.
 #
 #	One case is a dict: store, at (which call), action (an error number,
-#	kill or pause), also (how many calls more), uncached (0 or 1).
+#	kill or pause), also (how many calls more), lacks (1: files are not in memory,
+#	2: there are no hard links; or their sum).
 
 namespace eval ::faults {
     variable library {}
@@ -73,26 +74,26 @@ proc ::faults::Environment {} {
 }
 
 # Says what the next calls meet, and counts from 0.
-proc ::faults::Control {at action also uncached} {
+proc ::faults::Control {at action also lacks} {
     variable file
     if {![info exists file]} {
 	set file [file join [::support::tempdir] control]
 	::support::write $file [string repeat \0 28]
     }
     set channel [open $file r+b]
-    puts -nonewline $channel [binary format n7 [list $at $action 0 0 -1 $also $uncached]]
+    puts -nonewline $channel [binary format n7 [list $at $action 0 0 -1 $also $lacks]]
     close $channel
 }
 
 # faults::Seen --
 #
 #	What has been counted: a dict of at, action, count, paused, struck
-#	(the number of the call), also, uncached.
+#	(the number of the call), also, lacks.
 
 proc ::faults::Seen {} {
     variable file
     binary scan [::support::slurp $file] n7 values
-    foreach key {at action count paused struck also uncached} value $values {
+    foreach key {at action count paused struck also lacks} value $values {
 	dict set seen $key $value
     }
     return $seen
@@ -115,7 +116,7 @@ proc ::faults::arm {case} {
     set action [dict get $case action]
     set codes [dict merge $errors {kill -1 pause -2 EAGAIN 11 none 0}]
     Control [dict get $case at] [dict get $codes $action] [dict get $case also] \
-	    [dict get $case uncached]
+	    [dict get $case lacks]
 }
 
 proc ::faults::disarm {} {
@@ -331,7 +332,7 @@ proc ::faults::session {store delete {other {}} {action none}} {
 
 proc ::faults::quiet {} {
     variable server
-    set end [expr {[clock milliseconds] + 5000}]
+    set end [expr {[clock milliseconds] + $::support::patience}]
     while {[child::evaluate $server {srv conn list}] ne {}} {
 	if {[clock milliseconds] > $end} {
 	    error "a session does not end"
@@ -558,7 +559,7 @@ proc ::faults::killed {store count at} {
     start $store
     set c [client::login $port alice secret]
     for {set n 1} {$n <= $count} {incr n 2} {client::ask $c "DELE $n"}
-    arm [dict create at $at action kill also 0 uncached 0]
+    arm [dict create at $at action kill also 0 lacks 0]
     client::send $c QUIT\r\n
     client::rest $c
     client::close $c
@@ -601,15 +602,15 @@ proc ::faults::killed {store count at} {
 # Results:
 #	A list: what must not be, the number of calls that were made.
 
-proc ::faults::saved {action at} {
+proc ::faults::saved {action at lacks} {
     variable dir [::support::tempdir]
     variable server
     disarm
     set path [file join $dir users]
     set server [child::start {} [list env {*}[Environment] [info nameofexecutable]]]
     child::evaluate $server "pop3d::udb::new users; users add one secret1 box1; users save [list $path]"
-    child::evaluate $server {for {set n 0} {$n < 3000} {incr n} {users add more$n secret$n box$n}}
-    arm [dict create at $at action $action also 0 uncached 0]
+    child::evaluate $server {for {set n 0} {$n < 500} {incr n} {users add more$n secret$n box$n}}
+    arm [dict create at $at action $action also 0 lacks $lacks]
     set failed [catch {child::evaluate $server "users save [list $path]"} said]
     set calls [dict get [Seen] count]
     disarm
@@ -626,7 +627,7 @@ proc ::faults::saved {action at} {
 	lappend wrong "the file: $message"
     } elseif {[::saved lookup one] ne {secret1 box1}} {
 	lappend wrong "one: [::saved lookup one]"
-    } elseif {[::saved exists more0] != [::saved exists more2999]} {
+    } elseif {[::saved exists more0] != [::saved exists more499]} {
 	lappend wrong "half of it"
     } elseif {!$failed && ![::saved exists more0]} {
 	lappend wrong "the old one, and no error"

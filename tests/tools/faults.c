@@ -42,9 +42,10 @@ struct control {
     int32_t paused;	/* a call waits until this is 0 */
     int32_t struck;	/* number of the call that was struck; -1: none yet */
     int32_t also;	/* how many calls after that fail too */
-    int32_t uncached;	/* what may not wait for a disk finds nothing in memory */
+    int32_t lacks;	/* what the file system does not have: CACHE, LINKS */
 };
 enum { KILL = -1, PAUSE = -2 };
+enum { CACHE = 1, LINKS = 2 };
 
 static struct control *control;
 static const char *directory;
@@ -127,12 +128,26 @@ static int concerns(const int names, const unsigned long a[6], int nr)
     }
 }
 
+static int is_link(int nr)
+{
+#ifdef SYS_link
+    if (nr == SYS_link) {
+	return 1;
+    }
+#endif
+    return nr == SYS_linkat;
+}
+
 /* What becomes of a call: an error, or 0 to make it. */
 static long strike(int nr)
 {
     int count, at = __atomic_load_n(&control->at, __ATOMIC_SEQ_CST);
-    if (control->uncached && (nr == SYS_preadv2 || nr == SYS_openat2)) {
+    /* What may not wait for a disk finds nothing in memory. */
+    if (control->lacks & CACHE && (nr == SYS_preadv2 || nr == SYS_openat2)) {
 	return -EAGAIN;
+    }
+    if (control->lacks & LINKS && is_link(nr)) {
+	return -EPERM;
     }
     count = __atomic_add_fetch(&control->count, 1, __ATOMIC_SEQ_CST);
     if (!at || count < at || count > at + control->also) {

@@ -34,7 +34,7 @@ impl<'a> Counter<'a> {
     pub fn count(&mut self, file: &File, size: u64) -> io::Result<u64> {
         let mut counter = OctetCounter::new();
         let mut position = 0;
-        while position < size {
+        loop {
             if !self.wait.is_wanted() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
@@ -44,6 +44,9 @@ impl<'a> Counter<'a> {
                 Ok(n) => {
                     counter.push(&self.buffer[..n]);
                     position += n as u64;
+                    if position == size {
+                        break;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -69,7 +69,7 @@ impl Uncounted<'_> {
         if octets.contains(&None) {
             let _counted_then = self.load(octets);
         }
-        let mut has_new = false;
+        let (mut has_new, mut failed) = (false, None);
         let missing = octets.iter_mut().enumerate();
         for (index, octets) in missing.filter(|(_, octets)| octets.is_none()) {
             match count(index) {
@@ -79,12 +79,18 @@ impl Uncounted<'_> {
                     has_new |= stamp.is_settled(self.moment);
                 }
                 Err(error) if is_of_message(&error) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
             }
         }
         if has_new && self.store(octets).is_err() {
             let _counted_again_next_time =
                 rustix::fs::unlinkat(self.dir, NEW_FILE, AtFlags::empty());
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         let sizes = octets.iter().zip(&*self.stamps);
         let sizes = sizes.map(|(octets, stamp)| octets.unwrap_or(stamp.size));
@@ -145,10 +151,11 @@ impl Uncounted<'_> {
 
 /// Whether a message cannot be read because of what it is: it has gone, it is somebody
 /// else's, its part of the disk is damaged. The owner of the mailbox must be able to fetch
-/// the others. All other errors pass, and then the message is there with more octets.
+/// the others. All other errors pass, and then the message is there with more octets. (One
+/// that nobody waits for any more is not counted either, and nobody sees its size.)
 fn is_of_message(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    error.kind() == io::ErrorKind::NotFound
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Interrupted)
         || is_permanent(error)
         || matches!(errno, Some(Errno::LOOP | Errno::NXIO | Errno::IO))
 }

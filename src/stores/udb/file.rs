@@ -17,7 +17,7 @@ pub(super) fn replace_file(file: &Path, content: &[u8]) -> io::Result<()> {
     };
     remove_stale(directory);
     let temporary = write_temporary(directory, content)?;
-    keep_old(file)?;
+    keep_old(file, directory)?;
     // Dropped before it has its name, the temporary file is removed.
     temporary.persist(file)?;
     File::open(directory)?.sync_all()
@@ -67,9 +67,9 @@ fn remove_if_stale(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps `file` as `file.old`, which only its owner can read. A second link, so that `file` exists all the time;
-/// where the file system has no links, a rename.
-fn keep_old(file: &Path) -> io::Result<()> {
+/// Keeps `file` as `file.old`, which only its owner can read. A second link, or a copy where
+/// the file system has no links: `file` exists all the time.
+fn keep_old(file: &Path, directory: &Path) -> io::Result<()> {
     let mut old = file.as_os_str().to_owned();
     old.push(".old");
     match fs::symlink_metadata(file) {
@@ -82,7 +82,9 @@ fn keep_old(file: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    fs::hard_link(file, &old).or_else(|_| fs::rename(file, &old))?;
+    if fs::hard_link(file, &old).is_err() {
+        write_temporary(directory, &fs::read(file)?)?.persist(&old)?;
+    }
     // Of somebody else's file only the owner can.
     let _ = fs::set_permissions(&old, Permissions::from_mode(0o600));
     Ok(())
