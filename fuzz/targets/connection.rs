@@ -11,7 +11,7 @@ use pop3_proto::sasl::scram::ScramKeys;
 use pop3_proto::sasl::SASL;
 use pop3_proto::security::{Peer, Plaintext, TlsFacts, TlsMode};
 use pop3_proto::session::{Config, Origin};
-use pop3_proto::{Failure, LoginStep, MsgNo, Refusal, Reply, Request};
+use pop3_proto::{AddressFailures, Failure, LoginStep, MsgNo, Refusal, Reply, Request};
 
 use super::input::Input;
 
@@ -86,6 +86,10 @@ pub fn run(data: &[u8]) {
                     },
                 }
             }
+            Action::CountFailure => connection.handle_failure(AddressFailures {
+                count: input.byte().into(),
+                is_refused: input.byte() == 255,
+            }),
             Action::StartTls => match input.byte() {
                 0..=200 => connection.handle_tls(facts(&mut input)),
                 _ => connection.handle_tls_failed(),
