@@ -22,7 +22,7 @@ pub struct Alert(Tcl_ThreadId);
 // SAFETY: a thread id is a number; Tcl_ThreadAlert(3tcl) may be called from any
 // thread and does nothing when the thread has gone.
 unsafe impl Send for Alert {}
-// SAFETY: as above.
+// SAFETY: a number that does not change; see `Send`.
 unsafe impl Sync for Alert {}
 
 impl Alert {
