@@ -21,7 +21,7 @@ proc ::expect::ours {conn line} {
 	QUIT {return [OursQuit $conn]}
 	CAPA {
 	    set m(errors) 0
-	    set text "TOP\r\nUIDL\r\nUSER\r\nPIPELINING\r\nRESP-CODES\r\n"
+	    set text "TOP\r\nUIDL\r\nUSER\r\nPIPELINING\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\n"
 	    if {$m(phase) eq "trans"} {
 		append text "IMPLEMENTATION SERVER\r\n"
 	    }

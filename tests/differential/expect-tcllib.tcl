@@ -138,6 +138,7 @@ proc ::expect::TcllibLogin {conn verb words line} {
 	set secret {}
     }
     if {![OursSecret $m(name) $secret]} {
+	because auth-code
 	set m(phase) auth
 	return [list {-ERR authentication failed, sorry}]
     }

@@ -44,6 +44,7 @@ namespace eval ::rules {
     rule pass-user 5 {PASS without USER: refused / with the name before}
     rule uidl 5 {UIDL / unknown}
     rule capa 5 {CAPA: TOP, UIDL, RESP-CODES too / not}
+    rule auth-code 5 {refused credentials: with [AUTH] / without}
     rule in-use 5 {a locked mailbox: with [IN-USE] / without}
     rule errors 7 {20 bad commands in a row: closes / goes on}
     rule logins 7 {5 failed logins: closes / goes on}

@@ -55,7 +55,7 @@ namespace eval ::trace-run {
 	}
 	pop3d::new srv
 	srv configure -port 0 -auth {::auth {an extra}} -storage {::store [x]}
-	if {[support::ours]} {srv configure -logindelay 0}
+	if {[support::ours]} {srv configure -logindelay 0 -mechanisms {} -addressfailures 0}
 	srv up
     }
 }
