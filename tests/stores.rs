@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod mailbox;
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -12,31 +14,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pop3_proto::{Extent, Failure, MsgNo, Request};
-use pop3d::store::{
-    Content, Immediate, Mailbox, Message, StartedMessage, Storage, StoreError, Wait,
-};
+use mailbox::{no, start};
+use pop3_proto::Failure;
+use pop3d::store::{Content, Message, Storage, StoreError, Wait};
 use pop3d::stores::dbox::dbox;
 use pop3d::stores::files::mailbox_error::MailboxError;
 use pop3d::stores::files::mailboxes::{Links, Mailboxes, Octets};
 use pop3d::stores::maildir::maildir;
 use tempfile::TempDir;
-
-fn no(n: u32) -> MsgNo {
-    MsgNo::new(n).unwrap()
-}
-
-/// The start of a message, if an event loop can read it.
-fn start(session: &dyn Mailbox, number: MsgNo, buffer: &mut [u8]) -> Option<StartedMessage> {
-    let request = Request::Fetch {
-        number,
-        extent: Extent::Whole,
-    };
-    match session.try_now(&request, buffer) {
-        Immediate::Started(message) => Some(message),
-        _ => None,
-    }
-}
 
 fn write(path: impl AsRef<Path>, content: &str) {
     fs::write(path, content).unwrap();

@@ -223,11 +223,10 @@ impl Access {
     }
 
     async fn login<R: Runner>(&self, hold: &Arc<Hold>, attempt: Attempt, runner: &R) -> Answer {
-        let by_script = match (self.login_rules().by_script, self.users()) {
-            (true, _) | (false, Route::Script) => true,
-            (false, Route::None | Route::Direct(_)) => false,
-        };
-        let mailbox = match self.users() {
+        // Once: the interpreter may change the route meanwhile.
+        let users = self.users();
+        let by_script = self.login_rules().by_script || matches!(users, Route::Script);
+        let mailbox = match users {
             _ if by_script && self.storage_is_script() => {
                 return opened(runner.script(hold, Work::Login(attempt)).await);
             }

@@ -53,15 +53,15 @@ fn two_ends_and_a_job_unlock_once() {
     });
 }
 
-/// The destruction of a server returns when the mailbox is unlocked and no job works on it.
-#[test]
-fn a_killed_session_is_idle_and_unlocked() {
-    check(|| {
+/// A job for this request, while the connection breaks and the server is destroyed: which
+/// returns when the mailbox is unlocked and no job works on it.
+fn killed_beside_a_job(request: fn() -> Request) {
+    check(move || {
         let (session, state) = Session::with_mailbox(Route::None);
         let ending = session.clone();
         let leave = spawn(move || ending.leave());
         let hold = session.hold.clone();
-        let job = spawn(move || direct_job(&hold, &Request::Sizes));
+        let job = spawn(move || direct_job(&hold, &request()));
         assert!(session.kill().is_empty());
         assert!(!state.is_locked(), "destroyed, but locked");
         leave.join().unwrap();
@@ -70,21 +70,15 @@ fn a_killed_session_is_idle_and_unlocked() {
     });
 }
 
-/// QUIT's own job, while the connection breaks and the server is destroyed.
+#[test]
+fn a_killed_session_is_idle_and_unlocked() {
+    killed_beside_a_job(|| Request::Sizes);
+}
+
+/// QUIT's own job.
 #[test]
 fn an_update_unlocks_once() {
-    check(|| {
-        let (session, state) = Session::with_mailbox(Route::None);
-        let ending = session.clone();
-        let leave = spawn(move || ending.leave());
-        let hold = session.hold.clone();
-        let job = spawn(move || direct_job(&hold, &update()));
-        assert!(session.kill().is_empty());
-        assert!(!state.is_locked(), "destroyed, but locked");
-        leave.join().unwrap();
-        job.join().unwrap();
-        assert_eq!((state.calls(), state.ends()), (1, 1));
-    });
+    killed_beside_a_job(update);
 }
 
 /// A login locks the mailbox on a thread that may wait, while its session ends.
