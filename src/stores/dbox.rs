@@ -194,6 +194,7 @@ impl FileList {
         };
         let mut counter = Counter::new(wait);
         let (octets, whole) = uncounted.fill(&mut octets, |index| {
+            counter.go_on()?;
             let name = names.file(index).as_ref();
             let (file, stamp) = regular(open_message_at(dir, name, links, wait)?)?;
             Ok((counter.count(&file, stamp.size)?, stamp))

@@ -307,6 +307,7 @@ fn measure(
     };
     let mut counter = Counter::new(wait);
     uncounted.fill(&mut octets, |index| {
+        counter.go_on()?;
         let (place, name) = (&places[found.place(index)], found.names.file(index));
         let file = open_message_at(place.as_fd(), name.as_ref(), Links::Refuse, wait)?;
         let (file, stamp) = regular(file)?;

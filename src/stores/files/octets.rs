@@ -25,6 +25,18 @@ impl<'a> Counter<'a> {
         Self { buffer, wait }
     }
 
+    /// Whether to go on: asked before a message is opened, as a mailbox may have a hundred
+    /// thousand of them, and after each part of it.
+    ///
+    /// # Errors
+    /// [`Interrupted`](io::ErrorKind::Interrupted) when the answer is not wanted any more.
+    pub fn go_on(&self) -> io::Result<()> {
+        match self.wait.is_wanted() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::Interrupted.into()),
+        }
+    }
+
     /// Octets of a message as it is sent. Only the `size` bytes are counted that its file had
     /// when it was opened: what it grows by later is not sent. The file's position stays.
     ///
@@ -35,9 +47,6 @@ impl<'a> Counter<'a> {
         let mut counter = OctetCounter::new();
         let mut position = 0;
         loop {
-            if !self.wait.is_wanted() {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
             let most = usize::try_from(size - position).map_or(CHUNK, |left| left.min(CHUNK));
             match file.read_at(&mut self.buffer[..most], position) {
                 Ok(0) => break,
@@ -47,6 +56,7 @@ impl<'a> Counter<'a> {
                     if position == size {
                         break;
                     }
+                    self.go_on()?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
