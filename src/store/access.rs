@@ -150,22 +150,27 @@ impl Access {
         matches!(**self.storage.load(), Route::Script)
     }
 
-    /// Releases a lock that its session no longer needs.
+    /// The mailbox to unlock for a lock that its session no longer needs.
     ///
     /// # Errors
     /// The lock itself when the script must run `unlock` for it: by
     /// [`Work::Release`], or at once on the interpreter's thread.
-    pub fn settle(&self, lock: Lock) -> Result<(), Lock> {
+    pub fn to_unlock(&self, lock: Lock) -> Result<Arc<dyn Mailbox>, Lock> {
         match &lock.maildrop {
             // A script has wrapped the built-in store meanwhile: `unlock` goes to the script,
             // as all other calls do.
             Some(_) if self.storage_is_script() && lock.is_owed() => Err(lock),
-            Some(maildrop) => {
-                maildrop.unlock();
-                Ok(())
-            }
+            Some(mailbox) => Ok(mailbox.clone()),
             None => Err(lock),
         }
+    }
+
+    /// Releases a lock that its session no longer needs, on a thread that may block.
+    ///
+    /// # Errors
+    /// Those of [`to_unlock`](Self::to_unlock).
+    pub fn settle(&self, lock: Lock) -> Result<(), Lock> {
+        self.to_unlock(lock).map(|mailbox| mailbox.unlock())
     }
 
     /// Answers one request of the session that `hold` belongs to.
