@@ -84,6 +84,12 @@ pub trait Runner {
     /// Runs `work` where it may block on files, or keep a core busy.
     fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static)
         -> Receiver<T>;
+
+    /// Why the check of a login that had to wait for its turn, maybe for seconds, need not be
+    /// run any more. Asked when its turn has come.
+    fn refuses_check(&self) -> Option<Refusal> {
+        None
+    }
 }
 
 /// What [`Access::try_now`] gives.
@@ -244,9 +250,7 @@ impl Access {
                 Verdict::Refused => None,
                 Verdict::Pending(check) => match checks::run(check, hold, runner).await {
                     Ok(mailbox) => mailbox,
-                    Err(checks::NotChecked) => {
-                        return refused(LoginStep::Server, Failure::Temporary);
-                    }
+                    Err(not_checked) => return not_checked.into(),
                 },
             },
             Route::None | Route::Script => None,
@@ -310,8 +314,10 @@ async fn computed<R: Runner>(
     hold: &Arc<Hold>,
     runner: &R,
 ) -> Answer {
-    let keys = checks::keys(keys, hold, runner).await;
-    let reply = keys.ok().flatten().and_then(scram::reply);
+    let reply = match checks::keys(keys, hold, runner).await {
+        Err(checks::NotChecked::Refused(refusal)) => Some(Reply::Refused(refusal)),
+        keys => keys.ok().flatten().and_then(scram::reply),
+    };
     reply.map_or_else(|| Answer::failed(Failure::Temporary), Answer::from)
 }
 
