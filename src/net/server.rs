@@ -187,7 +187,7 @@ impl Server {
         self.address_rules.store(Arc::new(rules));
     }
 
-    /// Sets the TLS of new handshakes; none: they fail.
+    /// Sets the TLS of new handshakes, whose files have just been read; none: they fail.
     pub fn set_tls(&self, tls: Option<Tls>) {
         self.encryption.set(tls);
     }
