@@ -6,6 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::store::delivery::is_uid;
 use crate::stores::dbox::hex;
 use crate::stores::files::octets::is_plausible;
 use crate::stores::files::stamp::Stamp;
@@ -13,9 +14,6 @@ use crate::stores::files::stamp::Stamp;
 /// What begins the flags. Other colons are part of the base name, though the
 /// format forbids them.
 const FLAGS: &[u8] = b":2,";
-
-/// The longest unique id (RFC 1939 §7).
-const UID_LENGTH: usize = 70;
 
 /// The part of a file name that stays.
 pub fn base(name: &[u8]) -> &[u8] {
@@ -70,9 +68,8 @@ impl NamedSize {
 /// The unique id of a message: its base name where that is one (RFC 1939 §7: 1 to
 /// 70 characters from 0x21 to 0x7E), else 32 hexadecimal digits made from it.
 pub fn uid(base: &[u8]) -> Box<str> {
-    let fits = (1..=UID_LENGTH).contains(&base.len());
     match std::str::from_utf8(base) {
-        Ok(text) if fits && base.iter().all(u8::is_ascii_graphic) => text.into(),
+        Ok(text) if is_uid(base) => text.into(),
         _ => hex(&Sha256::digest(base)[..16]),
     }
 }
