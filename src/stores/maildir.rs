@@ -425,10 +425,9 @@ impl Messages for MailList {
     }
 
     fn find(&self, uid: &str) -> Option<usize> {
-        match self.found.find(uid.as_bytes()) {
-            Some(index) => Some(index),
-            None => (0..self.count()).find(|index| is_uid_of(uid, self.found.base(*index))),
-        }
+        let is_it = |index: &usize| is_uid_of(uid, self.found.base(*index));
+        let by_name = self.found.find(uid.as_bytes()).filter(is_it);
+        by_name.or_else(|| (0..self.count()).find(is_it))
     }
 
     fn has_uid(&self, _index: usize, _stamp: &Stamp) -> bool {

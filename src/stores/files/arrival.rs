@@ -182,7 +182,10 @@ impl Turn {
         let begin = Instant::now();
         while let Err(Errno::WOULDBLOCK) = flock(dir, FlockOperation::NonBlockingLockExclusive) {
             if begin.elapsed() > PATIENCE {
-                return Err(io::Error::new(ErrorKind::TimedOut, "somebody has locked it"));
+                return Err(io::Error::new(
+                    ErrorKind::TimedOut,
+                    "somebody has locked it",
+                ));
             }
             sleep(RETRY_AFTER);
         }
@@ -301,7 +304,10 @@ mod tests {
             assert_ne!(names[0], names[1]);
             for name in names {
                 assert!(crate::store::delivery::is_uid(name.as_bytes()), "{name}");
-                assert!(!name.contains([':', '/']) && name.ends_with(fields), "{name}");
+                assert!(
+                    !name.contains([':', '/']) && name.ends_with(fields),
+                    "{name}"
+                );
             }
         }
     }

@@ -44,7 +44,9 @@ impl MessageStore for Mailboxes {
             Failed::Disk(error) => failed(error),
         })?;
         let name = match uid {
-            None => self.place_new(&mut arrival, &places, &written).map_err(failed)?,
+            None => self
+                .place_new(&mut arrival, &places, &written)
+                .map_err(failed)?,
             Some(uid) => {
                 let name = self.layout.name_of(uid, &written);
                 let name = name.map_err(|why| unfit(uid, why))?;
@@ -152,7 +154,7 @@ impl Mailboxes {
         match self.layout.has_uid(dir.as_fd(), uid, self.rules()) {
             Ok(false) => Ok(()),
             Ok(true) => Err(used(mailbox, uid)),
-            Err(error) => Err(failed("couldn't list", mailbox, error)).map_err(not_there),
+            Err(error) => Err(not_there(failed("couldn't list", mailbox, error))),
         }
     }
 
@@ -217,11 +219,7 @@ fn not_read(mailbox: &str, uid: &str, source: io::Error) -> StoreError {
 
 /// Opens the message of this unique id; `None` if the listing has none, or what has its
 /// name now has another id.
-fn open_by_uid(
-    messages: &dyn Messages,
-    dir: &OwnedFd,
-    uid: &str,
-) -> io::Result<Option<Message>> {
+fn open_by_uid(messages: &dyn Messages, dir: &OwnedFd, uid: &str) -> io::Result<Option<Message>> {
     let Some(index) = messages.find(uid) else {
         return Ok(None);
     };

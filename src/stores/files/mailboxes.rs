@@ -15,8 +15,8 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustix::fs::{access, Access};
 
-pub use super::layout::{Layout, Links, Octets, Rules};
 use super::arrival::Sweeps;
+pub use super::layout::{Layout, Links, Octets, Rules};
 use super::listing::MailboxDir;
 use super::lock::{DirLock, LockFile};
 use super::locked::{Locked, Registry};

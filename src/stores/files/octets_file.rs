@@ -399,6 +399,7 @@ mod tests {
             names: &|_| b"a",
             stamps: &mut [stamp(1)],
             moment: NOW,
+            keep: true,
         };
         uncounted.fill(&mut [None], |_| Err(errno.into()))
     }
@@ -420,6 +421,7 @@ mod tests {
                 names: &|_| b"a",
                 stamps: &mut stamps,
                 moment: NOW,
+                keep: true,
             };
             let octets = uncounted.fill(&mut [None], |_| {
                 match dir.path().join(OCTETS_FILE).exists() {

@@ -76,7 +76,10 @@ pub fn uid(base: &[u8]) -> Box<str> {
 
 /// Whether `wanted` is the unique id of a message of this base name.
 pub fn is_uid_of(wanted: &str, base: &[u8]) -> bool {
-    base == wanted.as_bytes() || (!is_uid(base) && *uid(base) == *wanted)
+    match is_uid(base) {
+        true => base == wanted.as_bytes(),
+        false => *uid(base) == *wanted,
+    }
 }
 
 /// The time of arrival by a base name that begins with one, in seconds since 1970.
@@ -84,7 +87,11 @@ pub fn time(base: &[u8]) -> Option<i64> {
     let end = memchr::memchr(b'.', base)?;
     // Later than 1973, and before the year 5138: other numbers are no times.
     let digits = (9..=11).contains(&end) && base[..end].iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(&base[..end]).ok().filter(|_| digits)?.parse().ok()
+    std::str::from_utf8(&base[..end])
+        .ok()
+        .filter(|_| digits)?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
