@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
 
+use super::delivery;
 use super::direct::OfferedStore;
 use super::object::{self, Identity, Kind};
 use super::world::World;
@@ -100,7 +101,10 @@ impl Command for MailboxesObject {
                 Ok(Value::text(""))
             }
             ("destroy", _) => Err(self.identity.usage("destroy")),
-            _ => self.on_mailbox(&method, args),
+            _ => match delivery::invoke(&self.identity, &*self.mailboxes, &method, args) {
+                Some(done) => done,
+                None => self.on_mailbox(&method, args),
+            },
         }
     }
 

@@ -18,10 +18,11 @@
 //!   [`step`] – how much is done before others have their turn, [`depth`] – and how much on
 //!   top of each other;
 //! - [`users`], [`mailboxes`] – the objects of `pop3d::udb`, and of `pop3d::dbox` and
-//!   `pop3d::maildir`.
+//!   `pop3d::maildir`; [`delivery`] – their methods on single messages.
 
 pub mod callbacks;
 pub mod channel;
+pub mod delivery;
 pub mod depth;
 pub mod direct;
 pub mod escape;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustix::fs::{access, Access};
 
+use super::arrival::Sweeps;
 pub use super::layout::{Layout, Links, Octets, Rules};
 use super::listing::MailboxDir;
 use super::lock::{DirLock, LockFile};
@@ -28,10 +29,11 @@ use crate::text::{from_native, shown};
 
 /// Mailboxes below a base directory.
 pub struct Mailboxes {
-    layout: Box<dyn Layout>,
+    pub(super) layout: Box<dyn Layout>,
     base: ArcSwapOption<Base>,
     rules: ArcSwap<Rules>,
     pub(super) registry: Arc<Registry>,
+    pub(super) sweeps: Sweeps,
 }
 
 /// The base directory.
@@ -51,6 +53,7 @@ impl Mailboxes {
             base: ArcSwapOption::empty(),
             rules: ArcSwap::from_pointee(rules),
             registry: Arc::default(),
+            sweeps: Sweeps::default(),
         }
     }
 
@@ -75,7 +78,7 @@ impl Mailboxes {
         self.rules().links
     }
 
-    fn rules(&self) -> Rules {
+    pub(super) fn rules(&self) -> Rules {
         **self.rules.load()
     }
 
@@ -296,6 +299,7 @@ impl Mailboxes {
         let here = MailboxDir {
             path: &dir,
             fd: lock.dir(),
+            is_locked: true,
         };
         let messages = self.layout.list(here, self.rules(), wait);
         let messages = messages.map_err(|error| match wait {
@@ -323,7 +327,7 @@ impl Mailboxes {
     }
 
     /// The error to report of a mailbox that cannot be locked or listed.
-    fn explain(&self, what: &str, mailbox: &str, error: io::Error) -> MailboxError {
+    pub(super) fn explain(&self, what: &str, mailbox: &str, error: io::Error) -> MailboxError {
         match self.check(mailbox) {
             Err(explained @ MailboxError::Unusable { .. }) => explained,
             // Removed and made again at this very moment, by somebody who had its lock.
@@ -393,7 +397,8 @@ fn metadata_if_there(found: io::Result<fs::Metadata>) -> io::Result<Option<fs::M
     }
 }
 
-fn failed(what: &str, name: &str, source: io::Error) -> MailboxError {
+/// The error of an operation that the system refused.
+pub(super) fn failed(what: &str, name: &str, source: io::Error) -> MailboxError {
     MailboxError::Io {
         what: format!("{what} \"{name}\""),
         source,
