@@ -139,7 +139,10 @@ pub enum ExpungeError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There are no messages of these unique ids. Nothing was deleted.
-    #[error("mailbox \"{mailbox}\" has no message with the unique id {}", listed(uids))]
+    #[error(
+        "mailbox \"{mailbox}\" has no message with the unique id {}",
+        listed(uids)
+    )]
     Unknown {
         /// The mailbox.
         mailbox: Box<str>,
