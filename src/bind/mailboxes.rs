@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
 
+use super::delivery;
 use super::direct::OfferedStore;
 use super::object::{self, Identity, Kind};
 use super::world::World;
@@ -225,7 +226,10 @@ pub fn invoke(
             Ok(Value::text(""))
         }
         ("destroy", _) => Err(identity.usage("destroy")),
-        _ => on_mailbox(identity, store, method, args),
+        _ => match delivery::invoke(identity, store, method, args) {
+            Some(done) => done,
+            None => on_mailbox(identity, store, method, args),
+        },
     }
 }
 

@@ -4,7 +4,6 @@ use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::delivery;
 use super::direct::OfferedStore;
 use super::mailboxes::{invoke, number};
 use super::object::{self, Identity, Kind};
@@ -12,7 +11,6 @@ use super::world::World;
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
 use crate::ffi::{Interp, Value};
-use crate::stores::mailbox_store::MailboxStore;
 use crate::stores::memory::MemoryBoxes;
 
 const KIND: Kind = Kind {
@@ -48,13 +46,9 @@ struct MemoryObject {
 impl Command for MemoryObject {
     fn invoke(&self, _interp: &Interp, args: &[Value]) -> Result<Value, Error> {
         let (method, args) = self.identity.method(args)?;
-        let store = &*self.mailboxes;
-        if let Some(done) = delivery::invoke(&self.identity, store, &method, args) {
-            return done;
-        }
         match (&*method, args) {
             ("get", [mailbox, id]) => self.get(&mailbox.to_text(), number(id)?),
-            _ => invoke(&self.identity, store, &method, args),
+            _ => invoke(&self.identity, &*self.mailboxes, &method, args),
         }
     }
 

@@ -67,7 +67,7 @@ impl Input {
     /// Calls `chan METHOD CHANNEL …`.
     fn chan(&self, method: &str, args: &[Value]) -> Result<Value, Raised> {
         let words = [Value::text("::chan"), Value::text(method)];
-        let words = [&words[..], &[self.channel.clone()], args].concat();
+        let words = [&words[..], std::slice::from_ref(&self.channel), args].concat();
         call(&self.interp, &words)
     }
 }

@@ -5,11 +5,12 @@ use std::io;
 use std::sync::Arc;
 
 use super::files::mailbox_error::MailboxError;
+use crate::store::delivery::MessageStore;
 use crate::store::{Mailbox, Message, StoreError, Wait};
 use pop3_proto::MsgNo;
 
 /// A set of mailboxes as scripts use it. Scripts and sessions see the same locks.
-pub trait MailboxStore: Send + Sync {
+pub trait MailboxStore: MessageStore {
     /// Makes an empty mailbox.
     ///
     /// # Errors

@@ -20,10 +20,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, Mode};
+use rustix::io::Errno;
 
-use self::name::{base, uid, NamedSize};
+use self::name::{base, is_uid_of, uid, NamedSize};
 use self::places::{open_places, stamp_of, Entry, FoundFiles, Renamed, ATTEMPTS, PLACES};
+use super::files::arrival::{unique_name, Places, Turn, Written};
 use super::files::listing::{lock, Cache, MailboxDir};
 use super::files::locked::Messages;
 use super::files::mailbox_dir::rename_new;
@@ -32,11 +34,16 @@ use super::files::mailboxes::{Layout, Links, Mailboxes, Octets, Rules};
 use super::files::message_file::{open_message_at, regular};
 use super::files::octets::{is_plausible, sum, Counter, ListedOctets};
 use super::files::octets_file::Uncounted;
+use super::files::reach::open_dir_in;
 use super::files::stamp::{DirStamp, Stamp};
+use crate::store::delivery::Uid;
 use crate::store::Wait;
 
 /// The directories of a Maildir; what is being delivered is in the first.
-const ALL_PLACES: [&str; 3] = ["tmp", "new", "cur"];
+const ALL_PLACES: [&str; 3] = [TMP, "new", "cur"];
+
+/// Where messages are written.
+const TMP: &str = "tmp";
 
 /// Mailboxes in the Maildir format.
 pub fn maildir() -> Mailboxes {
@@ -109,12 +116,12 @@ impl Layout for Maildirs {
         if !wait.may_block() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut list = MailList::read(dir.fd, kept.as_deref(), wait)?;
+        let mut list = MailList::read(dir, kept.as_deref(), wait)?;
         for _ in 1..ATTEMPTS {
             if list.whole || !wait.is_wanted() {
                 break;
             }
-            list = MailList::read(dir.fd, kept.as_deref(), wait)?;
+            list = MailList::read(dir, kept.as_deref(), wait)?;
         }
         let list = Arc::new(list);
         if list.whole {
@@ -123,8 +130,80 @@ impl Layout for Maildirs {
         Ok(list)
     }
 
+    fn kept(&self, dir: &Path, _always_the_same: Rules) -> Option<Arc<dyn Messages>> {
+        let kept = self.cache.get(dir);
+        kept.map(|kept| kept as Arc<dyn Messages>)
+    }
+
     fn forget(&self, dir: &Path) {
         self.cache.forget(dir);
+    }
+
+    fn places(&self, dir: &Arc<OwnedFd>) -> io::Result<Places> {
+        let written = match open_dir_in(dir.as_fd(), TMP) {
+            // Copies of a Maildir may lack what was empty.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match rustix::fs::mkdirat(dir, TMP, Mode::RWXU) {
+                    Err(Errno::EXIST) => {}
+                    made => made?,
+                }
+                open_dir_in(dir.as_fd(), TMP)
+            }
+            opened => opened,
+        };
+        let [new, _] = PLACES;
+        Ok(Places {
+            written: Arc::new(written?),
+            delivered: Arc::new(open_dir_in(dir.as_fd(), new)?),
+        })
+    }
+
+    fn new_name(&self, written: &Written) -> io::Result<String> {
+        let size = written.stamp.size;
+        match written.ended {
+            true => unique_name(&format!(",S={size},W={}", written.octets)),
+            // We add the end of the last line, and count it; others that read `W` do not.
+            false => unique_name(&format!(",S={size}")),
+        }
+    }
+
+    fn carries(&self, uid: &Uid) -> Result<(), &'static str> {
+        match uid.as_str() {
+            uid if uid.contains(['/', ':']) || uid.starts_with('.') => {
+                Err("it becomes a file name, with no / or : in it and no . before it")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn name_of(&self, uid: &Uid, written: &Written) -> Result<String, &'static str> {
+        let (size, octets) = (written.stamp.size, written.octets);
+        let is_true = match NamedSize::of(uid.as_str().as_bytes()) {
+            NamedSize::Octets(named, in_file) => {
+                named == octets && in_file.is_none_or(|named| named == size)
+            }
+            NamedSize::File(named) => named == size,
+            NamedSize::Missing => true,
+        };
+        match is_true {
+            true => Ok(uid.as_str().into()),
+            false => Err("its ,S= or ,W= is not the size of this message"),
+        }
+    }
+
+    fn has_uid(&self, dir: BorrowedFd<'_>, uid: &Uid, _: Rules) -> io::Result<bool> {
+        let found = FoundFiles::read(dir)?;
+        let mut bases = found.names.iter().map(base);
+        Ok(bases.any(|base| is_uid_of(uid.as_str(), base)))
+    }
+
+    fn turn(&self, places: &Places) -> io::Result<Option<Turn>> {
+        // A file of another name may have the same base name.
+        Turn::wait(&places.written).map(Some)
+    }
+
+    fn uid_of(&self, name: &[u8], _stamp: &Stamp) -> Box<str> {
+        uid(base(name))
     }
 }
 
@@ -162,7 +241,8 @@ struct MailList {
 }
 
 impl MailList {
-    fn read(dir: BorrowedFd<'_>, known: Option<&Self>, wait: Wait<'_>) -> io::Result<Self> {
+    fn read(mailbox: MailboxDir<'_>, known: Option<&Self>, wait: Wait<'_>) -> io::Result<Self> {
+        let dir = mailbox.fd;
         let mut found = FoundFiles::read(dir)?;
         let dirs = open_places(dir)?;
         let count = found.names.len();
@@ -199,7 +279,7 @@ impl MailList {
             found.names = found.names.select(messages.into_iter());
         }
         found.settled &= all_there;
-        let (sizes, counted) = measure(dir, &dirs, &found, &mut stamps, octets, wait)?;
+        let (sizes, counted) = measure(mailbox, &dirs, &found, &mut stamps, octets, wait)?;
         Ok(Self {
             found,
             whole: all_there && counted,
@@ -292,7 +372,7 @@ impl MailList {
 
 /// Completes the octets from the file beside the messages and by reading.
 fn measure(
-    dir: BorrowedFd<'_>,
+    dir: MailboxDir<'_>,
     places: &[OwnedFd; 2],
     found: &FoundFiles,
     stamps: &mut [Stamp],
@@ -300,10 +380,11 @@ fn measure(
     wait: Wait<'_>,
 ) -> io::Result<(Vec<u64>, bool)> {
     let mut uncounted = Uncounted {
-        dir,
+        dir: dir.fd,
         names: &|index| found.base(index),
         stamps,
         moment: found.moment,
+        keep: dir.is_locked,
     };
     let mut counter = Counter::new(wait);
     uncounted.fill(&mut octets, |index| {
@@ -341,6 +422,26 @@ impl Messages for MailList {
                 .collect()
         };
         self.uids.get_or_init(make).clone()
+    }
+
+    fn find(&self, uid: &str) -> Option<usize> {
+        let is_it = |index: &usize| is_uid_of(uid, self.found.base(*index));
+        let by_name = self.found.find(uid.as_bytes()).filter(is_it);
+        by_name.or_else(|| (0..self.count()).find(is_it))
+    }
+
+    fn has_uid(&self, _index: usize, _stamp: &Stamp) -> bool {
+        // A message is found by its base name, which is all that the id is made of.
+        true
+    }
+
+    fn received(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<i64> {
+        match name::time(self.found.base(index)) {
+            Some(time) => Ok(time),
+            None => self.reach(dir, index, |place, entry| {
+                Ok(rustix::fs::statat(place, entry.name(), AtFlags::SYMLINK_NOFOLLOW)?.st_mtime)
+            }),
+        }
     }
 
     fn path(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<PathBuf> {

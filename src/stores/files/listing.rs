@@ -24,8 +24,10 @@ pub struct MailboxDir<'a> {
     /// The path that names the mailbox. Nothing is opened by it: something else may have
     /// taken this path.
     pub path: &'a Path,
-    /// The directory that is locked, open to read it and to reach its files.
+    /// The directory, open to read it and to reach its files.
     pub fd: BorrowedFd<'a>,
+    /// Whether the caller has its lock. Only then octets that are counted are kept in it.
+    pub is_locked: bool,
 }
 
 /// Locks a mutex; a panic elsewhere leaves the data of this module whole.
@@ -124,16 +126,25 @@ impl Names {
 /// # Errors
 /// When the directory cannot be read.
 pub fn read_dir(dir: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io::Result<()> {
+    entries(dir, |name, kind| {
+        if !name.starts_with(b".") && kind != FileType::Directory {
+            each(name, kind);
+        }
+    })
+}
+
+/// Calls `each` for every entry of a directory, `.` and `..` included.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn entries(dir: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io::Result<()> {
     // It may have been read before by this descriptor.
     rustix::fs::seek(dir, SeekFrom::Start(0))?;
     let mut room: Vec<u8> = Vec::with_capacity(ENTRIES);
     let mut entries = RawDir::new(dir, room.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let entry = entry?;
-        let (name, kind) = (entry.file_name().to_bytes(), entry.file_type());
-        if !name.starts_with(b".") && kind != FileType::Directory {
-            each(name, kind);
-        }
+        each(entry.file_name().to_bytes(), entry.file_type());
     }
     Ok(())
 }

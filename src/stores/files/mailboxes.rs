@@ -14,6 +14,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustix::fs::{access, Access};
 
+use super::arrival::Sweeps;
 pub use super::layout::{Layout, Links, Octets, Rules};
 use super::listing::MailboxDir;
 use super::lock::{DirLock, LockFile};
@@ -30,6 +31,7 @@ pub struct Mailboxes {
     base: ArcSwapOption<Base>,
     rules: ArcSwap<Rules>,
     pub(super) registry: Arc<Registry>,
+    pub(super) sweeps: Sweeps,
 }
 
 /// The base directory.
@@ -49,6 +51,7 @@ impl Mailboxes {
             base: ArcSwapOption::empty(),
             rules: ArcSwap::from_pointee(rules),
             registry: Arc::default(),
+            sweeps: Sweeps::default(),
         }
     }
 
@@ -73,7 +76,7 @@ impl Mailboxes {
         self.rules().links
     }
 
-    fn rules(&self) -> Rules {
+    pub(super) fn rules(&self) -> Rules {
         **self.rules.load()
     }
 
@@ -166,6 +169,7 @@ impl Mailboxes {
         let here = MailboxDir {
             path: &dir,
             fd: lock.dir(),
+            is_locked: true,
         };
         let messages = self.layout.list(here, self.rules(), wait);
         let messages = messages.map_err(|error| match wait {
@@ -193,7 +197,7 @@ impl Mailboxes {
     }
 
     /// The error to report of a mailbox that cannot be locked or listed.
-    fn explain(&self, what: &str, mailbox: &str, error: io::Error) -> MailboxError {
+    pub(super) fn explain(&self, what: &str, mailbox: &str, error: io::Error) -> MailboxError {
         match self.check(mailbox) {
             Err(explained @ MailboxError::Unusable { .. }) => explained,
             // Removed and made again at this very moment, by somebody who had its lock.
@@ -249,6 +253,7 @@ fn lock_now(base: &Base, dir: &Path) -> Option<DirLock> {
     DirLock::acquire(path, LockFile::MustExist).ok()?
 }
 
+/// The error of an operation that the system refused.
 pub(super) fn failed(what: &str, name: &str, source: io::Error) -> MailboxError {
     MailboxError::Io {
         what: format!("{what} \"{name}\""),

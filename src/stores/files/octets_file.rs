@@ -49,6 +49,8 @@ pub struct Uncounted<'a> {
     pub stamps: &'a mut [Stamp],
     /// Seconds since 1970 before the stamps were taken.
     pub moment: i64,
+    /// Whether to keep what is counted: the caller has the lock of the mailbox.
+    pub keep: bool,
 }
 
 impl Uncounted<'_> {
@@ -85,7 +87,7 @@ impl Uncounted<'_> {
                 }
             }
         }
-        if has_new && self.store(octets).is_err() {
+        if has_new && self.keep && self.store(octets).is_err() {
             let _counted_again_next_time =
                 rustix::fs::unlinkat(self.dir, NEW_FILE, AtFlags::empty());
         }
@@ -245,6 +247,7 @@ mod tests {
             names: &|index| all[index].as_bytes(),
             stamps: &mut stamps.to_vec(),
             moment: NOW,
+            keep: true,
         };
         let octets = uncounted.fill(&mut vec![None; all.len()], |index| {
             counted.push(index);
@@ -396,6 +399,7 @@ mod tests {
             names: &|_| b"a",
             stamps: &mut [stamp(1)],
             moment: NOW,
+            keep: true,
         };
         uncounted.fill(&mut [None], |_| Err(errno.into()))
     }
@@ -417,6 +421,7 @@ mod tests {
                 names: &|_| b"a",
                 stamps: &mut stamps,
                 moment: NOW,
+                keep: true,
             };
             let octets = uncounted.fill(&mut [None], |_| {
                 match dir.path().join(OCTETS_FILE).exists() {

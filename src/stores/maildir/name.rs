@@ -74,6 +74,26 @@ pub fn uid(base: &[u8]) -> Box<str> {
     }
 }
 
+/// Whether `wanted` is the unique id of a message of this base name.
+pub fn is_uid_of(wanted: &str, base: &[u8]) -> bool {
+    match is_uid(base) {
+        true => base == wanted.as_bytes(),
+        false => *uid(base) == *wanted,
+    }
+}
+
+/// The time of arrival by a base name that begins with one, in seconds since 1970.
+pub fn time(base: &[u8]) -> Option<i64> {
+    let end = memchr::memchr(b'.', base)?;
+    // Later than 1973, and before the year 5138: other numbers are no times.
+    let digits = (9..=11).contains(&end) && base[..end].iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(&base[..end])
+        .ok()
+        .filter(|_| digits)?
+        .parse()
+        .ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +124,22 @@ mod tests {
             let got = base(name.as_bytes());
             assert_eq!(got, want.as_bytes());
             assert_eq!((field(got, b'S'), field(got, b'W')), (*s, *w), "{name}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        let table = [
+            ("1700000000.M1.host", Some(1_700_000_000)),
+            ("0999999999.x", Some(999_999_999)),
+            ("1700000000", None),
+            ("1.host", None),
+            ("123456789012.host", None),
+            ("-170000000.host", None),
+            (".host", None),
+        ];
+        for (base, want) in table {
+            assert_eq!(time(base.as_bytes()), want, "{base}");
         }
     }
 
