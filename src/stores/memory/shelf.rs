@@ -3,7 +3,7 @@
 //! The mutex of a shelf is held for look-ups and lists only, never while bytes of a message
 //! are copied or freed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::mem;
 use std::sync::{Arc, Mutex};
 use std::time::UNIX_EPOCH;
@@ -109,7 +109,7 @@ pub enum PutError {
 pub enum TakeError {
     /// A session or a script has the mailbox locked.
     Locked,
-    /// There are no messages of these unique ids.
+    /// There are no messages of these unique ids, each of which is told once.
     Unknown(Vec<Box<str>>),
 }
 
@@ -162,10 +162,11 @@ impl Shelf {
         if contents.locked.is_some() {
             return Err(TakeError::Locked);
         }
+        let mut seen = HashSet::new();
         let unknown = uids
             .iter()
             .filter(|uid| !contents.numbers.contains_key(&***uid));
-        let unknown: Vec<_> = unknown.cloned().collect();
+        let unknown: Vec<_> = unknown.filter(|uid| seen.insert(*uid)).cloned().collect();
         if !unknown.is_empty() {
             return Err(TakeError::Unknown(unknown));
         }
