@@ -102,8 +102,8 @@ impl Layout for Files {
         Ok(Places { written, delivered })
     }
 
-    fn new_name(&self, _written: &Written) -> io::Result<String> {
-        unique_name("")
+    fn new_name(&self, written: &Written) -> String {
+        unique_name(written.number, "")
     }
 
     fn carries(&self, uid: &Uid) -> Result<(), &'static str> {

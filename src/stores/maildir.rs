@@ -151,20 +151,23 @@ impl Layout for Maildirs {
             }
             opened => opened,
         };
-        let [new, _] = PLACES;
+        let [new, cur] = PLACES;
+        // Without it, it is no Maildir.
+        DirStamp::in_dir(dir.as_fd(), cur, Wait::UNTIL_DONE)?;
         Ok(Places {
             written: Arc::new(written?),
             delivered: Arc::new(open_dir_in(dir.as_fd(), new)?),
         })
     }
 
-    fn new_name(&self, written: &Written) -> io::Result<String> {
+    fn new_name(&self, written: &Written) -> String {
         let size = written.stamp.size;
-        match written.ended {
-            true => unique_name(&format!(",S={size},W={}", written.octets)),
+        let fields = match written.ended {
+            true => format!(",S={size},W={}", written.octets),
             // We add the end of the last line, and count it; others that read `W` do not.
-            false => unique_name(&format!(",S={size}")),
-        }
+            false => format!(",S={size}"),
+        };
+        unique_name(written.number, &fields)
     }
 
     fn carries(&self, uid: &Uid) -> Result<(), &'static str> {

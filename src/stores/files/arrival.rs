@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
@@ -26,8 +26,8 @@ use crate::store::delivery::UID_LENGTH;
 /// Begins the names of what is being written. Dot files are not messages.
 const TEMPORARY: &str = ".pop3d.new.";
 
-/// What has not been written to for so long, and that nobody has locked, was left by a
-/// process that has ended. It is the time after which Maildir, too, gives up a file in `tmp`.
+/// What has not been written to for so long was left by a process that has ended. It is the
+/// time after which Maildir, too, gives up a file in `tmp`.
 const STALE_SECONDS: i64 = 36 * 60 * 60;
 
 /// How often this process looks for such files in one mailbox.
@@ -61,6 +61,8 @@ pub struct Written {
     pub ended: bool,
     /// The stamp of its file. A new name changes no more than its time of change.
     pub stamp: Stamp,
+    /// A random number that no other message has.
+    pub number: u64,
 }
 
 /// Why a message could not be written.
@@ -75,6 +77,7 @@ pub enum Failed {
 /// [delivered](Self::deliver), nothing is left of it.
 pub struct Arrival {
     dir: Arc<OwnedFd>,
+    number: u64,
     name: String,
     file: File,
     is_delivered: bool,
@@ -86,15 +89,15 @@ impl Arrival {
     /// # Errors
     /// When it cannot be made.
     pub fn begin(dir: &Arc<OwnedFd>) -> io::Result<Self> {
-        let name = format!("{TEMPORARY}{:016x}", random_number()?);
+        let bytes = random().map_err(|error| io::Error::other(error.to_string()))?;
+        let number = u64::from_le_bytes(bytes);
+        let name = format!("{TEMPORARY}{number:016x}");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let private = Mode::RUSR | Mode::WUSR;
         let file = File::from(rustix::fs::openat(dir, &name, flags, private)?);
-        // By this others see that it is being written; where there are no locks, its age
-        // tells.
-        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         Ok(Self {
             dir: dir.clone(),
+            number,
             name,
             file,
             is_delivered: false,
@@ -128,14 +131,15 @@ impl Arrival {
             octets: counter.octets(),
             ended,
             stamp: Stamp::new(&stat.map_err(Failed::Disk)?),
+            number: self.number,
         })
     }
 
     /// Gives it the name `name` in `dir`, for good.
     ///
     /// # Errors
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where something has that name; then
-    /// another one may be tried. After all other errors nothing has the name.
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where something has that name. The
+    /// message is not there then, nor after any other error.
     pub fn deliver(&mut self, dir: &OwnedFd, name: &str) -> io::Result<()> {
         self.rename(dir, name)?;
         self.is_delivered = true;
@@ -202,17 +206,14 @@ impl Drop for Turn {
 /// A file name that was never used, by Maildir's rules: the time, what makes it unique, and
 /// the host; then `fields`. As a unique id it has at most 70 characters, as long as `fields`
 /// has no more than 33.
-///
-/// # Errors
-/// When the system has no random numbers.
-pub fn unique_name(fields: &str) -> io::Result<String> {
+pub fn unique_name(number: u64, fields: &str) -> String {
     let since = UNIX_EPOCH.elapsed().unwrap_or_default();
     let (seconds, micros) = (since.as_secs(), since.subsec_micros());
-    let mut name = format!("{seconds}.M{micros:06}R{:016x}.", random_number()?);
+    let mut name = format!("{seconds}.M{micros:06}R{number:016x}.");
     let room = UID_LENGTH.saturating_sub(name.len() + fields.len());
     name.push_str(&host()[..host().len().min(room.max(1))]);
     name.push_str(fields);
-    Ok(name)
+    name
 }
 
 /// This machine's name as a part of file names.
@@ -229,11 +230,6 @@ fn host() -> &'static str {
             false => name,
         }
     })
-}
-
-fn random_number() -> io::Result<u64> {
-    let bytes = random().map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(u64::from_le_bytes(bytes))
 }
 
 /// When mailboxes were last swept by this process.
@@ -278,14 +274,9 @@ fn sweep(dir: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 fn remove_if_stale(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-    let stat = rustix::fs::fstat(&file)?;
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if is_regular(&stat) && stat.st_mtime + STALE_SECONDS < now() {
-        match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Err(error @ Errno::WOULDBLOCK) => return Err(error.into()),
-            _ => rustix::fs::unlinkat(dir, name, AtFlags::empty())?,
-        }
+        rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
     }
     Ok(())
 }
@@ -293,6 +284,7 @@ fn remove_if_stale(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::fd::AsFd;
     use std::time::SystemTime;
 
     use super::*;
@@ -300,7 +292,7 @@ mod tests {
     #[test]
     fn names_are_ids_and_never_the_same() {
         for fields in ["", ",S=1,W=1", ",S=123456789012,W=123456789012"] {
-            let names = [unique_name(fields).unwrap(), unique_name(fields).unwrap()];
+            let names = [1, u64::MAX].map(|number| unique_name(number, fields));
             assert_ne!(names[0], names[1]);
             for name in names {
                 assert!(crate::store::delivery::is_uid(name.as_bytes()), "{name}");
@@ -312,7 +304,7 @@ mod tests {
         }
     }
 
-    /// Only what is old, ours, a file and not being written goes.
+    /// Only what is old, ours and a file goes.
     #[test]
     fn leftovers_are_swept() {
         let dir = tempfile::tempdir().unwrap();
@@ -331,13 +323,10 @@ mod tests {
         }
         fs::create_dir(dir.path().join(".pop3d.new.4")).unwrap();
         age(&File::open(dir.path().join(".pop3d.new.4")).unwrap());
-        let written = Arrival::begin(&open).unwrap();
-        age(&written.file);
         let left = || {
             let mut left: Vec<_> = fs::read_dir(dir.path())
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                .filter(|name| *name != written.name)
                 .collect();
             left.sort();
             left
@@ -345,7 +334,6 @@ mod tests {
         let sweeps = Sweeps::default();
         sweeps.sweep(dir.path(), open.as_fd());
         assert_eq!(left(), [".pop3d.new.2", ".pop3d.new.4", "new.3"]);
-        assert!(dir.path().join(&written.name).exists());
         // Not again at once.
         age(&File::create(dir.path().join(".pop3d.new.1")).unwrap());
         sweeps.sweep(dir.path(), open.as_fd());

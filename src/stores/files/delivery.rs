@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::arrival::{Arrival, Failed, Places, Written};
+use rustix::fs::{access, Access};
+
+use super::arrival::{Arrival, Failed};
 use super::listing::MailboxDir;
 use super::locked::{to_message, Messages};
 use super::mailbox_error::{Fault, MailboxError};
@@ -18,9 +20,6 @@ use crate::store::delivery::{
     DeliverError, ExpungeError, FetchError, MessageStore, StoredMessage, Uid,
 };
 use crate::store::{Message, StoreError, Wait};
-
-/// How often another name is tried for a message. None is ever taken.
-const ATTEMPTS: usize = 8;
 
 impl MessageStore for Mailboxes {
     fn deliver(
@@ -44,9 +43,11 @@ impl MessageStore for Mailboxes {
             Failed::Disk(error) => failed(error),
         })?;
         let name = match uid {
-            None => self
-                .place_new(&mut arrival, &places, &written)
-                .map_err(failed)?,
+            None => {
+                let name = self.layout.new_name(&written);
+                arrival.deliver(&places.delivered, &name).map_err(failed)?;
+                name
+            }
             Some(uid) => {
                 let name = self.layout.name_of(uid, &written);
                 let name = name.map_err(|why| unfit(uid, why))?;
@@ -127,10 +128,19 @@ impl MessageStore for Mailboxes {
 impl Mailboxes {
     /// Where a mailbox is that can be used, and its open directory.
     fn reach(&self, mailbox: &str) -> Result<(PathBuf, Arc<OwnedFd>), MailboxError> {
+        let rights = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+        if let Some(path) = self.find(mailbox)? {
+            // Few questions to a mailbox that can be used.
+            let usable = access(&path, rights).map_err(io::Error::from);
+            if let Ok(dir) = usable.and_then(|()| open_dir(&path)) {
+                return Ok((path, Arc::new(dir)));
+            }
+        }
         let path = self.check(mailbox)?;
-        let dir = open_dir(&path);
-        let dir = dir.map_err(|error| self.explain("couldn't open", mailbox, error))?;
-        Ok((path, Arc::new(dir)))
+        match open_dir(&path) {
+            Ok(dir) => Ok((path, Arc::new(dir))),
+            Err(error) => Err(self.explain("couldn't open", mailbox, error)),
+        }
     }
 
     fn list_unlocked(
@@ -156,22 +166,6 @@ impl Mailboxes {
             Ok(true) => Err(used(mailbox, uid)),
             Err(error) => Err(not_there(failed("couldn't list", mailbox, error))),
         }
-    }
-
-    fn place_new(
-        &self,
-        arrival: &mut Arrival,
-        places: &Places,
-        written: &Written,
-    ) -> io::Result<String> {
-        for attempt in 1.. {
-            let name = self.layout.new_name(written)?;
-            match arrival.deliver(&places.delivered, &name) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < ATTEMPTS => {}
-                placed => return placed.map(|()| name),
-            }
-        }
-        unreachable!("the last attempt returns")
     }
 
     /// The error to report of a mailbox that takes no message.

@@ -54,10 +54,7 @@ pub trait Layout: Send + Sync {
     /// When they cannot be used.
     fn places(&self, dir: &Arc<OwnedFd>) -> io::Result<Places>;
     /// The file name of a new message: of none that was ever there.
-    ///
-    /// # Errors
-    /// When the system has no random numbers.
-    fn new_name(&self, written: &Written) -> io::Result<String>;
+    fn new_name(&self, written: &Written) -> String;
     /// Whether a message's file can have a name that tells this unique id.
     ///
     /// # Errors
