@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::rc::Rc;
+use std::slice;
 use std::sync::Arc;
 
 use super::direct::OfferedStore;
@@ -69,7 +70,7 @@ impl MemoryObject {
     fn get(&self, mailbox: &str, id: i64) -> Result<Value, Error> {
         let bytes = Value::bytes(&self.mailboxes.bytes(mailbox, id)?);
         let words = ["::mime::initialize", "-string"].map(Value::text);
-        let words = [&words[..], &[bytes.clone()]].concat();
+        let words = [&words[..], slice::from_ref(&bytes)].concat();
         match interp::call(&self.identity.interp, &words) {
             Err(_) if self.world.is_fetched(id) => Ok(Value::list(&[Value::text("data"), bytes])),
             token => Ok(token?),
