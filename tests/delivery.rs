@@ -199,7 +199,9 @@ fn a_session_keeps_its_list() {
             (session.count(), &*session.uids().unwrap()),
             (1, &[uid.clone()][..])
         );
-        let refused = boxes.expunge("m", &[second.clone()]).unwrap_err();
+        let refused = boxes
+            .expunge("m", std::slice::from_ref(&second))
+            .unwrap_err();
         assert!(
             matches!(refused, ExpungeError::Store(StoreError::InUse(_))),
             "{refused}"

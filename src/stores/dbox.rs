@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::files::arrival::{unique_name, Places, Turn, Written};
+use super::files::layout::Intake;
 use super::files::listing::{read_dir, Cache, MailboxDir, Names};
 use super::files::locked::Messages;
 use super::files::mailbox_error::Fault;
@@ -96,7 +97,9 @@ impl Layout for Files {
     fn forget(&self, dir: &Path) {
         self.cache.forget(dir);
     }
+}
 
+impl Intake for Files {
     fn places(&self, dir: &Arc<OwnedFd>) -> io::Result<Places> {
         let [written, delivered] = [dir.clone(), dir.clone()];
         Ok(Places { written, delivered })

@@ -1,7 +1,7 @@
 //! Single messages of a mailbox by their unique ids, for scripts: no session is needed, and
 //! no lock but for `expunge`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -106,12 +106,12 @@ impl MessageStore for Mailboxes {
         let locked = locked.map_err(StoreError::from)?;
         let known = locked.messages()?.uids();
         let known: HashMap<&str, usize> = known.iter().map(|uid| &**uid).zip(0..).collect();
-        let mut unknown = Vec::new();
+        let (mut unknown, mut named) = (Vec::new(), HashSet::new());
         let mut wanted = Vec::with_capacity(uids.len());
         for uid in uids {
             match known.get(&**uid) {
                 Some(index) => wanted.push((*index, &**uid)),
-                None if unknown.contains(uid) => {}
+                None if !named.insert(uid) => {}
                 None => unknown.push(uid.clone()),
             }
         }

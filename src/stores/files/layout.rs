@@ -17,7 +17,7 @@ use crate::store::delivery::Uid;
 use crate::store::Wait;
 
 /// How the messages lie in a mailbox.
-pub trait Layout: Send + Sync {
+pub trait Layout: Intake {
     /// Makes an empty mailbox, with the directories above it.
     ///
     /// # Errors
@@ -47,7 +47,10 @@ pub trait Layout: Send + Sync {
     fn kept(&self, dir: &Path, rules: Rules) -> Option<Arc<dyn Messages>>;
     /// Drops the kept listing of the mailbox `dir`, which is about to go.
     fn forget(&self, dir: &Path);
+}
 
+/// How messages get into a mailbox, and what they are called there.
+pub trait Intake: Send + Sync {
     /// Opens the directories by which a message is delivered into the open directory `dir`.
     ///
     /// # Errors
