@@ -16,6 +16,7 @@ use crate::store::access::{Answer, AnsweredNow, Runner};
 use crate::store::hold::Hold;
 use crate::store::jobs::{Outcome, Work};
 use crate::store::source::Source;
+use pop3_proto::sasl::Mechanism;
 use pop3_proto::Request;
 
 impl Driver<'_> {
@@ -47,32 +48,34 @@ impl Driver<'_> {
         // Replies to earlier commands need not wait for this one. What the socket does
         // not take, or says, is met again when they are written.
         let _ = self.write_now();
-        let login = matches!(request, Request::Login(_));
+        let login = login(&request);
         let connection = &*self.connection;
         let peer = connection.peer.ip();
         let client = || connection.client();
         if let Some(refused) = connection.server.refuse_login(client, peer, &request) {
             return self.settle(refused);
         }
-        let answer = match login && !connection.reserve_session() {
+        let answer = match login.is_some() && !connection.reserve_session() {
             true => Answer::too_few_descriptors(),
             false => self.perform(request).await?,
         };
-        if login {
+        if let Some(mechanism) = login {
             let refusal = answer.refusal();
             if refusal.is_some() {
                 connection.release_session();
             }
-            connection.server.login_answered(client, peer, refusal);
+            let whose = (peer, mechanism);
+            connection.server.login_answered(client, whose, refusal);
         }
         self.settle(answer)
     }
 
     /// A login has failed.
-    pub(super) fn count_failure(&self) {
+    pub(super) fn count_failure(&self, mechanism: Mechanism) {
         let connection = &*self.connection;
         let client = || connection.client();
-        let failures = connection.server.login_failed(client, connection.peer.ip());
+        let whose = (connection.peer.ip(), mechanism);
+        let failures = connection.server.login_failed(client, whose);
         connection.machine().handle_failure(failures);
     }
 
@@ -86,28 +89,39 @@ impl Driver<'_> {
         answer.message.map(|message| Source::new(message.content))
     }
 
-    /// Asks the stores; none when the connection breaks meanwhile.
+    /// Asks the stores; none when the connection breaks meanwhile, or others end it.
     async fn perform(&self, request: Request) -> Option<Answer> {
         let carried_out = request.is_carried_out();
-        let login = matches!(request, Request::Login(_));
+        let login = login(&request);
         let runner = BlockingPool(&self.connection);
         let Connection { server, hold, .. } = &*self.connection;
         let answer = server.access.perform(hold, request, &runner);
         if carried_out {
             return Some(answer.await);
         }
-        match first(answer, self.connection.transport.broken()).await {
-            Either::First(answer) => Some(answer),
-            Either::Second(()) => {
-                let kind = io::ErrorKind::ConnectionReset;
-                self.connection.machine().handle_broken(kind);
-                if login {
+        let ended = self.connection.ended_outside.come();
+        let gone = first(ended, self.connection.transport.broken());
+        let kind = match first(answer, gone).await {
+            Either::First(answer) => return Some(answer),
+            Either::Second(Either::First(())) => io::ErrorKind::ConnectionAborted,
+            Either::Second(Either::Second(())) => {
+                if login.is_some() {
                     // It has cost as much as one that was answered.
                     server.count_failure(self.connection.peer.ip());
                 }
-                None
+                io::ErrorKind::ConnectionReset
             }
-        }
+        };
+        self.connection.machine().handle_broken(kind);
+        None
+    }
+}
+
+/// The mechanism, if the request is a login itself.
+fn login(request: &Request) -> Option<Mechanism> {
+    match request {
+        Request::Login(attempt) => Some(attempt.mechanism),
+        _ => None,
     }
 }
 

@@ -122,7 +122,7 @@ impl Bench {
                     }
                 }
                 Action::Ask(request) => self.ask(request),
-                Action::CountFailure => {
+                Action::CountFailure(_) => {
                     self.connection.handle_failure(AddressFailures::default());
                 }
                 Action::Feed => self.feed(),

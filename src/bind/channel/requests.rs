@@ -20,6 +20,7 @@ use crate::store::ids::Client;
 use crate::store::jobs::{Job, Outcome, Work};
 use crate::store::source::{Fed, Source};
 use crate::store::Content;
+use pop3_proto::sasl::Mechanism;
 use pop3_proto::Request;
 
 /// What a session waits for.
@@ -27,8 +28,8 @@ pub(super) enum Awaited {
     /// The stores' answer.
     Answer {
         answer: Pin<Box<dyn Future<Output = Answer>>>,
-        /// Whether it answers a login.
-        is_login: bool,
+        /// The mechanism of the login that it answers, if it does.
+        login: Option<Mechanism>,
         /// See [`Request::is_carried_out`].
         carried_out: bool,
     },
@@ -39,7 +40,7 @@ pub(super) enum Awaited {
 impl Awaited {
     /// Whether it answers a login.
     pub(super) fn is_login(&self) -> bool {
-        matches!(self, Self::Answer { is_login: true, .. })
+        matches!(self, Self::Answer { login: Some(_), .. })
     }
 
     /// Whether it is given up when the client goes.
@@ -70,14 +71,17 @@ impl ChannelSession {
         }
         // Replies to earlier commands need not wait for this one.
         self.write();
-        let is_login = matches!(request, Request::Login(_));
+        let login = match &request {
+            Request::Login(attempt) => Some(attempt.mechanism),
+            _ => None,
+        };
         let (client, peer) = (|| self.client(), self.peer.ip());
         if let Some(refused) = self.server.engine.refuse_login(client, peer, &request) {
             self.settle(refused);
             return Step::Again;
         }
-        if is_login && !self.reserve_session() {
-            self.was_answered(Answer::too_few_descriptors(), is_login);
+        if login.is_some() && !self.reserve_session() {
+            self.was_answered(Answer::too_few_descriptors(), login);
             return Step::Again;
         }
         let carried_out = request.is_carried_out();
@@ -87,7 +91,7 @@ impl ChannelSession {
         let answer = async move { access.perform(&hold, request, &runner).await };
         self.hear(Awaited::Answer {
             answer: Box::pin(answer),
-            is_login,
+            login,
             carried_out,
         })
     }
@@ -126,11 +130,9 @@ impl ChannelSession {
         let waker = server.world.wakes.waker(server.id, &self.name);
         let mut context = Context::from_waker(&waker);
         let has_come = match &mut awaited {
-            Awaited::Answer {
-                answer, is_login, ..
-            } => match answer.as_mut().poll(&mut context) {
+            Awaited::Answer { answer, login, .. } => match answer.as_mut().poll(&mut context) {
                 Poll::Ready(answer) => {
-                    self.was_answered(answer, *is_login);
+                    self.was_answered(answer, *login);
                     true
                 }
                 Poll::Pending => false,
@@ -150,27 +152,27 @@ impl ChannelSession {
         Step::Again
     }
 
-    fn was_answered(&self, answer: Answer, is_login: bool) {
+    fn was_answered(&self, answer: Answer, login: Option<Mechanism>) {
         if self.left.get() {
             // A callback has ended the session.
             return;
         }
-        if is_login {
+        if let Some(mechanism) = login {
             let refusal = answer.refusal();
             if refusal.is_some() {
                 self.release_session();
             }
-            let (client, peer) = (|| self.client(), self.peer.ip());
-            self.server.engine.login_answered(client, peer, refusal);
+            let (client, whose) = (|| self.client(), (self.peer.ip(), mechanism));
+            self.server.engine.login_answered(client, whose, refusal);
         }
         let source = self.settle(answer);
         *self.source.borrow_mut() = source.map(Box::new);
     }
 
     /// A login has failed.
-    pub(super) fn count_failure(&self) {
-        let (client, peer) = (|| self.client(), self.peer.ip());
-        let failures = self.server.engine.login_failed(client, peer);
+    pub(super) fn count_failure(&self, mechanism: Mechanism) {
+        let (client, whose) = (|| self.client(), (self.peer.ip(), mechanism));
+        let failures = self.server.engine.login_failed(client, whose);
         self.machine.borrow_mut().handle_failure(failures);
     }
 
