@@ -177,7 +177,7 @@ fn a_delay_holds_everything_back() {
     assert!(play.session.failed_login().is_some() && !play.session.wants_input());
     assert!(play.session.output().is_empty());
     play.session.handle_failure(AddressFailures::default());
-    assert!(!play.session.failed_login().is_some());
+    assert!(play.session.failed_login().is_none());
     assert_eq!(play.session.output(), SORRY.as_bytes());
     assert!(!play.session.wants_input());
     assert_eq!(play.session.poll_request(), None);
