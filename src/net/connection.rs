@@ -10,7 +10,7 @@ use pop3_proto::session::{Config, EndReason};
 
 use super::admission::Permit;
 use super::counters::Counted;
-use super::runtime::LoopSlot;
+use super::runtime::{self, LoopSlot};
 use super::transport::Transport;
 use super::wait::EndedOutside;
 use super::Server;
@@ -118,7 +118,7 @@ impl Connection {
             }));
             self.log_end(reason);
             if let Ended::Owed(lock) = self.hold.end() {
-                if let Err(lock) = self.server.access.settle(lock) {
+                if let Err(lock) = self.settle(lock, &mut afterwards) {
                     owe(OwedUnlock {
                         client: self.client(),
                         lock,
@@ -153,6 +153,30 @@ impl Connection {
             *permit = self.server.readmit(self.peer.ip()).ok();
         }
         permit.is_some()
+    }
+
+    /// Releases a lock: at once, or on a thread that may block. `afterwards` goes with the
+    /// work.
+    ///
+    /// # Errors
+    /// The lock itself when the script must do that.
+    fn settle(&self, lock: Lock, afterwards: &mut Option<Afterwards>) -> Result<(), Lock> {
+        let mailbox = self.server.access.to_unlock(lock)?;
+        if mailbox.unlocks_at_once() {
+            mailbox.unlock();
+            return Ok(());
+        }
+        let (busy, afterwards) = (self.hold.begin_release(), afterwards.take());
+        let job = move || {
+            mailbox.unlock();
+            drop(mailbox);
+            drop(busy);
+            drop(afterwards);
+        };
+        // Nobody waits for the answer. Where no thread can be had the mailbox is dropped,
+        // which unlocks it too.
+        drop(runtime::blocking(job));
+        Ok(())
     }
 
     /// Ends a connection that nobody has logged in to, so that another one has its place;
@@ -203,7 +227,7 @@ impl Connection {
         }
         self.cut_off();
         let owed = match self.hold.end() {
-            Ended::Owed(lock) => self.server.access.settle(lock).err(),
+            Ended::Owed(lock) => self.settle(lock, &mut None).err(),
             Ended::Nothing | Ended::UnderWay => None,
         };
         self.log_end(End::Killed);

@@ -17,7 +17,7 @@ use crate::store::hold::Hold;
 use crate::store::jobs::{Outcome, Work};
 use crate::store::source::Source;
 use pop3_proto::sasl::Mechanism;
-use pop3_proto::Request;
+use pop3_proto::{Failure, LoginStep, Refusal, Request};
 
 impl Driver<'_> {
     /// Has a request answered: at once if that can be, else by another thread.
@@ -48,22 +48,24 @@ impl Driver<'_> {
         // Replies to earlier commands need not wait for this one. What the socket does
         // not take, or says, is met again when they are written.
         let _ = self.write_now();
-        let login = login(&request);
+        let is_login = matches!(request, Request::Login(_));
+        let mechanism = request.login_mechanism();
         let connection = &*self.connection;
         let peer = connection.peer.ip();
         let client = || connection.client();
         if let Some(refused) = connection.server.refuse_login(client, peer, &request) {
             return self.settle(refused);
         }
-        let answer = match login.is_some() && !connection.reserve_session() {
+        let answer = match is_login && !connection.reserve_session() {
             true => Answer::too_few_descriptors(),
             false => self.perform(request).await?,
         };
-        if let Some(mechanism) = login {
-            let refusal = answer.refusal();
-            if refusal.is_some() {
-                connection.release_session();
-            }
+        let refusal = answer.refusal();
+        if is_login && refusal.is_some() {
+            connection.release_session();
+        }
+        let is_told = is_login || refusal == Some(Refusal::TooManyFailures);
+        if let Some(mechanism) = mechanism.filter(|_| is_told) {
             let whose = (peer, mechanism);
             connection.server.login_answered(client, whose, refusal);
         }
@@ -92,7 +94,7 @@ impl Driver<'_> {
     /// Asks the stores; none when the connection breaks meanwhile, or others end it.
     async fn perform(&self, request: Request) -> Option<Answer> {
         let carried_out = request.is_carried_out();
-        let login = login(&request);
+        let is_login = matches!(request, Request::Login(_));
         let runner = BlockingPool(&self.connection);
         let Connection { server, hold, .. } = &*self.connection;
         let answer = server.access.perform(hold, request, &runner);
@@ -100,28 +102,28 @@ impl Driver<'_> {
             return Some(answer.await);
         }
         let ended = self.connection.ended_outside.come();
-        let gone = first(ended, self.connection.transport.broken());
-        let kind = match first(answer, gone).await {
-            Either::First(answer) => return Some(answer),
-            Either::Second(Either::First(())) => io::ErrorKind::ConnectionAborted,
-            Either::Second(Either::Second(())) => {
-                if login.is_some() {
-                    // It has cost as much as one that was answered.
-                    server.count_failure(self.connection.peer.ip());
-                }
-                io::ErrorKind::ConnectionReset
+        let answered = first(answer, self.connection.transport.broken());
+        match first(ended, answered).await {
+            Either::First(()) => {
+                // Whoever ends it does not make a guesser of its client.
+                let kind = io::ErrorKind::ConnectionAborted;
+                self.connection.machine().handle_broken(kind);
+                return None;
             }
-        };
-        self.connection.machine().handle_broken(kind);
+            Either::Second(Either::First(answer)) if !self.connection.machine().is_over() => {
+                return Some(answer);
+            }
+            Either::Second(Either::First(_)) => {}
+            Either::Second(Either::Second(())) => {
+                let kind = io::ErrorKind::ConnectionReset;
+                self.connection.machine().handle_broken(kind);
+            }
+        }
+        if is_login {
+            // It may have cost as much as one that was answered.
+            server.count_failure(self.connection.peer.ip());
+        }
         None
-    }
-}
-
-/// The mechanism, if the request is a login itself.
-fn login(request: &Request) -> Option<Mechanism> {
-    match request {
-        Request::Login(attempt) => Some(attempt.mechanism),
-        _ => None,
     }
 }
 
@@ -140,5 +142,16 @@ impl Runner for BlockingPool<'_> {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Receiver<T> {
         runtime::blocking_on(&Handle::current(), work)
+    }
+
+    fn refuses_check(&self) -> Option<Refusal> {
+        let connection = self.0;
+        if connection.transport.is_at_end() && !connection.machine().session().has_input() {
+            // The client has gone, and has not sent ahead what is still to be answered.
+            connection.machine().handle_end_of_input();
+            return Some(Refusal::Failed(LoginStep::Server, Failure::Temporary));
+        }
+        let is_refused = connection.server.refuses_logins(connection.peer.ip());
+        is_refused.then_some(Refusal::TooManyFailures)
     }
 }

@@ -21,15 +21,17 @@ use crate::store::jobs::{Job, Outcome, Work};
 use crate::store::source::{Fed, Source};
 use crate::store::Content;
 use pop3_proto::sasl::Mechanism;
-use pop3_proto::Request;
+use pop3_proto::{Refusal, Request};
 
 /// What a session waits for.
 pub(super) enum Awaited {
     /// The stores' answer.
     Answer {
         answer: Pin<Box<dyn Future<Output = Answer>>>,
-        /// The mechanism of the login that it answers, if it does.
-        login: Option<Mechanism>,
+        /// Whether it answers a login.
+        is_login: bool,
+        /// The mechanism, if it answers a login or a step of one.
+        mechanism: Option<Mechanism>,
         /// See [`Request::is_carried_out`].
         carried_out: bool,
     },
@@ -40,7 +42,7 @@ pub(super) enum Awaited {
 impl Awaited {
     /// Whether it answers a login.
     pub(super) fn is_login(&self) -> bool {
-        matches!(self, Self::Answer { login: Some(_), .. })
+        matches!(self, Self::Answer { is_login: true, .. })
     }
 
     /// Whether it is given up when the client goes.
@@ -71,17 +73,15 @@ impl ChannelSession {
         }
         // Replies to earlier commands need not wait for this one.
         self.write();
-        let login = match &request {
-            Request::Login(attempt) => Some(attempt.mechanism),
-            _ => None,
-        };
+        let is_login = matches!(request, Request::Login(_));
+        let mechanism = request.login_mechanism();
         let (client, peer) = (|| self.client(), self.peer.ip());
         if let Some(refused) = self.server.engine.refuse_login(client, peer, &request) {
             self.settle(refused);
             return Step::Again;
         }
-        if login.is_some() && !self.reserve_session() {
-            self.was_answered(Answer::too_few_descriptors(), login);
+        if is_login && !self.reserve_session() {
+            self.was_answered(Answer::too_few_descriptors(), is_login, mechanism);
             return Step::Again;
         }
         let carried_out = request.is_carried_out();
@@ -91,7 +91,8 @@ impl ChannelSession {
         let answer = async move { access.perform(&hold, request, &runner).await };
         self.hear(Awaited::Answer {
             answer: Box::pin(answer),
-            login,
+            is_login,
+            mechanism,
             carried_out,
         })
     }
@@ -130,9 +131,14 @@ impl ChannelSession {
         let waker = server.world.wakes.waker(server.id, &self.name);
         let mut context = Context::from_waker(&waker);
         let has_come = match &mut awaited {
-            Awaited::Answer { answer, login, .. } => match answer.as_mut().poll(&mut context) {
+            Awaited::Answer {
+                answer,
+                is_login,
+                mechanism,
+                ..
+            } => match answer.as_mut().poll(&mut context) {
                 Poll::Ready(answer) => {
-                    self.was_answered(answer, *login);
+                    self.was_answered(answer, *is_login, *mechanism);
                     true
                 }
                 Poll::Pending => false,
@@ -152,16 +158,17 @@ impl ChannelSession {
         Step::Again
     }
 
-    fn was_answered(&self, answer: Answer, login: Option<Mechanism>) {
+    fn was_answered(&self, answer: Answer, is_login: bool, mechanism: Option<Mechanism>) {
         if self.left.get() {
             // A callback has ended the session.
             return;
         }
-        if let Some(mechanism) = login {
-            let refusal = answer.refusal();
-            if refusal.is_some() {
-                self.release_session();
-            }
+        let refusal = answer.refusal();
+        if is_login && refusal.is_some() {
+            self.release_session();
+        }
+        let is_told = is_login || refusal == Some(Refusal::TooManyFailures);
+        if let Some(mechanism) = mechanism.filter(|_| is_told) {
             let (client, whose) = (|| self.client(), (self.peer.ip(), mechanism));
             self.server.engine.login_answered(client, whose, refusal);
         }
@@ -220,5 +227,10 @@ impl Runner for LocalRunner {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Receiver<T> {
         net::blocking(work)
+    }
+
+    fn refuses_check(&self) -> Option<Refusal> {
+        let is_refused = self.server.engine.refuses_logins(self.client.peer.ip());
+        is_refused.then_some(Refusal::TooManyFailures)
     }
 }
