@@ -30,7 +30,7 @@ pub(super) enum Awaited {
         answer: Pin<Box<dyn Future<Output = Answer>>>,
         /// Whether it answers a login.
         is_login: bool,
-        /// The mechanism, if it answers a login or is asked on the way to one.
+        /// The mechanism, if it answers a login or a step of one.
         mechanism: Option<Mechanism>,
         /// See [`Request::is_carried_out`].
         carried_out: bool,
@@ -167,8 +167,8 @@ impl ChannelSession {
         if is_login && refusal.is_some() {
             self.release_session();
         }
-        let told = is_login || refusal == Some(Refusal::TooManyFailures);
-        if let Some(mechanism) = mechanism.filter(|_| told) {
+        let is_told = is_login || refusal == Some(Refusal::TooManyFailures);
+        if let Some(mechanism) = mechanism.filter(|_| is_told) {
             let (client, whose) = (|| self.client(), (self.peer.ip(), mechanism));
             self.server.engine.login_answered(client, whose, refusal);
         }
