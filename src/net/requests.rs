@@ -123,9 +123,6 @@ impl Driver<'_> {
             // It may have cost as much as one that was answered.
             server.count_failure(self.connection.peer.ip());
         }
-        if let Some(kind) = broken {
-            self.connection.machine().handle_broken(kind);
-        }
         None
     }
 }
