@@ -14,7 +14,7 @@ use super::server::ServerObject;
 use super::tasks::Tasks;
 use super::wakes::{Session, Wakes};
 use super::watched::WatchedCommands;
-use super::{mailboxes, mime, server, users};
+use super::{mailboxes, memory, mime, server, users};
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::interp;
 use crate::ffi::notifier::{self, Alert, EventSource};
@@ -200,6 +200,7 @@ impl Command for Native {
             "pop3d::udb" => users::register(&self.0),
             "pop3d::dbox" => mailboxes::register_dbox(&self.0),
             "pop3d::maildir" => mailboxes::register_maildir(&self.0),
+            "pop3d::memory" => memory::register(&self.0),
             "mime" => mime::register(&self.0.interp),
             other => {
                 let message = format!("unknown package \"{other}\"");
