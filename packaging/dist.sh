@@ -90,13 +90,9 @@ binary)
     ;;
 deb)
     check_glibc "$target/release/libpop3d.so"
-    # Debian's tools find HOME elsewhere while they build.
-    CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}
-    RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}
-    # What is built already is not built again.
-    CARGO_TARGET_DIR=$(realpath "$target")
-    export CARGO_HOME RUSTUP_HOME CARGO_TARGET_DIR
     copy_sources build/deb/source
+    mkdir -p build/deb/source/target/release
+    cp "$target/release/libpop3d.so" build/deb/source/target/release/
     if [ -d build/doc/man ]; then
         mkdir -p build/deb/source/build/doc
         cp -R build/doc/man build/deb/source/build/doc/
@@ -109,7 +105,7 @@ deb)
         printf ' -- %s  %s\n' "$(sed -n 's/^Maintainer: //p' debian/control)" \
             "$(LC_ALL=C date -uRd "@$SOURCE_DATE_EPOCH")"
     } > build/deb/source/debian/changelog
-    (cd build/deb/source && dpkg-buildpackage -b -us -uc)
+    (cd build/deb/source && env -u CARGO_TARGET_DIR dpkg-buildpackage -b -us -uc)
     mv build/deb/tcl-pop3d_*.deb "$dist/"
     say "$(ls -l "$dist"/tcl-pop3d_"$version"*.deb)"
     ;;
