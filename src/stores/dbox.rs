@@ -105,6 +105,8 @@ struct FileList {
     sizes: Arc<[u64]>,
     octets: u64,
     uids: OnceLock<Arc<[Box<str>]>>,
+    /// See [`Uncounted::unsaved`].
+    unsaved: u64,
 }
 
 impl FileList {
@@ -138,6 +140,7 @@ impl FileList {
             octets: sum(&sizes),
             sizes,
             uids: OnceLock::new(),
+            unsaved: 0,
         })
     }
 
@@ -191,6 +194,7 @@ impl FileList {
             names: &|index| names.get(index),
             stamps: &mut self.stamps,
             moment: self.moment,
+            unsaved: known.map_or(0, |known| known.unsaved),
         };
         let mut counter = Counter::new(wait);
         let (octets, whole) = uncounted.fill(&mut octets, |index| {
@@ -199,6 +203,7 @@ impl FileList {
             let (file, stamp) = regular(open_message_at(dir, name, links, wait)?)?;
             Ok((counter.count(&file, stamp.size)?, stamp))
         })?;
+        self.unsaved = uncounted.unsaved;
         self.octets = sum(&octets);
         self.sizes = octets.into();
         Ok(whole)
