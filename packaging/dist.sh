@@ -108,6 +108,8 @@ deb)
     (cd build/deb/source && env -u CARGO_TARGET_DIR dpkg-buildpackage -b -us -uc)
     mv build/deb/tcl-pop3d_*.deb "$dist/"
     say "$(ls -l "$dist"/tcl-pop3d_"$version"*.deb)"
+    # An error of Debian's policy fails; what else it says is for whoever reads it.
+    lintian --allow-root --display-info --fail-on error "$dist"/tcl-pop3d_"$version"-1_*.deb
     ;;
 *)
     say "usage: dist.sh source|binary|deb VERSION"

@@ -13,8 +13,10 @@ dist-binary: $(LIBRARY)
 	packaging/dist.sh binary $(VERSION)
 
 deb: $(LIBRARY)
+	@tests/tools/setup.sh deb
 	packaging/dist.sh deb $(VERSION)
 
 # Makes fresh Debian 12 and 13 roots; needs root, debootstrap, curl and a Debian mirror.
 test-packages:
+	@tests/tools/setup.sh packages
 	tests/tools/packages.sh $(VERSION)
