@@ -3,14 +3,20 @@
 #
 #   packages.sh VERSION
 #
-# What `make deb` and `make dist-binary` have made is tried: the .deb with what it depends on
-# comes in by apt, the tarball is unpacked into a directory that Tcl searches. With each Tcl of
-# the root a server is started there, and a mail is fetched by curl from here. Then the
-# package is removed, and nothing of it may be left.
+# What `make deb` and `make dist` have made is tried: the .deb with what it depends on comes in
+# by apt, the tarball is unpacked into a directory that Tcl searches. With each Tcl of the root
+# a server is started there, and a mail is fetched by curl from here. Then the package is
+# removed, and nothing of it may be left.
 #
-# It needs root, debootstrap and curl. Roots are made in build/roots, from the mirrors that this
-# machine's apt uses. What debootstrap made is kept there, and so are the .debs that apt has
-# fetched; each run unpacks it anew.
+# On Debian 12 the source tarball is built, too: without a network, with nothing but make, a C
+# compiler and this machine's Rust. What `make install` installs of it is used and removed.
+#
+# It needs root, debootstrap and curl. Roots are made from the mirrors that this machine's apt
+# uses. What debootstrap made is kept in build/roots, and so are the .debs that apt has fetched;
+# each run unpacks it anew.
+#
+# All of it happens in a mount namespace of its own: roots are in memory there, and whatever is
+# mounted goes with the last process of this script, however it ends.
 set -eu
 
 version=$1
@@ -19,6 +25,7 @@ top=$PWD
 roots=$top/build/roots
 deb=$(ls build/dist/tcl-pop3d_"$version"-1_*.deb 2>/dev/null | head -n 1)
 tarball=build/dist/pop3d-$version-linux-x86_64.tar.gz
+source=build/dist/pop3d-$version.tar.gz
 
 say() { printf '%s\n' "$*" >&2; }
 passed=0 failed=0
@@ -36,38 +43,40 @@ for program in debootstrap curl unshare python3; do
     command -v "$program" >/dev/null || { say "this needs $program"; exit 1; }
 done
 [ -n "$deb" ] || { say "no package: run \"make deb\""; exit 1; }
-[ -f "$tarball" ] || { say "no $tarball: run \"make dist-binary\""; exit 1; }
+for file in "$tarball" "$source"; do
+    [ -f "$file" ] || { say "no $file: run \"make dist\""; exit 1; }
+done
 . /etc/os-release
 mkdir -p "$roots"
 
-root=
+# Again, in a namespace.
+if [ -z "${PACKAGES_NAMESPACE:-}" ]; then
+    PACKAGES_NAMESPACE=yes exec unshare --mount --propagation private "$0" "$@"
+fi
+mkdir -p "$roots/live"
+mount -t tmpfs -o size=6g,mode=755 tmpfs "$roots/live"
+
 serving=
-end() {
-    [ -z "$serving" ] || kill "$serving" 2>/dev/null || true
-    [ -z "$root" ] || rm -rf --one-file-system "$root"
-}
-trap end EXIT
+trap '[ -z "$serving" ] || kill "$serving" 2>/dev/null || true' EXIT
 trap 'exit 1' INT TERM HUP
 
-# Runs a command in the root. What is mounted for it is mounted in a namespace of its own,
-# which goes with the command's last process, however that ends.
+# Runs a command in the root.
 in_root() {
-    unshare --mount --propagation private sh -euc '
-        root=$1 cache=$2
-        shift 2
-        mount -t proc proc "$root/proc"
-        mount --bind "$cache" "$root/var/cache/apt/archives"
-        exec chroot "$root" "$@"
-    ' sh "$root" "$roots/debs-$suite" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
-        LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
+    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+        DEBIAN_FRONTEND=noninteractive chroot "$root" "$@"
+}
+
+# The same, but there is no network, and Rust is at /opt/rust.
+in_root_alone() {
+    env -i HOME=/root LC_ALL=C.UTF-8 PATH=/opt/rust/bin:/usr/bin:/bin:/usr/sbin:/sbin \
+        CARGO_HOME=/root/cargo CARGO_NET_OFFLINE=true unshare --net chroot "$root" "$@"
 }
 
 # A new root of $suite, without Tcl.
 make_root() {
     base=$roots/$suite.tar
-    root=$roots/$suite
+    root=$roots/live/$suite
     mkdir -p "$roots/debs-$suite/partial"
-    rm -rf --one-file-system "$root"
     sources=$(python3 tests/tools/apt-sources.py "$VERSION_CODENAME" "$suite")
     if [ ! -f "$base" ]; then
         mirror=$(printf '%s\n' "$sources" | sed -n 's/^URIs: //p' | head -n 1)
@@ -80,6 +89,8 @@ make_root() {
         mkdir "$root"
         tar -x -C "$root" -f "$base"
     fi
+    mount -t proc proc "$root/proc"
+    mount --bind "$roots/debs-$suite" "$root/var/cache/apt/archives"
     rm -f "$root/etc/apt/sources.list"
     printf '%s\n' "$sources" > "$root/etc/apt/sources.list.d/mirror.sources"
     # No service is started in it.
@@ -127,6 +138,29 @@ gone() {
     esac
 }
 
+# The source tarball: built, installed, used, removed.
+build_source() {
+    mkdir "$root/opt/rust"
+    mount --bind -o ro "$(rustc --print sysroot)" "$root/opt/rust"
+    apt install make gcc libc6-dev || fail "$suite: make, gcc, libc6-dev"
+    tar -x -C "$root/root" -f "$source"
+    in_root find / -xdev -path /proc -prune -o -path /root -prune -o -print | sort > "$roots/before"
+    run="in_root_alone make -s -C /root/pop3d-$version"
+    since=$(date +%s)
+    if $run build >>"$roots/$suite.log" 2>&1 && $run install >>"$roots/$suite.log" 2>&1; then
+        pass "$suite, source: built and installed in $(($(date +%s) - since)) s, offline"
+    else
+        fail "$suite, source: $(tail -n 5 "$roots/$suite.log")"
+        return 0
+    fi
+    fetch tclsh8.6 source
+    $run uninstall >>"$roots/$suite.log" 2>&1
+    in_root find / -xdev -path /proc -prune -o -path /root -prune -o ! -type d -print | sort \
+        | comm -13 "$roots/before" - > "$roots/$suite.files"
+    gone source "$roots/$suite.files"
+    umount "$root/opt/rust"
+}
+
 for suite in bookworm trixie; do
     make_root
     tcls=tclsh8.6
@@ -157,11 +191,12 @@ for suite in bookworm trixie; do
     rm -rf "${root:?}$into/pop3d$version"
     tar -tf "$tarball" | sed "s|^|$into/|" > "$roots/$suite.files"
     gone tarball "$roots/$suite.files"
+    if [ "$suite" = bookworm ]; then build_source; fi
     # And the Tcl there knows no more of it than Tcllib has.
     answer=$(echo 'puts [package vcompare [package require pop3d] 1.10]' | in_root tclsh8.6) || true
     [ "$answer" = -1 ] && pass "$suite: Tcllib's pop3d again" || fail "$suite: \"$answer\""
+    umount -R "$root/proc" "$root/var/cache/apt/archives"
     rm -rf --one-file-system "$root"
-    root=
 done
 
 echo "$passed passed, $failed failed"

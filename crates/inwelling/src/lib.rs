@@ -3,7 +3,7 @@
 //! The build script of `clib` asks that crate which packages want a C library bound. Then it
 //! looks for the library and has `bindgen` read its headers, which takes pkg-config, libclang
 //! and Tcl's development files. Here the answer is a library of which there is nothing to find,
-//! and in its place a file that `bindgen` has written once, tcl86.rs (by bindings.sh).
+//! and in its place a file that `bindgen` has written once, src/ffi/tcl86.rs (by tcl86.sh there).
 //!
 //! The library needs no more: it is linked with no libtcl, but finds Tcl's functions in the
 //! stub table of the interpreter that loads it, where they keep their places and arguments. So
@@ -40,12 +40,13 @@ pub fn to(_upstream: &str) {}
 /// What packages ask of `clib`: to bind Tcl, by the file here.
 pub fn collect_downstream(_: Opts) -> Downstream {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    println!("cargo:rerun-if-changed={}", manifest.with_file_name("tcl86.rs").display());
+    let bindings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src/ffi/tcl86.rs");
+    println!("cargo:rerun-if-changed={}", bindings.display());
     let metadata = toml::toml! {
         // pkg-config knows no such library, so the file is taken.
         build = ["tcl86-stub-table"]
         [spec."tcl86-stub-table"]
-        for-docs-rs = "tcl86.rs"
+        for-docs-rs = "../../src/ffi/tcl86.rs"
     };
     let metadata = toml::Value::Table(metadata);
     Downstream { packages: vec![Package { manifest, metadata }] }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes crates/inwelling/tcl86.rs anew: what Tcl 8.6's tcl.h declares, without what depends
+# Writes tcl86.rs anew: what Tcl 8.6's tcl.h declares, without what depends
 # on the system's own headers. Needs Debian's packages bindgen and tcl8.6-dev.
 #
 # The stub table has every function of 8.6, and functions are never taken out of it, so
@@ -19,4 +19,5 @@ bindgen "${1:-/usr/include/tcl8.6/tcl.h}" --no-layout-tests --no-doc-comments \
     --allowlist-function 'Tcl_.*|TclFreeObj' --allowlist-type 'Tcl_.*|ClientData' \
     --allowlist-var 'TCL_.*' \
     --blocklist-type "$types" --blocklist-function "$functions" \
-    --output tcl86.rs
+    --raw-line '// Written by tcl86.sh. It is no module of this crate: the crate clib is made of it' \
+    --raw-line '// (crates/inwelling).' --output tcl86.rs
