@@ -9,7 +9,7 @@ if {![package vsatisfies [package provide Tcl] 8.6-]} {return}
 	close $channel
 	regexp -line {^version = "(.*)"$} $text - version
     }
-    foreach package {pop3d pop3d::udb pop3d::dbox pop3d::maildir mime} {
+    foreach package {pop3d pop3d::udb pop3d::dbox pop3d::maildir pop3d::memory mime} {
 	# Our mime is for machines without Tcllib, whose mime has a higher version.
 	set its [expr {$package eq "mime" ? "1.0" : $version}]
 	package ifneeded $package $its [list ::apply {{dir package version} {

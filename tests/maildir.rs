@@ -18,6 +18,7 @@ use pop3d::store::{Content, Mailbox, Message, StartedMessage, Storage, StoreErro
 use pop3d::stores::dbox::dbox;
 use pop3d::stores::files::mailbox_error::MailboxError;
 use pop3d::stores::files::mailboxes::{Mailboxes, Octets};
+use pop3d::stores::mailbox_store::MailboxStore;
 use pop3d::stores::maildir::maildir;
 use tempfile::TempDir;
 

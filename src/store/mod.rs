@@ -1,11 +1,13 @@
 //! What sessions ask of users and mailboxes.
 //!
 //! A store that sessions use without the interpreter implements [`Users`], or [`Storage`]
-//! with its locked [`Mailbox`]es.
+//! with its locked [`Mailbox`]es. One whose messages scripts deliver and remove implements
+//! [`MessageStore`](delivery::MessageStore).
 
 pub mod access;
 mod answer;
 mod checks;
+pub mod delivery;
 pub mod hold;
 pub mod ids;
 pub mod jobs;

@@ -14,6 +14,8 @@ use rustix::fs::{
 use rustix::io::{preadv2, Errno, ReadWriteFlags};
 use rustix::net::{acceptfrom_with, SendFlags, SocketFlags};
 
+use super::Place;
+
 /// Room for directory entries, filled by one system call.
 const ENTRIES: usize = 64 * 1024;
 
@@ -113,6 +115,18 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // Not every file system can promise it.
         Err(Errno::INVAL | Errno::NOSYS) => super::rename_to_taken_name(from, to),
+        result => Ok(result?),
+    }
+}
+
+/// Renames a file, but never onto something. After an error it has its old name only.
+///
+/// # Errors
+/// [`AlreadyExists`](io::ErrorKind::AlreadyExists) and whatever the system says.
+pub fn rename_file_new(from: Place<'_>, to: Place<'_>) -> io::Result<()> {
+    match renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
+        // Not every file system can promise it.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => super::rename_by_link(from, to),
         result => Ok(result?),
     }
 }

@@ -9,9 +9,10 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use rustix::fs::Stat;
+use rustix::fs::{AtFlags, Stat};
 
 #[cfg(all(target_os = "linux", not(feature = "portable")))]
 mod linux;
@@ -22,6 +23,9 @@ pub use linux::*;
 mod portable;
 #[cfg(not(all(target_os = "linux", not(feature = "portable"))))]
 pub use portable::*;
+
+/// A name in an open directory.
+pub type Place<'a> = (BorrowedFd<'a>, &'a str);
 
 /// The number of the file system that a file is on.
 #[allow(clippy::unnecessary_cast, reason = "its type differs")]
@@ -48,6 +52,17 @@ fn rename_to_taken_name(from: &Path, to: &Path) -> io::Result<()> {
         // There are no hard links.
         Err(_) => fs::rename(from, to),
     }
+}
+
+/// Renames a file without that promise: its new name is a link first, which replaces nothing.
+/// Where the old name cannot be removed then, both stay.
+///
+/// # Errors
+/// [`AlreadyExists`](io::ErrorKind::AlreadyExists) and whatever the system says.
+fn rename_by_link(from: Place<'_>, to: Place<'_>) -> io::Result<()> {
+    rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty())?;
+    let _has_both_names = rustix::fs::unlinkat(from.0, from.1, AtFlags::empty());
+    Ok(())
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use rustix::fs::{Dir, FileType, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
+use super::Place;
+
 /// Opens nothing: whether it must be waited for is unknown.
 ///
 /// # Errors
@@ -65,6 +67,14 @@ pub fn entries(dir: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io
 /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) and whatever the system says.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     super::rename_to_taken_name(from, to)
+}
+
+/// Renames a file, but never onto something. After an error it has its old name only.
+///
+/// # Errors
+/// [`AlreadyExists`](io::ErrorKind::AlreadyExists) and whatever the system says.
+pub fn rename_file_new(from: Place<'_>, to: Place<'_>) -> io::Result<()> {
+    super::rename_by_link(from, to)
 }
 
 /// Accepts a connection: not blocking, without delay, not inherited by programs.

@@ -77,6 +77,28 @@ fn renaming_replaces_nothing() {
     }
 }
 
+/// The same for files by their directories.
+#[test]
+fn renaming_files_replaces_nothing() {
+    let ways: [fn(Place<'_>, Place<'_>) -> io::Result<()>; 2] = [rename_file_new, rename_by_link];
+    for way in ways {
+        let dir = tempfile::tempdir().unwrap();
+        let open = fs::File::open(dir.path()).unwrap();
+        let at = |name| (open.as_fd(), name);
+        Thing::File("a").make(&dir.path().join("old"));
+        Thing::File("b").make(&dir.path().join("taken"));
+        let error = way(at("old"), at("taken")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert!(Thing::File("a").is_at(&dir.path().join("old")));
+        assert!(Thing::File("b").is_at(&dir.path().join("taken")));
+        way(at("old"), at("new")).unwrap();
+        assert!(Thing::Nothing.is_at(&dir.path().join("old")));
+        assert!(Thing::File("a").is_at(&dir.path().join("new")));
+        let error = way(at("old"), at("newer")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+}
+
 #[test]
 fn entries_are_all_told_each_time() {
     let dir = tempfile::tempdir().unwrap();

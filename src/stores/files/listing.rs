@@ -21,8 +21,10 @@ pub struct MailboxDir<'a> {
     /// The path that names the mailbox. Nothing is opened by it: something else may have
     /// taken this path.
     pub path: &'a Path,
-    /// The directory that is locked, open to read it and to reach its files.
+    /// The directory, open to read it and to reach its files.
     pub fd: BorrowedFd<'a>,
+    /// Whether the caller has its lock. Only then octets that are counted are kept in it.
+    pub is_locked: bool,
 }
 
 /// Locks a mutex; a panic elsewhere leaves the data of this module whole.

@@ -62,6 +62,8 @@ pub struct Uncounted<'a> {
     /// What it would cost to count again what an earlier listing has counted and the file of
     /// the mailbox does not hold, in bytes to read. It is kept up to date.
     pub unsaved: u64,
+    /// Whether to keep what is counted: the caller has the lock of the mailbox.
+    pub keep: bool,
 }
 
 impl Uncounted<'_> {
@@ -104,7 +106,7 @@ impl Uncounted<'_> {
                 }
             }
         }
-        if has_new && self.unsaved >= self.bytes(octets) {
+        if has_new && self.keep && self.unsaved >= self.bytes(octets) {
             match self.store(octets) {
                 Ok(()) => self.unsaved = 0,
                 Err(_) => {
@@ -303,6 +305,7 @@ mod tests {
             stamps: &mut stamps.to_vec(),
             moment: NOW,
             unsaved: 0,
+            keep: true,
         };
         let octets = uncounted.fill(&mut vec![None; all.len()], |index| {
             counted.push(index);
@@ -398,6 +401,7 @@ mod tests {
                 stamps: &mut stamps[..count],
                 moment: NOW,
                 unsaved,
+                keep: true,
             };
             let mut octets = vec![None; count];
             octets[..known].fill(Some(101));
@@ -517,6 +521,7 @@ mod tests {
             stamps: &mut [stamp(1)],
             moment: NOW,
             unsaved: 0,
+            keep: true,
         };
         uncounted.fill(&mut [None], |_| Err(errno.into()))
     }
@@ -539,6 +544,7 @@ mod tests {
                 stamps: &mut stamps,
                 moment: NOW,
                 unsaved: 0,
+                keep: true,
             };
             let octets = uncounted.fill(&mut [None], |_| {
                 match dir.path().join(OCTETS_FILE).exists() {
