@@ -16,3 +16,4 @@ package ifneeded pop3d::maildir 1.10.0 [list ::apply {{dir package version} {
 package ifneeded mime        1.0    [list ::apply {{dir package version} {
     source [file join $dir tcl load.tcl]
 }} $dir mime 1.0]
+package ifneeded pop3d::check 1.10.0 [list source [file join $dir tcl check.tcl]]
