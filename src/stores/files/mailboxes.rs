@@ -19,11 +19,12 @@ pub use super::layout::{Layout, Links, Octets, Rules};
 use super::listing::MailboxDir;
 use super::lock::{DirLock, LockFile};
 use super::locked::{Locked, Registry};
-use super::mailbox_dir::{if_there, lock_within, path_within, remove_mailbox, rename_new};
+use super::mailbox_dir::{if_there, lock_within, path_within, remove_mailbox};
 use super::mailbox_error::{Fault, MailboxError};
-use super::reach::{is_local, open_dir, DirPath};
+use super::reach::{open_dir, DirPath};
 use crate::descriptors::out_of_the_way;
 use crate::store::{Mailbox, Storage, StoreError, Wait};
+use crate::system::{is_local, rename_new};
 use crate::text::{from_native, shown};
 
 /// Mailboxes below a base directory.
