@@ -20,6 +20,7 @@
 
 pub mod channel;
 pub mod command;
+pub mod descriptor;
 pub mod entry;
 pub mod interp;
 pub mod notifier;
