@@ -62,7 +62,9 @@ pub fn open(
         // and says so in its own words.
         Err(_) => port_by_tcl(interp, socket, port)?,
     };
-    let bound = server.engine.listen(Endpoint::Address(address.as_deref(), number));
+    let bound = server
+        .engine
+        .listen(Endpoint::Address(address.as_deref(), number));
     let bound = bound.map_err(|error| {
         let address = address.as_deref().unwrap_or("any address");
         socket_error(&error, &format!("listening on {address}, port {number}"))

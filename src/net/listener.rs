@@ -58,10 +58,7 @@ pub enum Endpoint<'a> {
 
 /// Binds, and has loops accept connections for `server`: the one that is free first
 /// takes the next.
-pub(super) fn start(
-    server: Arc<Server>,
-    on: Endpoint<'_>,
-) -> io::Result<Listening> {
+pub(super) fn start(server: Arc<Server>, on: Endpoint<'_>) -> io::Result<Listening> {
     let loops = super::runtime::loops()?;
     let listener = match on {
         Endpoint::Address(address, port) => bind(address, port)?,

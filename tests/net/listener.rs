@@ -23,7 +23,9 @@ fn the_port_is_free_when_it_returns() {
         bench.server.close_listener();
         assert!(TcpStream::connect(("127.0.0.1", bench.port)).is_err());
         drop(TcpListener::bind(("127.0.0.1", bench.port)).unwrap());
-        let again = bench.server.listen(Endpoint::Address(Some("127.0.0.1"), bench.port));
+        let again = bench
+            .server
+            .listen(Endpoint::Address(Some("127.0.0.1"), bench.port));
         assert_eq!(again.unwrap(), bench.port);
         bench.connect();
     }
@@ -41,10 +43,16 @@ fn a_port_in_use() {
         Bench::direct(&store, limits()),
     );
     for address in [Some("127.0.0.1"), Some("localhost"), None] {
-        let error = two.server.listen(Endpoint::Address(address, one.port)).unwrap_err();
+        let error = two
+            .server
+            .listen(Endpoint::Address(address, one.port))
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse, "{address:?}");
     }
-    let error = two.server.listen(Endpoint::Address(Some("192.0.2.1"), 0)).unwrap_err();
+    let error = two
+        .server
+        .listen(Endpoint::Address(Some("192.0.2.1"), 0))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
     one.connect();
 }

@@ -308,7 +308,9 @@ impl Bench {
         let id = ServerId::new();
         let server = Server::new(id, "serv", access.clone(), jobs, heard.clone());
         server.configure(config(limits));
-        let port = server.listen(Endpoint::Address(Some("127.0.0.1"), 0)).unwrap();
+        let port = server
+            .listen(Endpoint::Address(Some("127.0.0.1"), 0))
+            .unwrap();
         Self {
             server,
             heard,
