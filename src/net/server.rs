@@ -15,7 +15,7 @@ use super::connection::Connection;
 use super::counters::Stats;
 use super::failures::Failures;
 use super::handshake::Encryption;
-use super::listener::{self, Listening};
+use super::listener::{self, Endpoint, Listening};
 use super::logins::AddressRules;
 use super::proxied;
 use super::record::{Log, Observer, Refused};
@@ -230,12 +230,12 @@ impl Server {
     ///
     /// # Errors
     /// What the system said, for example that the address is in use.
-    pub fn listen(self: &Arc<Self>, address: Option<&str>, port: u16) -> io::Result<u16> {
+    pub fn listen(self: &Arc<Self>, on: Endpoint<'_>) -> io::Result<u16> {
         if self.config().is_none() || self.is_dead() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         self.close_listener();
-        let listening = listener::start(self.clone(), address, port)?;
+        let listening = listener::start(self.clone(), on)?;
         let port = listening.port;
         *self
             .listening

@@ -16,7 +16,7 @@ need_build="tcl"
 need_demo="$need_build curl"
 # Programs that fetch mail, for tests/clients.
 need_clients="curl fetchmail getmail6 mpop mutt neomutt bsdutils"
-need_test="$need_demo $need_clients tcllib tcl-tls tcl-thread python3 openssl patchelf binutils bindfs iproute2 python3-prometheus-client"
+need_test="$need_demo $need_clients tcllib tcl-tls tcl-thread python3 openssl patchelf binutils bindfs iproute2 python3-prometheus-client libsqlite3-tcl"
 need_bench="$need_build tcllib dovecot-core dovecot-pop3d"
 need_deb="$need_build debhelper dpkg-dev binutils lintian"
 need_packages="debootstrap curl python3"
