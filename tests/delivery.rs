@@ -15,6 +15,7 @@ use pop3d::store::delivery::{DeliverError, ExpungeError, FetchError, MessageStor
 use pop3d::store::{Content, Message, Storage, StoreError, Wait};
 use pop3d::stores::dbox::dbox;
 use pop3d::stores::files::mailboxes::{Mailboxes, Octets};
+use pop3d::stores::mailbox_store::MailboxStore;
 use pop3d::stores::maildir::maildir;
 use tempfile::TempDir;
 

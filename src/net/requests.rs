@@ -16,7 +16,8 @@ use crate::store::access::{Answer, AnsweredNow, Runner};
 use crate::store::hold::Hold;
 use crate::store::jobs::{Outcome, Work};
 use crate::store::source::Source;
-use pop3_proto::Request;
+use pop3_proto::sasl::Mechanism;
+use pop3_proto::{Failure, LoginStep, Refusal, Request};
 
 impl Driver<'_> {
     /// Has a request answered: at once if that can be, else by another thread.
@@ -48,6 +49,7 @@ impl Driver<'_> {
         // not take, or says, is met again when they are written.
         let _ = self.write_now();
         let login = matches!(request, Request::Login(_));
+        let mechanism = request.login_mechanism();
         let connection = &*self.connection;
         let peer = connection.peer.ip();
         let client = || connection.client();
@@ -58,21 +60,25 @@ impl Driver<'_> {
             true => Answer::too_few_descriptors(),
             false => self.perform(request).await?,
         };
-        if login {
-            let refusal = answer.refusal();
-            if refusal.is_some() {
-                connection.release_session();
-            }
-            connection.server.login_answered(client, peer, refusal);
+        let refusal = answer.refusal();
+        if login && refusal.is_some() {
+            connection.release_session();
+        }
+        let told = login || refusal == Some(Refusal::TooManyFailures);
+        if let Some(mechanism) = mechanism.filter(|_| told) {
+            connection
+                .server
+                .login_answered(client, (peer, mechanism), refusal);
         }
         self.settle(answer)
     }
 
     /// A login has failed.
-    pub(super) fn count_failure(&self) {
+    pub(super) fn count_failure(&self, mechanism: Mechanism) {
         let connection = &*self.connection;
         let client = || connection.client();
-        let failures = connection.server.login_failed(client, connection.peer.ip());
+        let whose = (connection.peer.ip(), mechanism);
+        let failures = connection.server.login_failed(client, whose);
         connection.machine().handle_failure(failures);
     }
 
@@ -86,7 +92,7 @@ impl Driver<'_> {
         answer.message.map(|message| Source::new(message.content))
     }
 
-    /// Asks the stores; none when the connection breaks meanwhile.
+    /// Asks the stores; none when the connection breaks meanwhile, or others end it.
     async fn perform(&self, request: Request) -> Option<Answer> {
         let carried_out = request.is_carried_out();
         let login = matches!(request, Request::Login(_));
@@ -96,18 +102,22 @@ impl Driver<'_> {
         if carried_out {
             return Some(answer.await);
         }
-        match first(answer, self.connection.transport.broken()).await {
-            Either::First(answer) => Some(answer),
-            Either::Second(()) => {
-                let kind = io::ErrorKind::ConnectionReset;
-                self.connection.machine().handle_broken(kind);
-                if login {
-                    // It has cost as much as one that was answered.
-                    server.count_failure(self.connection.peer.ip());
-                }
-                None
-            }
+        let ended = self.connection.ended_outside.come();
+        let gone = first(ended, self.connection.transport.broken());
+        let broken = match first(answer, gone).await {
+            Either::First(answer) if !self.connection.machine().is_over() => return Some(answer),
+            Either::First(_) => None,
+            Either::Second(Either::First(())) => Some(io::ErrorKind::ConnectionAborted),
+            Either::Second(Either::Second(())) => Some(io::ErrorKind::ConnectionReset),
+        };
+        if login && broken != Some(io::ErrorKind::ConnectionAborted) {
+            // It may have cost as much as one that was answered.
+            server.count_failure(self.connection.peer.ip());
         }
+        if let Some(kind) = broken {
+            self.connection.machine().handle_broken(kind);
+        }
+        None
     }
 }
 
@@ -126,5 +136,16 @@ impl Runner for BlockingPool<'_> {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Receiver<T> {
         runtime::blocking_on(&Handle::current(), work)
+    }
+
+    fn refuses_check(&self) -> Option<Refusal> {
+        let connection = self.0;
+        if connection.transport.is_at_end() && !connection.machine().session().has_input() {
+            // The client has gone, and has not sent ahead what is still to be answered.
+            connection.machine().handle_end_of_input();
+            return Some(Refusal::Failed(LoginStep::Server, Failure::Temporary));
+        }
+        let is_refused = connection.server.refuses_logins(connection.peer.ip());
+        is_refused.then_some(Refusal::TooManyFailures)
     }
 }

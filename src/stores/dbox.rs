@@ -162,6 +162,8 @@ struct FileList {
     sizes: Arc<[u64]>,
     octets: u64,
     uids: OnceLock<Arc<[Box<str>]>>,
+    /// See [`Uncounted::unsaved`].
+    unsaved: u64,
 }
 
 impl FileList {
@@ -195,6 +197,7 @@ impl FileList {
             octets: sum(&sizes),
             sizes,
             uids: OnceLock::new(),
+            unsaved: 0,
         })
     }
 
@@ -248,6 +251,7 @@ impl FileList {
             names: &|index| names.get(index),
             stamps: &mut self.stamps,
             moment: self.moment,
+            unsaved: known.map_or(0, |known| known.unsaved),
             keep: dir.is_locked,
         };
         let mut counter = Counter::new(wait);
@@ -257,6 +261,7 @@ impl FileList {
             let (file, stamp) = regular(open_message_at(dir.fd, name, links, wait)?)?;
             Ok((counter.count(&file, stamp.size)?, stamp))
         })?;
+        self.unsaved = uncounted.unsaved;
         self.octets = sum(&octets);
         self.sizes = octets.into();
         Ok(whole)

@@ -166,6 +166,8 @@ struct MailList {
     sizes: Arc<[u64]>,
     octets: u64,
     uids: OnceLock<Arc<[Box<str>]>>,
+    /// See [`Uncounted::unsaved`].
+    unsaved: u64,
     /// The files when a message was last not found under its name.
     later: Mutex<Option<FoundFiles>>,
 }
@@ -209,7 +211,9 @@ impl MailList {
             found.names = found.names.select(messages.into_iter());
         }
         found.settled &= all_there;
-        let (sizes, counted) = measure(mailbox, &dirs, &found, &mut stamps, octets, wait)?;
+        let mut unsaved = known.map_or(0, |known| known.unsaved);
+        let kept = (&mut stamps[..], &mut unsaved);
+        let (sizes, counted) = measure(mailbox, &dirs, &found, kept, octets, wait)?;
         Ok(Self {
             found,
             whole: all_there && counted,
@@ -219,6 +223,7 @@ impl MailList {
             octets: sum(&sizes),
             sizes: sizes.into(),
             uids: OnceLock::new(),
+            unsaved,
             later: Mutex::default(),
         })
     }
@@ -300,12 +305,13 @@ impl MailList {
     }
 }
 
-/// Completes the octets from the file beside the messages and by reading.
+/// Completes the octets from the file beside the messages and by reading. Keeps stamps, and
+/// what [is not saved](Uncounted::unsaved), up to date.
 fn measure(
     dir: MailboxDir<'_>,
     places: &[OwnedFd; 2],
     found: &FoundFiles,
-    stamps: &mut [Stamp],
+    (stamps, unsaved): (&mut [Stamp], &mut u64),
     mut octets: Vec<Option<u64>>,
     wait: Wait<'_>,
 ) -> io::Result<(Vec<u64>, bool)> {
@@ -314,16 +320,19 @@ fn measure(
         names: &|index| found.base(index),
         stamps,
         moment: found.moment,
+        unsaved: *unsaved,
         keep: dir.is_locked,
     };
     let mut counter = Counter::new(wait);
-    uncounted.fill(&mut octets, |index| {
+    let filled = uncounted.fill(&mut octets, |index| {
         counter.go_on()?;
         let (place, name) = (&places[found.place(index)], found.names.file(index));
         let file = open_message_at(place.as_fd(), name.as_ref(), Links::Refuse, wait)?;
         let (file, stamp) = regular(file)?;
         Ok((counter.count(&file, stamp.size)?, stamp))
-    })
+    });
+    *unsaved = uncounted.unsaved;
+    filled
 }
 
 impl Messages for MailList {

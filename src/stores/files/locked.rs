@@ -74,8 +74,9 @@ pub struct Locked {
     is_local: bool,
     /// The directory that is locked, from which messages are reached.
     open_dir: Arc<OwnedFd>,
-    /// Present until the lock ends.
-    lock: Mutex<Option<DirLock>>,
+    /// Present until the lock ends. Locked for moments only: event loops look whether it is
+    /// there, and a disk may hang. What asks the disk shares it.
+    lock: Mutex<Option<Arc<DirLock>>>,
     registry: Arc<Registry>,
 }
 
@@ -97,7 +98,7 @@ impl Locked {
             messages,
             is_local,
             open_dir: lock.share_dir(),
-            lock: Mutex::new(Some(lock)),
+            lock: Mutex::new(Some(Arc::new(lock))),
             registry: registry.clone(),
         })
     }
@@ -143,7 +144,8 @@ impl Locked {
 
     /// An error unless the mailbox's path is still the directory that is locked.
     fn is_in_place(&self) -> io::Result<()> {
-        match &*lock(&self.lock) {
+        let held = lock(&self.lock).clone();
+        match held {
             Some(lock) if lock.is_at(&*self.dir)? => Ok(()),
             _ => Err(io::Error::other("it is not the mailbox that was locked")),
         }
@@ -257,9 +259,13 @@ impl Mailbox for Locked {
     }
 
     fn unlock(&self) {
-        let held = lock(&self.lock).take();
-        if held.is_some() {
-            self.registry.forget(&self.dir, self.id);
+        let Some(held) = lock(&self.lock).take() else {
+            return;
+        };
+        self.registry.forget(&self.dir, self.id);
+        // The lock ends now, also while another thread asks the disk by it.
+        if let Err(shared) = Arc::try_unwrap(held) {
+            shared.release();
         }
     }
 
