@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{mpsc, Arc};
 use std::time::Duration;
 
@@ -233,30 +233,12 @@ fn is_of_the_client(e: &io::Error) -> bool {
 
 /// One connection: not blocking, without delay.
 fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, peer) = accept_ready(listener)?;
+    let (stream, peer) = crate::system::accept(listener)?;
     let stream = TcpStream::from(out_of_the_way(stream)?);
     Ok((
         stream,
         SocketAddr::new(peer.ip().to_canonical(), peer.port()),
     ))
-}
-
-/// One system call for all: Linux hands the listener's TCP_NODELAY on.
-#[cfg(target_os = "linux")]
-fn accept_ready(listener: &TcpListener) -> io::Result<(OwnedFd, SocketAddr)> {
-    use rustix::net::{acceptfrom_with, SocketFlags};
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (stream, peer) = acceptfrom_with(listener, flags)?;
-    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
-    Ok((stream, peer.try_into()?))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn accept_ready(listener: &TcpListener) -> io::Result<(OwnedFd, SocketAddr)> {
-    let (stream, peer) = listener.accept()?;
-    stream.set_nonblocking(true)?;
-    stream.set_nodelay(true)?;
-    Ok((stream.into(), peer))
 }
 
 #[cfg(test)]
