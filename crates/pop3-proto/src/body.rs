@@ -169,9 +169,14 @@ impl Body {
         self.cut.as_ref().is_some_and(Cut::is_done)
     }
 
+    /// Appends the end of the last line, if it has none: the message is complete.
+    pub fn end_line(&mut self, out: &mut Vec<u8>) {
+        self.stuffer.finish(out);
+    }
+
     /// Appends the end: of the last line, if it has none, and of the answer.
     pub fn finish(mut self, out: &mut Vec<u8>) {
-        self.stuffer.finish(out);
+        self.end_line(out);
         reply::end_of_list(out);
     }
 }
