@@ -15,13 +15,19 @@ mod login;
 mod uids;
 mod unknown;
 
-use std::mem;
+use std::cell::RefCell;
 use std::rc::Rc;
 
+use tokio::sync::oneshot;
+
 use self::complaints::Asked;
+use super::calls::{Begun, Call};
+use super::escape::shortened;
 use super::message::{self, Fetching, Got};
 use super::server::ServerObject;
-use super::step::step;
+use super::step::Turn;
+use super::tasks::Owner;
+use crate::ffi::coroutine::Failure as Lost;
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
 use crate::store::ids::Client;
@@ -41,38 +47,34 @@ impl Trouble {
     }
 }
 
-/// How far a long job is. Digests are kept with the session instead.
-#[derive(Default)]
-pub struct Progress {
-    sizes: Vec<u64>,
-}
-
-/// Runs a job for `server` and answers it, or, when it is long, a part of it: then it
-/// comes back with its progress.
-pub fn run(server: &Rc<ServerObject>, job: Job, mut progress: Progress) -> Option<(Job, Progress)> {
-    let callbacks = Callbacks {
-        server,
-        job: Some(&job),
-        client: &job.client,
+/// Runs a job for `server`: at once, as far as no callback yields and it is not long. Then it
+/// is answered.
+pub fn run(server: &Rc<ServerObject>, job: Job) {
+    let owner = Owner {
+        server: server.id,
+        session: job.session(),
     };
-    match callbacks.outcome(&job, &mut progress) {
-        Some(outcome) => {
-            job.answer(outcome);
-            None
-        }
-        None => Some((job, progress)),
-    }
+    let own = server.clone();
+    server.world.spawn(Some(owner), async move {
+        let callbacks = Callbacks {
+            server: &own,
+            job: Some(&job),
+            client: &job.client,
+        };
+        let outcome = callbacks.outcome(&job).await;
+        job.answer(outcome);
+    });
 }
 
-/// Calls the storage's `unlock` for a client's session. An error reaches
-/// nobody but the log.
+/// Calls the storage's `unlock` for a client's session. An error reaches nobody but the log.
+/// An `unlock` that yields goes on by itself, even when the server is destroyed.
 pub fn unlock(server: &Rc<ServerObject>, mailbox: &str, client: Client) {
     let callbacks = Callbacks {
         server,
         job: None,
         client: &client,
     };
-    callbacks.unlock(mailbox);
+    let _nobody_waits = callbacks.begin_unlock(mailbox);
 }
 
 /// The callbacks of one server, for a job or for the end of a session.
@@ -83,9 +85,15 @@ struct Callbacks<'a> {
     client: &'a Client,
 }
 
+/// A method of a command prefix, or, of `-login`, the prefix itself.
+struct Target<'a> {
+    prefix: Value,
+    method: Option<&'a str>,
+}
+
 impl Callbacks<'_> {
-    /// Does the job; none when a part of it is left.
-    fn outcome(&self, job: &Job, progress: &mut Progress) -> Option<Outcome> {
+    /// Does the job.
+    async fn outcome(&self, job: &Job) -> Outcome {
         let reply = match &job.work {
             // Others that waited with it have failed since it was asked.
             Work::Login(_) | Work::Check(_) | Work::Lookup { .. }
@@ -94,96 +102,93 @@ impl Callbacks<'_> {
                 Reply::Refused(Refusal::TooManyFailures)
             }
             Work::Login(attempt) => {
-                let opened = self.login(job, attempt);
+                let opened = self.login(job, attempt).await;
                 opened.unwrap_or_else(Reply::Refused)
             }
-            Work::Check(attempt) => match self.check(attempt) {
-                Ok(mailbox) => return Some(Outcome::Mailbox(mailbox)),
+            Work::Check(attempt) => match self.check(attempt).await {
+                Ok(mailbox) => return Outcome::Mailbox(mailbox),
                 Err(trouble) => Reply::Refused(trouble.at(LoginStep::Users)),
             },
-            Work::Open { mailbox } => self.open(job, mailbox).unwrap_or_else(Reply::Refused),
-            Work::Lookup { user } => match self.lookup(user) {
-                Ok(account) => return Some(Outcome::Account(account)),
+            Work::Open { mailbox } => {
+                let opened = self.open(job, mailbox).await;
+                opened.unwrap_or_else(Reply::Refused)
+            }
+            Work::Lookup { user } => match self.lookup(user).await {
+                Ok(account) => return Outcome::Account(account),
                 Err(trouble) => Reply::Refused(trouble.at(LoginStep::Users)),
             },
             Work::Ask {
                 mailbox,
                 count,
                 request,
-            } => match self.ask(job, mailbox, *count, request, progress) {
+            } => match self.ask(job, mailbox, *count, request).await {
                 Ok(outcome) => return outcome,
                 Err(Trouble(failure)) => Reply::Failed(failure),
             },
             Work::Release(lock, _) => {
-                self.unlock(&lock.mailbox);
+                self.unlock(&lock.mailbox).await;
                 Reply::Updated
             }
         };
-        Some(Outcome::Reply(reply))
+        Outcome::Reply(reply)
     }
 
-    /// What a session asks of its mailbox; none when a part of it is left.
-    fn ask(
+    /// What a session asks of its mailbox.
+    async fn ask(
         &self,
         job: &Job,
         mailbox: &str,
         count: u32,
         request: &Request,
-        Progress { sizes }: &mut Progress,
-    ) -> Result<Option<Outcome>, Trouble> {
+    ) -> Result<Outcome, Trouble> {
         let reply = match request {
             Request::Fetch { number, extent } => {
-                let message = self.fetch(mailbox, *number, *extent)?;
-                return Ok(Some(Outcome::Message(message)));
+                let message = self.fetch(mailbox, *number, *extent).await?;
+                return Ok(Outcome::Message(message));
             }
             Request::Size(number) => {
-                let octets = self.size(mailbox, Some(*number))?;
-                Some(Reply::Sizes([octets].into()))
+                let octets = self.size(mailbox, Some(*number)).await?;
+                Reply::Sizes([octets].into())
             }
             Request::SizesOf(numbers) => {
-                let left = numbers[sizes.len()..].iter().copied();
-                self.more_sizes(mailbox, left, sizes)?;
-                (sizes.len() == numbers.len()).then(|| Reply::Sizes(mem::take(sizes).into()))
+                let sizes = self.sizes(mailbox, numbers.iter().copied()).await?;
+                Reply::Sizes(sizes.into())
             }
             Request::Sizes => {
-                let left = numbers_after(sizes.len(), count);
-                self.more_sizes(mailbox, left, sizes)?;
-                (sizes.len() == count as usize).then(|| Reply::Sizes(mem::take(sizes).into()))
+                let sizes = self.sizes(mailbox, numbers_after(0, count)).await?;
+                Reply::Sizes(sizes.into())
             }
-            Request::Uids => {
-                let uids = self.all_uids(job, mailbox, count)?;
-                uids.map(|uids| Reply::Uids(uids.into()))
-            }
+            Request::Uids => Reply::Uids(self.all_uids(job, mailbox, count).await?.into()),
             Request::Uid(number) => {
-                let uid = self.one_uid(job, mailbox, *number, count)?;
-                uid.map(|uid| Reply::Uids([uid].into()))
+                let uid = self.one_uid(job, mailbox, *number, count).await?;
+                Reply::Uids([uid].into())
             }
             Request::Update { delete } => {
-                let deleted = self.delete(mailbox, delete);
+                let deleted = self.delete(mailbox, delete).await;
                 // Whether or not that went well the mailbox is unlocked, once.
                 if job.take_lock().is_some() {
-                    self.unlock(mailbox);
+                    self.unlock(mailbox).await;
                 }
                 deleted?;
-                Some(Reply::Updated)
+                Reply::Updated
             }
-            Request::Login(_) | Request::Keys { .. } => Some(Reply::Failed(Failure::Temporary)),
+            Request::Login(_) | Request::Keys { .. } => Reply::Failed(Failure::Temporary),
         };
-        Ok(reply.map(Outcome::Reply))
+        Ok(Outcome::Reply(reply))
     }
 
     /// Logs in: the check, `lock`, `stat`, `size`.
-    fn login(&self, job: &Job, attempt: &Attempt) -> Result<Reply, Refusal> {
-        let mailbox = self.check(attempt);
+    async fn login(&self, job: &Job, attempt: &Attempt) -> Result<Reply, Refusal> {
+        let mailbox = self.check(attempt).await;
         match mailbox.map_err(|trouble| trouble.at(LoginStep::Users))? {
-            Some(mailbox) => self.open(job, &mailbox),
+            Some(mailbox) => self.open(job, &mailbox).await,
             None => Err(Refusal::Credentials),
         }
     }
 
     /// `lock`, `stat`, `size`. A mailbox that cannot be counted is unlocked again.
-    fn open(&self, job: &Job, mailbox: &str) -> Result<Reply, Refusal> {
-        match self.lock(mailbox) {
+    async fn open(&self, job: &Job, mailbox: &str) -> Result<Reply, Refusal> {
+        match self.lock(mailbox).await {
             Ok(true) => {}
             Ok(false) => return Err(Refusal::InUse),
             // Not the lock's fault, and nothing that waiting for another session mends.
@@ -193,42 +198,42 @@ impl Callbacks<'_> {
             Err(trouble) => return Err(trouble.at(LoginStep::Lock)),
         }
         if let Err(UnlockNow(lock)) = job.keep_lock(mailbox) {
-            self.unlock(&lock.mailbox);
+            self.unlock(&lock.mailbox).await;
             return Err(Trouble(Failure::Temporary).at(LoginStep::Server));
         }
-        match self.count(mailbox) {
+        match self.count(mailbox).await {
             Ok((count, octets)) => Ok(Reply::Opened {
                 storage: mailbox.into(),
                 count,
                 octets,
             }),
             Err(trouble) => {
-                // Unless the callback has ended the session, which unlocks.
+                // Unless the session has ended meanwhile, which unlocks.
                 if job.take_lock().is_some() {
-                    self.unlock(mailbox);
+                    self.unlock(mailbox).await;
                 }
                 Err(trouble.at(LoginStep::Mailbox))
             }
         }
     }
 
-    fn lock(&self, mailbox: &str) -> Result<bool, Trouble> {
-        let locked = self.storage("lock", mailbox, &[])?;
+    async fn lock(&self, mailbox: &str) -> Result<bool, Trouble> {
+        let locked = self.storage("lock", mailbox, &[]).await?;
         let wrong = || self.wrong(Asked::new("lock", mailbox), Some(&locked), "a boolean");
         locked.to_bool().ok_or_else(wrong)
     }
 
-    fn count(&self, mailbox: &str) -> Result<(u32, u64), Trouble> {
-        let said = self.storage("stat", mailbox, &[])?;
+    async fn count(&self, mailbox: &str) -> Result<(u32, u64), Trouble> {
+        let said = self.storage("stat", mailbox, &[]).await?;
         let asked = Asked::new("stat", mailbox);
         let count = said.to_int().and_then(|n| u32::try_from(n).ok());
-        let count = count.ok_or_else(|| self.wrong(asked, Some(&said), "a number of messages"));
-        Ok((count?, self.size(mailbox, None)?))
+        let count = count.ok_or_else(|| self.wrong(asked, Some(&said), "a number of messages"))?;
+        Ok((count, self.size(mailbox, None).await?))
     }
 
-    fn size(&self, mailbox: &str, number: Option<MsgNo>) -> Result<u64, Trouble> {
+    async fn size(&self, mailbox: &str, number: Option<MsgNo>) -> Result<u64, Trouble> {
         let argument = number.map(|n| Value::int(n.get().into()));
-        let said = self.storage("size", mailbox, argument.as_slice())?;
+        let said = self.storage("size", mailbox, argument.as_slice()).await?;
         let size = said.to_int().and_then(|n| u64::try_from(n).ok());
         size.ok_or_else(|| {
             let asked = Asked {
@@ -240,43 +245,50 @@ impl Callbacks<'_> {
         })
     }
 
-    /// Asks for a few more sizes.
-    fn more_sizes(
+    /// The sizes of some messages. There may be a hundred thousand of them.
+    async fn sizes(
         &self,
         mailbox: &str,
         numbers: impl Iterator<Item = MsgNo>,
-        sizes: &mut Vec<u64>,
-    ) -> Result<(), Trouble> {
-        for number in step(numbers) {
-            sizes.push(self.size(mailbox, Some(number))?);
+    ) -> Result<Vec<u64>, Trouble> {
+        let mut sizes = Vec::new();
+        let mut turn = Turn::begin();
+        for number in numbers {
+            turn.next_item().await;
+            sizes.push(self.size(mailbox, Some(number)).await?);
         }
-        Ok(())
+        Ok(sizes)
     }
 
     /// RETR: `size`, `get`; TOP: `get`.
-    fn fetch(&self, mailbox: &str, number: MsgNo, extent: Extent) -> Result<Message, Trouble> {
+    async fn fetch(
+        &self,
+        mailbox: &str,
+        number: MsgNo,
+        extent: Extent,
+    ) -> Result<Message, Trouble> {
         let size = match extent {
-            Extent::Whole => Some(self.size(mailbox, Some(number))?),
+            Extent::Whole => Some(self.size(mailbox, Some(number)).await?),
             Extent::Top(_) => None,
         };
-        let mut message = self.get(mailbox, number, size)?.message;
+        let mut message = self.get(mailbox, number, size).await?.message;
         // A client may wait for as many octets as were announced.
         message.octets = message.octets.min(size.unwrap_or(u64::MAX));
         Ok(message)
     }
 
     /// `get`, of a message that has `size` octets, as far as that was asked.
-    fn get(&self, mailbox: &str, number: MsgNo, size: Option<u64>) -> Result<Got, Trouble> {
-        let under_way = &self.server.world.fetching;
-        under_way.borrow_mut().push(Fetching {
+    async fn get(&self, mailbox: &str, number: MsgNo, size: Option<u64>) -> Result<Got, Trouble> {
+        self.check_wanted()?;
+        let call = self.for_client(Some(Fetching {
             number,
             opened: None,
             size,
-        });
-        let got = self.storage("get", mailbox, &[Value::int(number.get().into())]);
-        // Callbacks nest: the last to begin is the first to end.
-        let fetching = under_way.borrow_mut().pop();
-        let (got, fetching) = (got?, fetching.ok_or(Trouble(Failure::Temporary))?);
+        }));
+        let words = [Value::text(mailbox), Value::int(number.get().into())];
+        let got = self.call(&call, &self.storage_method("get"), &words).await;
+        let got = got.map_err(|raised| self.raised("get", &raised))?;
+        let fetching = call.fetching.take().ok_or(Trouble(Failure::Temporary))?;
         let finalize = self.server.finalizes() || self.server.storage_is_ours();
         let interp = &self.server.identity.interp;
         let wrong = |expected: &str| {
@@ -300,45 +312,138 @@ impl Callbacks<'_> {
         })
     }
 
-    fn delete(&self, mailbox: &str, numbers: &[MsgNo]) -> Result<(), Trouble> {
+    async fn delete(&self, mailbox: &str, numbers: &[MsgNo]) -> Result<(), Trouble> {
         if numbers.is_empty() {
             return Ok(());
         }
         let numbers: Vec<_> = numbers.iter().map(|n| Value::int(n.get().into())).collect();
-        self.storage("dele", mailbox, &[Value::list(&numbers)])?;
+        self.storage("dele", mailbox, &[Value::list(&numbers)])
+            .await?;
         Ok(())
     }
 
-    fn unlock(&self, mailbox: &str) {
-        if !interp::is_deleted(&self.server.identity.interp) {
-            let said = self.call_storage(&[Value::text("unlock"), Value::text(mailbox)]);
-            let _logged = said.map_err(|raised| self.raised("unlock", &raised));
+    async fn unlock(&self, mailbox: &str) {
+        if let Some(over) = self.begin_unlock(mailbox) {
+            // If nothing tells, the interpreter has gone.
+            let _ = over.await;
         }
     }
 
-    fn call_auth(&self, words: &[Value]) -> Result<Value, Raised> {
+    /// Calls `unlock`; what tells that it is over, if it has yielded. It goes on whatever
+    /// becomes of its job: a script must be able to end what it has begun to unlock.
+    fn begin_unlock(&self, mailbox: &str) -> Option<oneshot::Receiver<()>> {
+        if interp::is_deleted(&self.server.identity.interp) {
+            return None;
+        }
+        let target = self.storage_method("unlock");
+        let begun = self.begin(&self.for_client(None), &target, &[Value::text(mailbox)]);
+        if let Begun::Ended(outcome) = begun {
+            let outcome = self.conclude(&target, outcome);
+            let _logged = outcome.map_err(|raised| self.raised("unlock", &raised));
+            return None;
+        }
+        let (over, waits) = oneshot::channel();
+        let (server, client) = (self.server.clone(), self.client.clone());
+        let prefix = target.prefix.clone();
+        self.server.world.spawn(None, async move {
+            let callbacks = Callbacks {
+                server: &server,
+                job: None,
+                client: &client,
+            };
+            let method = Some("unlock");
+            let said = callbacks.finish(&Target { prefix, method }, begun).await;
+            let _logged = said.map_err(|raised| callbacks.raised("unlock", &raised));
+            let _nobody_waits = over.send(());
+        });
+        Some(waits)
+    }
+
+    fn users_method<'a>(&self, method: &'a str) -> Target<'a> {
         let prefix = self.server.auth_prefix();
-        self.call(&prefix, words)
+        let method = Some(method);
+        Target { prefix, method }
     }
 
-    fn call_storage(&self, words: &[Value]) -> Result<Value, Raised> {
+    fn storage_method<'a>(&self, method: &'a str) -> Target<'a> {
         let prefix = self.server.storage_prefix();
-        self.call(&prefix, words)
+        let method = Some(method);
+        Target { prefix, method }
     }
 
-    fn call(&self, prefix: &Value, words: &[Value]) -> Result<Value, Raised> {
+    /// A callback for the client.
+    fn for_client(&self, fetching: Option<Fetching>) -> Rc<Call> {
+        Rc::new(Call {
+            server: self.server.id,
+            connection: self.client.connection,
+            fetching: RefCell::new(fetching),
+        })
+    }
+
+    /// Calls a callback, and waits for it if it yields.
+    async fn call(
+        &self,
+        call: &Rc<Call>,
+        target: &Target<'_>,
+        words: &[Value],
+    ) -> Result<Value, Raised> {
+        let begun = self.begin(call, target, words);
+        self.finish(target, begun).await
+    }
+
+    fn begin(&self, call: &Rc<Call>, target: &Target<'_>, words: &[Value]) -> Begun {
         let interp = &self.server.identity.interp;
-        match prefix.to_list() {
+        let failed =
+            |words: &[Value]| Begun::Ended(interp::call(interp, words).map_err(Lost::Raised));
+        match target.prefix.to_list() {
             // Taken away while the job waited. Without it the method itself would be
             // taken for a command.
             Some(prefix) if prefix.is_empty() => {
                 let error = ["::error", "no command prefix is set", "", "POP3D CALLBACK"];
-                interp::call(interp, &error.map(Value::text))
+                failed(&error.map(Value::text))
             }
-            Some(prefix) => interp::call(interp, &[&prefix, words].concat()),
+            Some(mut prefix) => {
+                prefix.extend(target.method.map(Value::text));
+                prefix.extend_from_slice(words);
+                self.server.world.calls.begin(call, prefix)
+            }
             // Let Tcl say what is wrong with the list.
-            None => interp::call(interp, &[Value::text("llength"), prefix.clone()]),
+            None => failed(&[Value::text("llength"), target.prefix.clone()]),
         }
+    }
+
+    /// The outcome of a callback that has begun, within the server's time-out if it has
+    /// yielded.
+    async fn finish(&self, target: &Target<'_>, begun: Begun) -> Result<Value, Raised> {
+        let outcome = match begun {
+            Begun::Ended(outcome) => outcome,
+            Begun::Suspended { mut rest, error } => {
+                if let Some(raised) = error {
+                    // Of what it has yielded to: it does not hear of it itself.
+                    self.complain(&format!("{}: {}", target.shown(), raised.info()), &raised);
+                }
+                if let Some(milliseconds) = self.server.callback_timeout() {
+                    rest.limit(milliseconds);
+                }
+                rest.await
+            }
+        };
+        self.conclude(target, outcome)
+    }
+
+    fn conclude(&self, target: &Target<'_>, outcome: Result<Value, Lost>) -> Result<Value, Raised> {
+        outcome.map_err(|lost| {
+            let (what, code) = match lost {
+                Lost::Raised(raised) => return raised,
+                Lost::Deleted => ("its coroutine was deleted".to_owned(), "DELETED"),
+                Lost::TimedOut => {
+                    let most = self.server.callback_timeout().unwrap_or(0);
+                    (format!("{most} ms were over"), "TIMEOUT")
+                }
+            };
+            let message = format!("\"{}\" did not return before {what}", target.shown());
+            Raised::new(&message, &["POP3D", "CALLBACK", code])
+        })
     }
 
     /// Whether the callback before this one has not destroyed the server, or let the
@@ -351,12 +456,29 @@ impl Callbacks<'_> {
         }
     }
 
+    /// Calls a method of the users.
+    async fn users(&self, method: &str, user: &Value) -> Result<Value, Raised> {
+        let call = self.for_client(None);
+        let user = std::slice::from_ref(user);
+        self.call(&call, &self.users_method(method), user).await
+    }
+
     /// Calls a method of the storage, for a session.
-    fn storage(&self, method: &str, mailbox: &str, args: &[Value]) -> Result<Value, Trouble> {
+    async fn storage(&self, method: &str, mailbox: &str, args: &[Value]) -> Result<Value, Trouble> {
         self.check_wanted()?;
-        let words = [&[Value::text(method), Value::text(mailbox)], args].concat();
-        self.call_storage(&words)
-            .map_err(|raised| self.raised(method, &raised))
+        let words = [&[Value::text(mailbox)], args].concat();
+        let call = self.for_client(None);
+        let said = self.call(&call, &self.storage_method(method), &words).await;
+        said.map_err(|raised| self.raised(method, &raised))
+    }
+}
+
+impl Target<'_> {
+    /// As it is called, without arguments and short.
+    fn shown(&self) -> String {
+        let method = self.method.map(|method| format!(" {method}"));
+        let prefix = shortened(&self.prefix.to_text());
+        format!("{prefix}{}", method.unwrap_or_default())
     }
 }
 

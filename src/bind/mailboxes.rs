@@ -1,19 +1,19 @@
 //! `pop3d::dbox` and `pop3d::maildir`: mailboxes as Tcl objects.
 
 use std::any::Any;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
 
+use super::calls::Call;
 use super::direct::OfferedStore;
+use super::message::Fetching;
 use super::object::{self, Identity, Kind};
 use super::world::World;
 use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
 use crate::ffi::value::learn_system_encoding;
 use crate::ffi::{Interp, Value};
-use crate::store::Message;
 use crate::stores::files::mailbox_error::MailboxError;
 use crate::stores::files::mailboxes::{Links, Mailboxes, Octets};
 use crate::stores::{dbox, maildir};
@@ -171,32 +171,27 @@ impl MailboxesObject {
     fn get(&self, mailbox: &str, id: i64) -> Result<Value, Error> {
         let found = self.mailboxes.path_of(mailbox, id)?;
         let path = Value::text(&shown(found.as_os_str()));
-        let is_fetched = self.is_fetched(id);
-        if is_fetched {
+        let fetched = self.fetched(id);
+        if let Some(call) = &fetched {
             let message = self.mailboxes.get(mailbox, id)?;
-            self.opened(id, found, message);
+            if let Some(fetching) = &mut *call.fetching.borrow_mut() {
+                fetching.opened = Some((found, message));
+            }
         }
         let words = ["::mime::initialize", "-file"].map(Value::text);
         let words = [&words[..], slice::from_ref(&path)].concat();
         match interp::call(&self.identity.interp, &words) {
-            Err(_) if is_fetched => Ok(Value::list(&[Value::text("file"), path])),
+            Err(_) if fetched.is_some() => Ok(Value::list(&[Value::text("file"), path])),
             token => Ok(token?),
         }
     }
 
-    /// Whether a session waits for a message of this number.
-    fn is_fetched(&self, id: i64) -> bool {
-        let fetching = self.world.fetching.borrow();
-        fetching.iter().any(|one| i64::from(one.number.get()) == id)
-    }
-
-    /// Gives the session that waits for a message of this number the open message.
-    fn opened(&self, id: i64, path: PathBuf, message: Message) {
-        let mut fetching = self.world.fetching.borrow_mut();
-        let mut waiting = fetching.iter_mut().rev();
-        if let Some(one) = waiting.find(|one| i64::from(one.number.get()) == id) {
-            one.opened = Some((path, message));
-        }
+    /// The callback that runs now, if it is to get a message of this number for a session.
+    fn fetched(&self, id: i64) -> Option<Rc<Call>> {
+        let call = self.world.calls.current()?;
+        let is_this = |fetching: &Fetching| i64::from(fetching.number.get()) == id;
+        let fetches = call.fetching.borrow().as_ref().is_some_and(is_this);
+        fetches.then_some(call)
     }
 
     fn options(&self, method: &str, args: &[Value]) -> Result<Value, Error> {

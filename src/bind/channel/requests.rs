@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot::Receiver;
 
 use super::{ChannelSession, Step, CHUNK};
-use crate::bind::callbacks::{self, Progress};
+use crate::bind::callbacks;
 use crate::bind::server::ServerObject;
 use crate::net;
 use crate::store::access::{Answer, AnsweredNow, Runner};
@@ -123,7 +123,8 @@ impl ChannelSession {
     pub(super) fn hear(self: &Rc<Self>, mut awaited: Awaited) -> Step {
         self.channel.watch(false, false);
         let server = &self.server;
-        let waker = server.world.wakes.waker(server.id, &self.name);
+        let sleeper = (server.id, Arc::from(&*self.name));
+        let waker = server.world.wakes.waker(sleeper);
         let mut context = Context::from_waker(&waker);
         let has_come = match &mut awaited {
             Awaited::Answer {
@@ -206,10 +207,7 @@ struct LocalRunner {
 impl Runner for LocalRunner {
     fn script(&self, hold: &Arc<Hold>, work: Work) -> Receiver<Outcome> {
         let (job, answer) = Job::new(self.server.id, self.client.clone(), hold.clone(), work);
-        if let Some(rest) = callbacks::run(&self.server, job, Progress::default()) {
-            let mut unfinished = self.server.world.unfinished.borrow_mut();
-            unfinished.push_back(rest);
-        }
+        callbacks::run(&self.server, job);
         answer
     }
 

@@ -1,4 +1,4 @@
-//! `conn list`, `conn state` and `conn info`: a server's connections as scripts see them, whichever
+//! `conn list`, `conn state`, `conn info` and `conn current`: a server's connections as scripts see them, whichever
 //! driver they have.
 
 use super::ServerObject;
@@ -31,6 +31,8 @@ impl ServerObject {
                 let fields = self.state_fields(&state).into_iter();
                 Ok(Value::dict(fields.chain(info_fields(&state))))
             }
+            ("current", []) => Ok(Value::text(&self.current_connection().unwrap_or_default())),
+            ("current", _) => Err(self.identity.usage("conn current")),
             ("info", _) => Err(self.identity.usage("conn info connId")),
             (method, _) => {
                 // Tcllib's list.
@@ -38,6 +40,19 @@ impl ServerObject {
                 Err(Error::new(message, &["METHOD", method]))
             }
         }
+    }
+
+    /// The connection for which the callback runs that asks; none for other servers'.
+    fn current_connection(&self) -> Option<String> {
+        let call = self.world.calls.current()?;
+        if call.server != self.id {
+            return None;
+        }
+        let channels = self.channels.borrow();
+        let mut sessions = channels.values();
+        let session = sessions.find(|session| session.id == call.connection);
+        let name = || connection_name(call.connection);
+        Some(session.map_or_else(name, |session| session.name.clone()))
     }
 
     fn connection_state(&self, name: &str) -> Result<ConnectionState, Error> {
