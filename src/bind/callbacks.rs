@@ -1,16 +1,17 @@
-//! The script's `-auth` and `-storage` command prefixes: what they are asked, in
-//! which order, and what becomes of everything that they may do.
+//! The script's `-auth`, `-storage`, `-login` and `-hook` command prefixes: what they are
+//! asked, in which order, and what becomes of everything that they may do.
 //!
 //! A callback is a list, never a string, and runs at the global level. It may do
 //! anything, even destroy its own server, so nothing is borrowed while it runs and
 //! everything is looked at afresh afterwards.
 //!
-//! Here are logins, sizes, messages and deletions; `uids` has the unique ids, with
-//! `digests` where the storage gives none and `unknown` to tell that, `complaints` what
-//! becomes of failures.
+//! Here are logins, sizes, messages and deletions; `hook` has what happens in sessions, `uids`
+//! the unique ids, with `digests` where the storage gives none and `unknown` to tell that,
+//! `complaints` what becomes of failures.
 
 mod complaints;
 mod digests;
+mod hook;
 mod login;
 mod uids;
 mod unknown;
@@ -35,6 +36,7 @@ use crate::store::jobs::{Job, Outcome, UnlockNow, Work};
 use crate::store::reason::Reason;
 use crate::store::{Message, Wait};
 use crate::text;
+use pop3_proto::hook::Event;
 use pop3_proto::{Attempt, Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request};
 
 /// A callback that did not do its part. It has been logged already.
@@ -75,6 +77,17 @@ pub fn unlock(server: &Rc<ServerObject>, mailbox: &str, client: Client) {
         client: &client,
     };
     let _nobody_waits = callbacks.begin_unlock(mailbox);
+}
+
+/// Tells the hook of the end of a client's session. An error reaches nobody but the log. A
+/// hook that yields goes on by itself, even when the server is destroyed.
+pub fn tell_end(server: &Rc<ServerObject>, event: &Event, client: Client) {
+    let callbacks = Callbacks {
+        server,
+        job: None,
+        client: &client,
+    };
+    let _nobody_waits = callbacks.begin_end(event);
 }
 
 /// The callbacks of one server, for a job or for the end of a session.
@@ -129,6 +142,14 @@ impl Callbacks<'_> {
                 self.unlock(&lock.mailbox).await;
                 Reply::Updated
             }
+            Work::Hook(event) => self.hook(event).await,
+            Work::Ended(event, _) => {
+                if let Some(over) = self.begin_end(event) {
+                    // If nothing tells, the interpreter has gone.
+                    let _ = over.await;
+                }
+                Reply::Updated
+            }
         };
         Outcome::Reply(reply)
     }
@@ -172,7 +193,9 @@ impl Callbacks<'_> {
                 deleted?;
                 Reply::Updated
             }
-            Request::Login(_) | Request::Keys { .. } => Reply::Failed(Failure::Temporary),
+            Request::Login(_) | Request::Keys { .. } | Request::Hook(_) => {
+                Reply::Failed(Failure::Temporary)
+            }
         };
         Ok(Outcome::Reply(reply))
     }
@@ -329,31 +352,42 @@ impl Callbacks<'_> {
         }
     }
 
-    /// Calls `unlock`; what tells that it is over, if it has yielded. It goes on whatever
-    /// becomes of its job: a script must be able to end what it has begun to unlock.
+    /// Calls `unlock`; what tells that it is over, if it has yielded.
     fn begin_unlock(&self, mailbox: &str) -> Option<oneshot::Receiver<()>> {
+        let target = self.storage_method("unlock");
+        self.begin_last(&target, "unlock", &[Value::text(mailbox)])
+    }
+
+    /// Calls what comes last in a session, and ends it; what tells that it is over, if it has
+    /// yielded. It goes on whatever becomes of its job: a script must be able to end what it
+    /// has begun.
+    fn begin_last(
+        &self,
+        target: &Target<'_>,
+        what: &'static str,
+        words: &[Value],
+    ) -> Option<oneshot::Receiver<()>> {
         if interp::is_deleted(&self.server.identity.interp) {
             return None;
         }
-        let target = self.storage_method("unlock");
-        let begun = self.begin(&self.for_client(None), &target, &[Value::text(mailbox)]);
+        let begun = self.begin(&self.for_client(None), target, words);
         if let Begun::Ended(outcome) = begun {
-            let outcome = self.conclude(&target, outcome);
-            let _logged = outcome.map_err(|raised| self.raised("unlock", &raised));
+            let outcome = self.conclude(target, outcome);
+            let _logged = outcome.map_err(|raised| self.raised(what, &raised));
             return None;
         }
         let (over, waits) = oneshot::channel();
         let (server, client) = (self.server.clone(), self.client.clone());
-        let prefix = target.prefix.clone();
+        let (prefix, has_method) = (target.prefix.clone(), target.method.is_some());
         self.server.world.spawn(None, async move {
             let callbacks = Callbacks {
                 server: &server,
                 job: None,
                 client: &client,
             };
-            let method = Some("unlock");
+            let method = has_method.then_some(what);
             let said = callbacks.finish(&Target { prefix, method }, begun).await;
-            let _logged = said.map_err(|raised| callbacks.raised("unlock", &raised));
+            let _logged = said.map_err(|raised| callbacks.raised(what, &raised));
             let _nobody_waits = over.send(());
         });
         Some(waits)

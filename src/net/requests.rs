@@ -40,7 +40,9 @@ impl Driver<'_> {
                 source
             }
         };
-        self.source = source.map(Box::new);
+        if source.is_some() || !self.connection.machine().session().keeps_body() {
+            self.source = source.map(Box::new);
+        }
     }
 
     async fn ask_elsewhere(&self, request: Request) -> Option<Source> {
@@ -48,6 +50,7 @@ impl Driver<'_> {
         // not take, or says, is met again when they are written.
         let _ = self.write_now();
         let login = matches!(request, Request::Login(_));
+        let decides_login = request.decides_login();
         let connection = &*self.connection;
         let peer = connection.peer.ip();
         let client = || connection.client();
@@ -62,10 +65,18 @@ impl Driver<'_> {
             let refusal = answer.refusal();
             if refusal.is_some() {
                 connection.release_session();
+                connection.server.login_answered(client, peer, refusal);
             }
-            connection.server.login_answered(client, peer, refusal);
         }
-        self.settle(answer)
+        if decides_login && !connection.server.login_decided(client, peer, &answer.reply) {
+            connection.release_session();
+        }
+        let source = self.settle(answer);
+        // Else the hook decides.
+        if login && connection.machine().session().is_authenticated() {
+            connection.server.login_answered(client, peer, None);
+        }
+        source
     }
 
     /// A login has failed.

@@ -19,7 +19,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use hook::{Event, Verdict};
+use hook::{Event, EventKind, Verdict};
 pub use reply::{is_capability, TOO_MANY_CONNECTIONS, TOO_MANY_FAILURES};
 use sasl::scram::ScramKeys;
 use sasl::Mechanism;
@@ -228,6 +228,11 @@ impl Request {
     /// Whether it is a login, or a step of one.
     pub fn is_of_login(&self) -> bool {
         matches!(self, Self::Login(_) | Self::Keys { .. })
+    }
+
+    /// Whether its answer lets a client in whose credentials are right, or does not.
+    pub fn decides_login(&self) -> bool {
+        matches!(self, Self::Hook(event) if event.kind() == EventKind::Login)
     }
 
     /// Whether it is carried out even if the client goes meanwhile: RFC 1939 §6, once

@@ -394,7 +394,7 @@ impl Session {
         // A buffer in steady use keeps its memory, an idle one does not.
         let keep = matches!(self.work(), Some(Work::Body { .. } | Work::Listing(_)));
         self.output.consume(n, keep);
-        if self.output.waiting() == 0 && !matches!(self.work(), Some(Work::Body { .. })) {
+        if self.output.waiting() == 0 && !self.sends_body() {
             self.throttle = None;
         }
         self.advance();
@@ -429,10 +429,15 @@ impl Session {
         matches!(self.work(), Some(Work::Body { body, .. }) if body.is_done())
     }
 
+    /// Whether a message is being sent.
+    pub fn sends_body(&self) -> bool {
+        matches!(self.work(), Some(Work::Body { .. }))
+    }
+
     /// Whether the message that was fetched last is needed still: it is being sent, or waits
     /// for the hook.
     pub fn keeps_body(&self) -> bool {
-        matches!(self.work(), Some(Work::Body { .. })) || self.is_halted_at_body()
+        self.sends_body() || self.is_halted_at_body()
     }
 
     /// Octets of output that may be written within a second, if that is bounded.

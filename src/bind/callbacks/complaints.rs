@@ -91,6 +91,14 @@ const ENDED: [[&str; 3]; 2] = [
     ["POP3D", "CALLBACK", "TIMEOUT"],
 ];
 
+/// A callback that was given up. It may still decide what nobody waits for.
+pub(super) fn is_given_up(raised: &Raised) -> bool {
+    let codes = ["TIMEOUT", "DELETED"];
+    codes
+        .iter()
+        .any(|code| has_code(raised, &["POP3D", "CALLBACK", code]))
+}
+
 fn has_code(raised: &Raised, code: &[&str]) -> bool {
     let words = raised.error_code();
     words.len() >= code.len() && words.iter().zip(code).all(|(word, code)| word == code)

@@ -29,6 +29,8 @@ pub(super) enum Awaited {
         answer: Pin<Box<dyn Future<Output = Answer>>>,
         /// Whether it answers a login.
         is_login: bool,
+        /// See [`Request::decides_login`].
+        decides_login: bool,
         /// See [`Request::is_carried_out`].
         carried_out: bool,
     },
@@ -65,7 +67,7 @@ impl ChannelSession {
                 }
                 AnsweredNow::Whole(answer) => self.settle(answer),
             };
-            *self.source.borrow_mut() = source.map(Box::new);
+            self.keep_source(source);
             return Step::Again;
         }
         // Replies to earlier commands need not wait for this one.
@@ -77,9 +79,10 @@ impl ChannelSession {
             return Step::Again;
         }
         if is_login && !self.reserve_session() {
-            self.was_answered(Answer::too_few_descriptors(), is_login);
+            self.was_answered(Answer::too_few_descriptors(), is_login, false);
             return Step::Again;
         }
+        let decides_login = request.decides_login();
         let carried_out = request.is_carried_out();
         let (hold, server) = (self.hold.clone(), self.server.clone());
         let client = self.client();
@@ -88,6 +91,7 @@ impl ChannelSession {
         self.hear(Awaited::Answer {
             answer: Box::pin(answer),
             is_login,
+            decides_login,
             carried_out,
         })
     }
@@ -128,10 +132,13 @@ impl ChannelSession {
         let mut context = Context::from_waker(&waker);
         let has_come = match &mut awaited {
             Awaited::Answer {
-                answer, is_login, ..
+                answer,
+                is_login,
+                decides_login,
+                ..
             } => match answer.as_mut().poll(&mut context) {
                 Poll::Ready(answer) => {
-                    self.was_answered(answer, *is_login);
+                    self.was_answered(answer, *is_login, *decides_login);
                     true
                 }
                 Poll::Pending => false,
@@ -151,21 +158,36 @@ impl ChannelSession {
         Step::Again
     }
 
-    fn was_answered(&self, answer: Answer, is_login: bool) {
+    fn was_answered(&self, answer: Answer, is_login: bool, decides_login: bool) {
         if self.left.get() {
             // A callback has ended the session.
             return;
         }
+        let (client, peer) = (|| self.client(), self.peer.ip());
+        let engine = &self.server.engine;
         if is_login {
             let refusal = answer.refusal();
             if refusal.is_some() {
                 self.release_session();
+                engine.login_answered(client, peer, refusal);
             }
-            let (client, peer) = (|| self.client(), self.peer.ip());
-            self.server.engine.login_answered(client, peer, refusal);
+        }
+        if decides_login && !engine.login_decided(client, peer, &answer.reply) {
+            self.release_session();
         }
         let source = self.settle(answer);
-        *self.source.borrow_mut() = source.map(Box::new);
+        // Else the hook decides.
+        if is_login && self.machine.borrow().session().is_authenticated() {
+            engine.login_answered(client, peer, None);
+        }
+        self.keep_source(source);
+    }
+
+    /// Keeps what is to be sent, or what waits for the hook.
+    fn keep_source(&self, source: Option<Source>) {
+        if source.is_some() || !self.machine.borrow().session().keeps_body() {
+            *self.source.borrow_mut() = source.map(Box::new);
+        }
     }
 
     /// A login has failed.

@@ -2,6 +2,7 @@
 
 use super::{EndReason, Phase, Session, Step};
 use crate::command::Command;
+use crate::connection::End;
 use crate::hook::{Detail, Event, EventKind, Rejection, Terms, Verdict};
 use crate::limits::LONGEST_HOOK_DELAY;
 use crate::sasl::Mechanism;
@@ -48,6 +49,17 @@ impl Session {
     /// Whether events of this kind are asked about.
     pub fn is_watched(&self, kind: EventKind) -> bool {
         self.config.hook.contains(kind)
+    }
+
+    /// The event of its end.
+    pub fn end_event(&self, end: End) -> Event {
+        Event {
+            tls: self.tls.is_some(),
+            detail: Detail::End {
+                end,
+                tally: self.tally,
+            },
+        }
     }
 
     /// Asks about an event, and stands still before it.
