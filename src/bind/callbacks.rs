@@ -79,15 +79,15 @@ pub fn unlock(server: &Rc<ServerObject>, mailbox: &str, client: Client) {
     let _nobody_waits = callbacks.begin_unlock(mailbox);
 }
 
-/// Tells the hook of the end of a client's session. An error reaches nobody but the log. A
+/// Tells the hook of the end of a client's session, on a connection of this name. An error reaches nobody but the log. A
 /// hook that yields goes on by itself, even when the server is destroyed.
-pub fn tell_end(server: &Rc<ServerObject>, event: &Event, client: Client) {
+pub fn tell_end(server: &Rc<ServerObject>, event: &Event, client: Client, connection: &str) {
     let callbacks = Callbacks {
         server,
         job: None,
         client: &client,
     };
-    let _nobody_waits = callbacks.begin_end(event);
+    let _nobody_waits = callbacks.begin_end(event, connection);
 }
 
 /// The callbacks of one server, for a job or for the end of a session.
@@ -144,7 +144,8 @@ impl Callbacks<'_> {
             }
             Work::Hook(event) => self.hook(event).await,
             Work::Ended(event, _) => {
-                if let Some(over) = self.begin_end(event) {
+                let connection = self.server.connection_name(self.client.connection);
+                if let Some(over) = self.begin_end(event, &connection) {
                     // If nothing tells, the interpreter has gone.
                     let _ = over.await;
                 }

@@ -289,7 +289,7 @@ impl ChannelSession {
                 .then(|| session.end_event(end))
         };
         if let Some(event) = event {
-            callbacks::tell_end(&self.server, &event, self.client());
+            callbacks::tell_end(&self.server, &event, self.client(), &self.name);
         }
     }
 

@@ -312,7 +312,10 @@ impl ServerObject {
                         callbacks::unlock(&me, &lock.mailbox, client);
                     }
                     Owed::Unlock(_) => {}
-                    Owed::End(event) => callbacks::tell_end(&me, &event, client),
+                    Owed::End(event) => {
+                        let connection = me.connection_name(client.connection);
+                        callbacks::tell_end(&me, &event, client, &connection);
+                    }
                 }
             }
         }

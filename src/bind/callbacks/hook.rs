@@ -19,7 +19,8 @@ impl Callbacks<'_> {
             return Reply::Hook(Verdict::default());
         };
         let name = event.kind().name();
-        let words = [Value::text(name), self.told(event)];
+        let connection = self.server.connection_name(self.client.connection);
+        let words = [Value::text(name), self.told(event, &connection)];
         let said = match self.call(&self.for_client(None), &target, &words).await {
             Ok(said) => said,
             Err(raised) => {
@@ -36,10 +37,18 @@ impl Callbacks<'_> {
         }))
     }
 
-    /// Tells of the end of a session; what tells that the hook is through, if it has yielded.
-    pub(super) fn begin_end(&self, event: &Event) -> Option<oneshot::Receiver<()>> {
+    /// Tells of the end of a session, whose connection has had this name; what tells that the
+    /// hook is through, if it has yielded.
+    pub(super) fn begin_end(
+        &self,
+        event: &Event,
+        connection: &str,
+    ) -> Option<oneshot::Receiver<()>> {
         let target = self.hook_target()?;
-        let words = [Value::text(event.kind().name()), self.told(event)];
+        let words = [
+            Value::text(event.kind().name()),
+            self.told(event, connection),
+        ];
         self.begin_last(&target, "hook end", &words)
     }
 
@@ -51,10 +60,9 @@ impl Callbacks<'_> {
     }
 
     /// What `-hook` is told.
-    fn told(&self, event: &Event) -> Value {
-        let connection = self.server.connection_name(self.client.connection);
+    fn told(&self, event: &Event, connection: &str) -> Value {
         let always = [
-            ("connection", Value::text(&connection)),
+            ("connection", Value::text(connection)),
             ("peer", Value::text(&self.client.peer.ip().to_string())),
             ("tls", Value::int(event.tls.into())),
             ("user", Value::text(&self.client.user)),
