@@ -376,7 +376,8 @@ mod tests {
 
     #[test]
     fn a_command_event_holds_no_secret() {
-        let rows: [(&[u8], &str, &[&[u8]]); 12] = [
+        type Row<'a> = (&'a [u8], &'a str, &'a [&'a [u8]]);
+        let rows: [Row<'_>; 12] = [
             (b"PASS tanstaaf", "PASS", &[]),
             (b"pass  tan staaf", "PASS", &[]),
             (b"APOP mrose tanstaaf", "APOP", &[b"mrose"]),
