@@ -273,8 +273,8 @@ fn verdict(choice: u8, input: &mut Input<'_>) -> Verdict {
         91..=120 => Verdict::Reply(input.bytes().into()),
         121..=180 => Verdict::Proceed(Terms {
             delay: time(input),
-            cut: (choice % 2 == 0).then(|| u64::from(input.byte())),
-            announce: (choice % 3 == 0).then(|| u64::from(input.byte())),
+            cut: (choice & 1 == 0).then(|| u64::from(input.byte())),
+            announce: (choice & 2 == 0).then(|| u64::from(input.byte())),
             throttle: NonZeroU64::new(u64::from(input.byte()) * u64::from(choice % 5)),
         }),
         _ => Verdict::default(),
