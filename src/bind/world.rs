@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::calls::Calls;
+use super::calls::{Call, Calls};
 use super::channel::ChannelSession;
 use super::depth::Depth;
 use super::jobs::JobSource;
+use super::message::Fetching;
 use super::network_events::NetworkEvents;
 use super::server::ServerObject;
 use super::tasks::Tasks;
 use super::wakes::{Session, Wakes};
 use super::watched::WatchedCommands;
-use super::{mailboxes, mime, server, users};
+use super::{mailboxes, memory, mime, server, users};
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::interp;
 use crate::ffi::notifier::{self, Alert, EventSource};
@@ -105,6 +106,19 @@ impl World {
         let counter = counters.entry(prefix).or_default();
         *counter += 1;
         *counter
+    }
+
+    /// Whether a session waits for what a storage's `get` gives for this number.
+    pub fn is_fetched(&self, id: i64) -> bool {
+        self.fetched(id).is_some()
+    }
+
+    /// The callback that runs now, if it is to get a message of this number for a session.
+    pub fn fetched(&self, id: i64) -> Option<Rc<Call>> {
+        let call = self.calls.current()?;
+        let is_this = |fetching: &Fetching| i64::from(fetching.number.get()) == id;
+        let fetches = call.fetching.borrow().as_ref().is_some_and(is_this);
+        fetches.then_some(call)
     }
 
     /// Makes a server known, so that jobs find it.
@@ -200,6 +214,7 @@ impl Command for Native {
             "pop3d::udb" => users::register(&self.0),
             "pop3d::dbox" => mailboxes::register_dbox(&self.0),
             "pop3d::maildir" => mailboxes::register_maildir(&self.0),
+            "pop3d::memory" => memory::register(&self.0),
             "mime" => mime::register(&self.0.interp),
             other => {
                 let message = format!("unknown package \"{other}\"");

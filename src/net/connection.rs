@@ -10,7 +10,7 @@ use pop3_proto::session::{Config, EndReason};
 use tokio::sync::Notify;
 
 use super::admission::Permit;
-use super::runtime::LoopSlot;
+use super::runtime::{self, LoopSlot};
 use super::transport::Transport;
 use super::Server;
 use crate::descriptors::Reserve;
@@ -159,9 +159,33 @@ impl Connection {
         permit.is_some()
     }
 
-    /// Releases a lock; when the script must do that, `afterwards` goes with the job.
+    /// Releases a lock: at once, or on a thread that may block. `afterwards` goes with the
+    /// work.
+    ///
+    /// # Errors
+    /// The lock itself when the script must do that.
+    fn settle(&self, lock: Lock, afterwards: &mut Option<Afterwards>) -> Result<(), Lock> {
+        let mailbox = self.server.access.to_unlock(lock)?;
+        if mailbox.unlocks_at_once() {
+            mailbox.unlock();
+            return Ok(());
+        }
+        let (busy, afterwards) = (self.hold.begin_release(), afterwards.take());
+        let job = move || {
+            mailbox.unlock();
+            drop(mailbox);
+            drop(busy);
+            drop(afterwards);
+        };
+        // Nobody waits for the answer. Where no thread can be had the mailbox is dropped,
+        // which unlocks it too.
+        drop(runtime::blocking(job));
+        Ok(())
+    }
+
+    /// Releases a lock; when that takes longer, `afterwards` goes with the job.
     fn release(&self, lock: Lock, afterwards: &mut Option<Afterwards>) {
-        if let Err(lock) = self.server.access.settle(lock) {
+        if let Err(lock) = self.settle(lock, afterwards) {
             self.submit(Work::Release(lock, afterwards.take()));
         }
     }
@@ -197,7 +221,7 @@ impl Connection {
         }
         self.cut_off();
         let owed = match self.hold.end() {
-            Ended::Owed(lock) => self.server.access.settle(lock).err(),
+            Ended::Owed(lock) => self.settle(lock, &mut None).err(),
             Ended::Nothing | Ended::UnderWay => None,
         };
         self.log_end(End::Killed);

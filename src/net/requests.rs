@@ -16,7 +16,7 @@ use crate::store::access::{Answer, AnsweredNow, Runner};
 use crate::store::hold::Hold;
 use crate::store::jobs::{Outcome, Work};
 use crate::store::source::Source;
-use pop3_proto::Request;
+use pop3_proto::{Failure, LoginStep, Refusal, Request};
 
 impl Driver<'_> {
     /// Has a request answered: at once if that can be, else by another thread.
@@ -61,12 +61,12 @@ impl Driver<'_> {
             true => Answer::too_few_descriptors(),
             false => self.perform(request).await?,
         };
-        if login {
-            let refusal = answer.refusal();
-            if refusal.is_some() {
-                connection.release_session();
-                connection.server.login_answered(client, peer, refusal);
-            }
+        let refusal = answer.refusal();
+        if login && refusal.is_some() {
+            connection.release_session();
+        }
+        if login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures) {
+            connection.server.login_answered(client, peer, refusal);
         }
         if decides_login && !connection.server.login_decided(client, peer, &answer.reply) {
             connection.release_session();
@@ -108,17 +108,18 @@ impl Driver<'_> {
             return Some(answer.await);
         }
         match first(answer, self.connection.transport.broken()).await {
-            Either::First(answer) => Some(answer),
+            Either::First(answer) if !self.connection.machine().is_over() => return Some(answer),
+            Either::First(_) => {}
             Either::Second(()) => {
                 let kind = io::ErrorKind::ConnectionReset;
                 self.connection.machine().handle_broken(kind);
-                if login {
-                    // It has cost as much as one that was answered.
-                    server.count_failure(self.connection.peer.ip());
-                }
-                None
             }
         }
+        if login {
+            // It may have cost as much as one that was answered.
+            server.count_failure(self.connection.peer.ip());
+        }
+        None
     }
 }
 
@@ -137,5 +138,16 @@ impl Runner for BlockingPool<'_> {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Receiver<T> {
         runtime::blocking_on(&Handle::current(), work)
+    }
+
+    fn refuses_check(&self) -> Option<Refusal> {
+        let connection = self.0;
+        if connection.transport.is_at_end() && !connection.machine().session().has_input() {
+            // The client has gone, and has not sent ahead what is still to be answered.
+            connection.machine().handle_end_of_input();
+            return Some(Refusal::Failed(LoginStep::Server, Failure::Temporary));
+        }
+        let is_refused = connection.server.refuses_logins(connection.peer.ip());
+        is_refused.then_some(Refusal::TooManyFailures)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::admission::{Admission, Permit};
 use super::connection::Connection;
@@ -49,8 +49,8 @@ pub struct Server {
     departing: Arc<AtomicUsize>,
     /// Connections of proxies whose header has not come.
     unnamed: Arc<AtomicUsize>,
-    /// Tells those that the server is dead.
-    pub(super) killed: Notify,
+    /// Tells those that the server does not listen any more.
+    pub(super) listening_ended: watch::Sender<()>,
     /// Connections, oldest first, without those that were seen to have logged in or gone. When
     /// the server is full, the first that has not logged in makes room.
     waiting: Mutex<VecDeque<ConnectionId>>,
@@ -172,7 +172,7 @@ impl Server {
             dead: AtomicBool::new(false),
             departing: Arc::default(),
             unnamed: Arc::default(),
-            killed: Notify::new(),
+            listening_ended: watch::Sender::new(()),
             waiting: Mutex::default(),
         })
     }
@@ -187,7 +187,7 @@ impl Server {
         self.address_rules.store(Arc::new(rules));
     }
 
-    /// Sets the TLS of new handshakes; none: they fail.
+    /// Sets the TLS of new handshakes, whose files have just been read; none: they fail.
     pub fn set_tls(&self, tls: Option<Tls>) {
         self.encryption.set(tls);
     }
@@ -240,12 +240,15 @@ impl Server {
         Ok(port)
     }
 
-    /// Stops accepting; the port is free when this returns. Connections live on.
+    /// Stops accepting; the port is free when this returns. Connections live on, but for
+    /// those of proxies that have not said whose they are.
     pub fn close_listener(&self) {
         // Taken out first: no lock is held while this waits.
         if let Some(listening) = self.take_listening() {
             listening.close();
         }
+        // After the last was accepted.
+        self.listening_ended.send_replace(());
     }
 
     /// Where what happens to it is recorded, by the driver of sessions on Tcl channels too.
@@ -347,7 +350,6 @@ impl Server {
     #[must_use = "the mailboxes stay locked otherwise"]
     pub fn kill(&self) -> Vec<(Client, Owed)> {
         self.dead.store(true, Ordering::Release);
-        self.killed.notify_waiters();
         self.close_listener();
         let connections: Vec<_> = self.connection_map().values().cloned().collect();
         let mut owed: Vec<_> = connections.iter().flat_map(|c| c.kill()).collect();

@@ -400,6 +400,11 @@ impl Session {
         self.advance();
     }
 
+    /// Whether the client has sent ahead what is still to be read.
+    pub fn has_input(&self) -> bool {
+        self.lines.waiting() > 0
+    }
+
     /// Whether input is wanted. Not while a command is at work or output waits
     /// above its mark: a client that does not read is not read from.
     pub fn wants_input(&self) -> bool {

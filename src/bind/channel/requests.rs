@@ -20,7 +20,7 @@ use crate::store::ids::Client;
 use crate::store::jobs::{Job, Outcome, Work};
 use crate::store::source::{Fed, Source};
 use crate::store::Content;
-use pop3_proto::Request;
+use pop3_proto::{Refusal, Request};
 
 /// What a session waits for.
 pub(super) enum Awaited {
@@ -165,12 +165,12 @@ impl ChannelSession {
         }
         let (client, peer) = (|| self.client(), self.peer.ip());
         let engine = &self.server.engine;
-        if is_login {
-            let refusal = answer.refusal();
-            if refusal.is_some() {
-                self.release_session();
-                engine.login_answered(client, peer, refusal);
-            }
+        let refusal = answer.refusal();
+        if is_login && refusal.is_some() {
+            self.release_session();
+        }
+        if is_login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures) {
+            engine.login_answered(client, peer, refusal);
         }
         if decides_login && !engine.login_decided(client, peer, &answer.reply) {
             self.release_session();
@@ -238,5 +238,10 @@ impl Runner for LocalRunner {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Receiver<T> {
         net::blocking(work)
+    }
+
+    fn refuses_check(&self) -> Option<Refusal> {
+        let is_refused = self.server.engine.refuses_logins(self.client.peer.ip());
+        is_refused.then_some(Refusal::TooManyFailures)
     }
 }
