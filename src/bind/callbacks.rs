@@ -1,14 +1,15 @@
 //! The script's `-auth`, `-storage`, `-login` and `-hook` command prefixes: what they are
 //! asked, in which order, and what becomes of everything that they may do.
 //!
-//! A callback is a list, never a string, and runs at the global level. It may do
-//! anything, even destroy its own server, so nothing is borrowed while it runs and
+//! A callback is a list, never a string, and runs at the global level, as a coroutine. It may do
+//! anything, even destroy its own server, and wait: so nothing is borrowed while it runs and
 //! everything is looked at afresh afterwards.
 //!
-//! Here are logins, sizes, messages and deletions; `hook` has what happens in sessions, `uids`
-//! the unique ids, with `digests` where the storage gives none and `unknown` to tell that,
-//! `complaints` what becomes of failures.
+//! Here are logins, sizes, messages and deletions; `call` calls and waits; `hook` has what
+//! happens in sessions, `uids` the unique ids, with `digests` where the storage gives none and
+//! `unknown` to tell that, `complaints` what becomes of failures.
 
+mod call;
 mod complaints;
 mod digests;
 mod hook;
@@ -16,20 +17,14 @@ mod login;
 mod uids;
 mod unknown;
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
-use tokio::sync::oneshot;
-
 use self::complaints::Asked;
-use super::calls::{Begun, Call};
-use super::escape::shortened;
 use super::message::{self, Fetching, Got};
 use super::server::ServerObject;
 use super::step::Turn;
 use super::tasks::Owner;
-use crate::ffi::coroutine::Failure as Lost;
-use crate::ffi::interp::{self, Raised};
+use crate::ffi::interp::Raised;
 use crate::ffi::Value;
 use crate::store::ids::Client;
 use crate::store::jobs::{Job, Outcome, UnlockNow, Work};
@@ -96,12 +91,6 @@ struct Callbacks<'a> {
     job: Option<&'a Job>,
     /// For whom, for the log.
     client: &'a Client,
-}
-
-/// A method of a command prefix, or, of `-login`, the prefix itself.
-struct Target<'a> {
-    prefix: Value,
-    method: Option<&'a str>,
 }
 
 impl Callbacks<'_> {
@@ -346,141 +335,6 @@ impl Callbacks<'_> {
         Ok(())
     }
 
-    async fn unlock(&self, mailbox: &str) {
-        if let Some(over) = self.begin_unlock(mailbox) {
-            // If nothing tells, the interpreter has gone.
-            let _ = over.await;
-        }
-    }
-
-    /// Calls `unlock`; what tells that it is over, if it has yielded.
-    fn begin_unlock(&self, mailbox: &str) -> Option<oneshot::Receiver<()>> {
-        let target = self.storage_method("unlock");
-        self.begin_last(&target, "unlock", &[Value::text(mailbox)])
-    }
-
-    /// Calls what comes last in a session, and ends it; what tells that it is over, if it has
-    /// yielded. It goes on whatever becomes of its job: a script must be able to end what it
-    /// has begun.
-    fn begin_last(
-        &self,
-        target: &Target<'_>,
-        what: &'static str,
-        words: &[Value],
-    ) -> Option<oneshot::Receiver<()>> {
-        if interp::is_deleted(&self.server.identity.interp) {
-            return None;
-        }
-        let begun = self.begin(&self.for_client(None), target, words);
-        if let Begun::Ended(outcome) = begun {
-            let outcome = self.conclude(target, outcome);
-            let _logged = outcome.map_err(|raised| self.raised(what, &raised));
-            return None;
-        }
-        let (over, waits) = oneshot::channel();
-        let (server, client) = (self.server.clone(), self.client.clone());
-        let (prefix, has_method) = (target.prefix.clone(), target.method.is_some());
-        self.server.world.spawn(None, async move {
-            let callbacks = Callbacks {
-                server: &server,
-                job: None,
-                client: &client,
-            };
-            let method = has_method.then_some(what);
-            let said = callbacks.finish(&Target { prefix, method }, begun).await;
-            let _logged = said.map_err(|raised| callbacks.raised(what, &raised));
-            let _nobody_waits = over.send(());
-        });
-        Some(waits)
-    }
-
-    fn users_method<'a>(&self, method: &'a str) -> Target<'a> {
-        let prefix = self.server.auth_prefix();
-        let method = Some(method);
-        Target { prefix, method }
-    }
-
-    fn storage_method<'a>(&self, method: &'a str) -> Target<'a> {
-        let prefix = self.server.storage_prefix();
-        let method = Some(method);
-        Target { prefix, method }
-    }
-
-    /// A callback for the client.
-    fn for_client(&self, fetching: Option<Fetching>) -> Rc<Call> {
-        Rc::new(Call {
-            server: self.server.id,
-            connection: self.client.connection,
-            fetching: RefCell::new(fetching),
-        })
-    }
-
-    /// Calls a callback, and waits for it if it yields.
-    async fn call(
-        &self,
-        call: &Rc<Call>,
-        target: &Target<'_>,
-        words: &[Value],
-    ) -> Result<Value, Raised> {
-        let begun = self.begin(call, target, words);
-        self.finish(target, begun).await
-    }
-
-    fn begin(&self, call: &Rc<Call>, target: &Target<'_>, words: &[Value]) -> Begun {
-        let interp = &self.server.identity.interp;
-        let failed =
-            |words: &[Value]| Begun::Ended(interp::call(interp, words).map_err(Lost::Raised));
-        match target.prefix.to_list() {
-            // Taken away while the job waited. Without it the method itself would be
-            // taken for a command.
-            Some(prefix) if prefix.is_empty() => {
-                let error = ["::error", "no command prefix is set", "", "POP3D CALLBACK"];
-                failed(&error.map(Value::text))
-            }
-            Some(mut prefix) => {
-                prefix.extend(target.method.map(Value::text));
-                prefix.extend_from_slice(words);
-                self.server.world.calls.begin(call, prefix)
-            }
-            // Let Tcl say what is wrong with the list.
-            None => failed(&[Value::text("llength"), target.prefix.clone()]),
-        }
-    }
-
-    /// The outcome of a callback that has begun, within the server's time-out if it has
-    /// yielded.
-    async fn finish(&self, target: &Target<'_>, begun: Begun) -> Result<Value, Raised> {
-        let outcome = match begun {
-            Begun::Ended(outcome) => outcome,
-            Begun::Suspended { mut rest, error } => {
-                if let Some(raised) = error {
-                    // Of what it has yielded to: it does not hear of it itself.
-                    self.complain(&format!("{}: {}", target.shown(), raised.info()), &raised);
-                }
-                if let Some(milliseconds) = self.server.callback_timeout() {
-                    rest.limit(milliseconds);
-                }
-                rest.await
-            }
-        };
-        self.conclude(target, outcome)
-    }
-
-    fn conclude(&self, target: &Target<'_>, outcome: Result<Value, Lost>) -> Result<Value, Raised> {
-        outcome.map_err(|lost| {
-            let (what, code) = match lost {
-                Lost::Raised(raised) => return raised,
-                Lost::Deleted => ("its coroutine was deleted".to_owned(), "DELETED"),
-                Lost::TimedOut => {
-                    let most = self.server.callback_timeout().unwrap_or(0);
-                    (format!("{most} ms were over"), "TIMEOUT")
-                }
-            };
-            let message = format!("\"{}\" did not return before {what}", target.shown());
-            Raised::new(&message, &["POP3D", "CALLBACK", code])
-        })
-    }
-
     /// Whether the callback before this one has not destroyed the server, or let the
     /// session end: then its mailbox is unlocked already.
     fn check_wanted(&self) -> Result<(), Trouble> {
@@ -505,15 +359,6 @@ impl Callbacks<'_> {
         let call = self.for_client(None);
         let said = self.call(&call, &self.storage_method(method), &words).await;
         said.map_err(|raised| self.raised(method, &raised))
-    }
-}
-
-impl Target<'_> {
-    /// As it is called, without arguments and short.
-    fn shown(&self) -> String {
-        let method = self.method.map(|method| format!(" {method}"));
-        let prefix = shortened(&self.prefix.to_text());
-        format!("{prefix}{}", method.unwrap_or_default())
     }
 }
 

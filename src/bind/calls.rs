@@ -22,7 +22,13 @@ pub struct Calls {
     /// Those that have neither ended nor yielded. Each but the first runs inside the event
     /// loop that an earlier one has entered.
     running: RefCell<Vec<(u64, Rc<Call>)>>,
-    suspended: RefCell<HashMap<u64, (Rc<Call>, Rc<Watch>)>>,
+    suspended: RefCell<HashMap<u64, Waiting>>,
+}
+
+/// A callback that has yielded.
+struct Waiting {
+    call: Rc<Call>,
+    coroutine: Rc<Watch>,
 }
 
 /// A callback that is under way.
@@ -70,8 +76,9 @@ impl Calls {
         match started {
             Started::Ended(outcome) => Begun::Ended(outcome),
             Started::Suspended { rest, error } => {
-                let entry = (call.clone(), rest.coroutine());
-                self.suspended.borrow_mut().insert(number, entry);
+                let (call, coroutine) = (call.clone(), rest.coroutine());
+                let waiting = Waiting { call, coroutine };
+                self.suspended.borrow_mut().insert(number, waiting);
                 let calls = self.clone();
                 let rest = Rest {
                     calls,
@@ -96,13 +103,13 @@ impl Calls {
             Running::Numbered(number) => {
                 let begun = running.iter().rev().find(|(n, _)| *n == number);
                 let begun = begun.map(|(_, call)| call);
-                begun.or_else(|| Some(&suspended.get(&number)?.0))
+                begun.or_else(|| Some(&suspended.get(&number)?.call))
             }
             Running::Named(name) => {
                 let mut all = suspended.values();
-                let renamed = all.find(|(_, coroutine)| coroutine.is_named(&name));
+                let renamed = all.find(|waiting| waiting.coroutine.is_named(&name));
                 let last = || Some(&running.last()?.1);
-                renamed.map(|(call, _)| call).or_else(last)
+                renamed.map(|waiting| &waiting.call).or_else(last)
             }
             Running::Nothing => running.last().map(|(_, call)| call),
         };

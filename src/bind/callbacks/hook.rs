@@ -2,8 +2,9 @@
 
 use tokio::sync::oneshot;
 
+use super::call::Target;
 use super::complaints::{is_given_up, Asked};
-use super::{Callbacks, Target};
+use super::Callbacks;
 use crate::bind::verdict;
 use crate::ffi::Value;
 use crate::text::characters;

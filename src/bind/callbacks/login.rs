@@ -2,8 +2,9 @@
 
 mod redact;
 
+use super::call::Target;
 use super::complaints::{self, Asked};
-use super::{Callbacks, Target, Trouble};
+use super::{Callbacks, Trouble};
 use crate::ffi::{interp, Value};
 use crate::store::Account;
 use crate::text::{self, characters};
