@@ -73,7 +73,7 @@ pub fn run(data: &[u8]) {
             Action::Write => write(&mut connection, &mut input, &mut now),
             Action::Ask(request) => {
                 assert!(!left);
-                logins += u32::from(request.is_of_login());
+                logins += u32::from(request.login_mechanism().is_some());
                 updates += u32::from(matches!(request, Request::Update { .. }));
                 // A login that the hook refuses unlocks the mailbox.
                 assert!(updates <= if refuses_logins { logins } else { 1 });
@@ -93,7 +93,7 @@ pub fn run(data: &[u8]) {
                     },
                 }
             }
-            Action::CountFailure => connection.handle_failure(AddressFailures {
+            Action::CountFailure(_) => connection.handle_failure(AddressFailures {
                 count: input.byte().into(),
                 is_refused: input.byte() == 255,
             }),

@@ -11,6 +11,7 @@
 
 mod call;
 mod complaints;
+mod counts;
 mod digests;
 mod hook;
 mod login;
@@ -20,6 +21,7 @@ mod unknown;
 use std::rc::Rc;
 
 use self::complaints::Asked;
+pub use self::counts::{CallbackCount, CallbackCounts};
 use super::message::{self, Fetching, Got};
 use super::server::ServerObject;
 use super::step::Turn;

@@ -3,6 +3,8 @@
 mod certificates;
 mod configure;
 mod conn;
+mod metrics;
+mod stats;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -10,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::callbacks;
+use super::callbacks::{self, CallbackCounts};
 use super::channel::ChannelSession;
 use super::direct::{self, Direct};
 use super::listen::{self, Listener};
@@ -106,6 +108,8 @@ pub struct ServerObject {
     watched: Arc<WatchedEvents>,
     direct: Direct,
     reports: Reports,
+    /// What its callbacks have done.
+    pub callbacks: CallbackCounts,
     /// Whether the storage knows `uidl`; none before it was asked.
     uidl: Cell<Option<bool>>,
     /// How often `-storage` was configured.
@@ -137,6 +141,7 @@ impl ServerObject {
             watched: Arc::default(),
             direct: Direct::new(access),
             reports,
+            callbacks: CallbackCounts::default(),
             uidl: Cell::new(None),
             storage_number: Cell::new(0),
             gone: Cell::new(false),
@@ -490,6 +495,7 @@ impl ServerObject {
             ("reload", []) => self.reload(),
             ("reload", _) => Err(self.identity.usage("reload")),
             ("conn", args) => self.conn(args),
+            ("stats", args) => self.stats(args),
             (method, _) => Err(self.identity.bad_method(method)),
         }
     }

@@ -118,11 +118,10 @@ impl Driver<'_> {
         }
         match connection.transport.handshake() {
             Ok(facts) => {
+                let resumed = facts.resumed;
                 let facts = told(facts);
-                connection
-                    .server
-                    .log
-                    .encrypted(|| connection.client(), &facts);
+                let log = &connection.server.log;
+                log.encrypted(|| connection.client(), &facts, resumed);
                 connection.machine().handle_tls(facts);
             }
             Err(error) => match error.kind() {

@@ -9,6 +9,7 @@ use super::Server;
 use crate::store::access::Answer;
 use crate::store::ids::Client;
 use pop3_proto::hook::Verdict;
+use pop3_proto::sasl::Mechanism;
 use pop3_proto::{AddressFailures, Refusal, Reply, Request};
 
 /// Addresses that are treated in another way than others.
@@ -38,20 +39,20 @@ impl Server {
         peer: IpAddr,
         request: &Request,
     ) -> Option<Answer> {
-        let is_refused = request.is_of_login() && self.refuses_logins(peer);
-        is_refused.then(|| {
+        let mechanism = request.login_mechanism()?;
+        self.refuses_logins(peer).then(|| {
             let refusal = Refusal::TooManyFailures;
-            self.log.login(client, Some(refusal));
+            self.log.login(client, mechanism, Some(refusal));
             Reply::Refused(refusal).into()
         })
     }
 
-    /// A login was answered, and the hook does not decide on it. One that failed by wrong credentials is told by
-    /// [`login_failed`](Self::login_failed).
+    /// A login was answered, and the hook does not decide on it. One that failed by wrong
+    /// credentials is told by [`login_failed`](Self::login_failed).
     pub fn login_answered(
         &self,
         client: impl Fn() -> Client,
-        peer: IpAddr,
+        (peer, mechanism): (IpAddr, Mechanism),
         refusal: Option<Refusal>,
     ) {
         match refusal {
@@ -59,23 +60,33 @@ impl Server {
             Some(_) => {}
             None => self.failures.forgive(ClientNet::of(peer)),
         }
-        self.log.login(client, refusal);
+        self.log.login(client, mechanism, refusal);
     }
 
     /// The hook has answered whether a client whose credentials are right is let in; whether
     /// it is.
-    pub fn login_decided(&self, client: impl Fn() -> Client, peer: IpAddr, answer: &Reply) -> bool {
+    pub fn login_decided(
+        &self,
+        client: impl Fn() -> Client,
+        (peer, mechanism): (IpAddr, Mechanism),
+        answer: &Reply,
+    ) -> bool {
         let is_let_in = matches!(answer, Reply::Hook(Verdict::Proceed(_) | Verdict::Reply(_)));
         match is_let_in {
-            true => self.login_answered(client, peer, None),
-            false => self.log.login_refused_by_hook(client),
+            true => self.login_answered(client, (peer, mechanism), None),
+            false => self.log.login_refused_by_hook(client, mechanism),
         }
         is_let_in
     }
 
     /// A login failed by wrong credentials. Counts it.
-    pub fn login_failed(&self, client: impl Fn() -> Client, peer: IpAddr) -> AddressFailures {
-        self.log.login(client, Some(Refusal::Credentials));
+    pub fn login_failed(
+        &self,
+        client: impl Fn() -> Client,
+        (peer, mechanism): (IpAddr, Mechanism),
+    ) -> AddressFailures {
+        let refusal = Refusal::Credentials;
+        self.log.login(client, mechanism, Some(refusal));
         self.count_failure(peer)
     }
 

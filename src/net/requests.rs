@@ -16,6 +16,7 @@ use crate::store::access::{Answer, AnsweredNow, Runner};
 use crate::store::hold::Hold;
 use crate::store::jobs::{Outcome, Work};
 use crate::store::source::Source;
+use pop3_proto::sasl::Mechanism;
 use pop3_proto::{Failure, LoginStep, Refusal, Request};
 
 impl Driver<'_> {
@@ -50,7 +51,8 @@ impl Driver<'_> {
         // not take, or says, is met again when they are written.
         let _ = self.write_now();
         let login = matches!(request, Request::Login(_));
-        let decides_login = request.decides_login();
+        let decided = request.decided_login();
+        let mechanism = request.login_mechanism();
         let connection = &*self.connection;
         let peer = connection.peer.ip();
         let client = || connection.client();
@@ -65,25 +67,35 @@ impl Driver<'_> {
         if login && refusal.is_some() {
             connection.release_session();
         }
-        if login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures) {
-            connection.server.login_answered(client, peer, refusal);
+        let whose = mechanism.map(|mechanism| (peer, mechanism));
+        let told = login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures);
+        if let Some(whose) = whose.filter(|_| told) {
+            connection.server.login_answered(client, whose, refusal);
         }
-        if decides_login && !connection.server.login_decided(client, peer, &answer.reply) {
-            connection.release_session();
+        if let Some(mechanism) = decided {
+            let whose = (peer, mechanism);
+            if !connection
+                .server
+                .login_decided(client, whose, &answer.reply)
+            {
+                connection.release_session();
+            }
         }
         let source = self.settle(answer);
         // Else the hook decides.
-        if login && connection.machine().session().is_authenticated() {
-            connection.server.login_answered(client, peer, None);
+        let is_in = login && connection.machine().session().is_authenticated();
+        if let Some(whose) = whose.filter(|_| is_in) {
+            connection.server.login_answered(client, whose, None);
         }
         source
     }
 
     /// A login has failed.
-    pub(super) fn count_failure(&self) {
+    pub(super) fn count_failure(&self, mechanism: Mechanism) {
         let connection = &*self.connection;
         let client = || connection.client();
-        let failures = connection.server.login_failed(client, connection.peer.ip());
+        let whose = (connection.peer.ip(), mechanism);
+        let failures = connection.server.login_failed(client, whose);
         connection.machine().handle_failure(failures);
     }
 
@@ -97,7 +109,7 @@ impl Driver<'_> {
         answer.message.map(|message| Source::new(message.content))
     }
 
-    /// Asks the stores; none when the connection breaks meanwhile.
+    /// Asks the stores; none when the connection breaks meanwhile, or others end it.
     async fn perform(&self, request: Request) -> Option<Answer> {
         let carried_out = request.is_carried_out();
         let login = matches!(request, Request::Login(_));
@@ -107,17 +119,20 @@ impl Driver<'_> {
         if carried_out {
             return Some(answer.await);
         }
-        match first(answer, self.connection.transport.broken()).await {
+        let ended = self.connection.ended_outside.come();
+        let gone = first(ended, self.connection.transport.broken());
+        let broken = match first(answer, gone).await {
             Either::First(answer) if !self.connection.machine().is_over() => return Some(answer),
-            Either::First(_) => {}
-            Either::Second(()) => {
-                let kind = io::ErrorKind::ConnectionReset;
-                self.connection.machine().handle_broken(kind);
-            }
-        }
-        if login {
+            Either::First(_) => None,
+            Either::Second(Either::First(())) => Some(io::ErrorKind::ConnectionAborted),
+            Either::Second(Either::Second(())) => Some(io::ErrorKind::ConnectionReset),
+        };
+        if login && broken != Some(io::ErrorKind::ConnectionAborted) {
             // It may have cost as much as one that was answered.
             server.count_failure(self.connection.peer.ip());
+        }
+        if let Some(kind) = broken {
+            self.connection.machine().handle_broken(kind);
         }
         None
     }

@@ -5,13 +5,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::admission::{Admission, Permit};
 use super::connection::Connection;
+use super::counters::Stats;
 use super::failures::Failures;
 use super::handshake::Encryption;
 use super::listener::{self, Listening};
@@ -23,7 +24,7 @@ use crate::descriptors::Reserve;
 use crate::store::access::Access;
 use crate::store::hold::MAX_IDLE_WAIT;
 use crate::store::ids::{Client, ConnectionId, ServerId};
-use crate::store::jobs::{JobQueue, Owed};
+use crate::store::jobs::{JobQueue, Owed, OwedUnlock};
 use crate::tls::Tls;
 use pop3_proto::connection::{Connection as Machine, End};
 use pop3_proto::sasl::Mechanism;
@@ -129,6 +130,8 @@ pub struct ConnectionState {
     pub tally: Tally,
     /// When it began.
     pub begun: Instant,
+    /// How long it has waited for a command; 0 while one is at work.
+    pub idle: Duration,
 }
 
 impl ConnectionState {
@@ -142,6 +145,7 @@ impl ConnectionState {
             mechanism: session.mechanism(),
             tally: session.tally(),
             begun: machine.begun(),
+            idle: machine.idle_for(Instant::now()),
         }
     }
 }
@@ -272,6 +276,30 @@ impl Server {
 
     pub(super) fn lists(&self, id: ConnectionId) -> bool {
         self.connection_map().contains_key(&id)
+    }
+
+    /// Ends one connection, with `-ERR` and `text` for its client if it can be told that. An
+    /// empty text says nothing. None if there is no such connection. Else the `unlock` that the
+    /// caller owes, on the interpreter's thread; only then the connection leaves the list.
+    pub fn close_connection(&self, id: ConnectionId, text: &str) -> Option<Option<OwedUnlock>> {
+        let connection = self.connection_map().get(&id)?.clone();
+        Some(connection.close(text))
+    }
+
+    /// What the server has done so far, its sessions on sockets that go on included.
+    pub fn stats(&self) -> Stats {
+        let counters = &self.log.counters;
+        let (mut tally, live) = {
+            // Who ends from now on is not among those that have ended.
+            let done = counters.done();
+            let map = self.connection_map();
+            let live = map.values().filter(|one| !one.counted.is_set()).cloned();
+            (*done, live.collect::<Vec<_>>())
+        };
+        for connection in live {
+            tally += connection.machine().session().tally();
+        }
+        counters.read(tally)
     }
 
     /// Number of connections.

@@ -188,7 +188,7 @@ impl Access {
     ) -> Answer {
         let request = match request {
             Request::Login(attempt) => return self.login(hold, attempt, runner).await,
-            Request::Keys { user } => return self.keys(hold, user, runner).await,
+            Request::Keys { user, .. } => return self.keys(hold, user, runner).await,
             Request::Hook(event) => return verdict(runner.script(hold, Work::Hook(event)).await),
             request => request,
         };

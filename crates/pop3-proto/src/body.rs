@@ -169,15 +169,24 @@ impl Body {
         self.cut.as_ref().is_some_and(Cut::is_done)
     }
 
+    /// Whether it answers TOP.
+    pub(crate) fn is_top(&self) -> bool {
+        self.cut.is_some()
+    }
+
     /// Appends the end of the last line, if it has none: the message is complete.
     pub fn end_line(&mut self, out: &mut Vec<u8>) {
         self.stuffer.finish(out);
     }
 
-    /// Appends the end: of the last line, if it has none, and of the answer.
-    pub fn finish(mut self, out: &mut Vec<u8>) {
+    /// Appends the end: of the last line, if it has none, and of the answer. Returns the
+    /// octets that the former takes, which are the message's.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> usize {
+        let before = out.len();
         self.end_line(out);
+        let octets = out.len() - before;
         reply::end_of_list(out);
+        octets
     }
 }
 

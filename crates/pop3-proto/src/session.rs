@@ -3,8 +3,9 @@
 //! A driver's turn, repeated while anything happens:
 //!
 //! 1. [`Session::poll_delay`]: wait that long before anything else, then
-//!    [`Session::handle_delay_end`]; if [`Session::turn_is_over`]: let others go first, [`Session::begin_turn`];
-//! 2. if [`Session::has_failed_login`]: count it, [`Session::handle_failure`];
+//!    [`Session::handle_delay_end`]; if [`Session::turn_is_over`]: let others go first,
+//!    [`Session::begin_turn`];
+//! 2. if [`Session::failed_login`]: count it, [`Session::handle_failure`];
 //!    [`Session::poll_request`]: have it answered, [`Session::handle_reply`];
 //! 3. while [`Session::wants_body`]: [`Session::handle_body`] with the next stored
 //!    bytes; at their end, or when [`Session::body_done`], `handle_body_end`;
@@ -16,6 +17,7 @@ mod authenticate;
 mod execute;
 mod halt;
 mod settle;
+mod tally;
 mod view;
 
 use std::mem;
@@ -40,7 +42,8 @@ use super::limits::COMMANDS_PER_TURN;
 
 use halt::{Halt, Point};
 
-pub use view::{EndReason, Snapshot, StateName, Tally};
+pub use tally::{CommandCounts, Tally};
+pub use view::{EndReason, Snapshot, StateName};
 
 /// What the sessions of a server have in common.
 #[derive(Clone, Debug)]
@@ -131,7 +134,8 @@ pub struct Session {
     /// Bad commands since the last good one.
     errors: u32,
     failed_logins: u32,
-    tally: Tally,
+    /// Elsewhere: most of it is looked at by nobody but a script.
+    tally: Box<Tally>,
     end: Option<EndReason>,
 }
 
@@ -165,7 +169,7 @@ enum Step {
     /// The driver checks.
     Checking(Mechanism),
     /// The login has failed. The driver counts that before the client is told by this line.
-    Failed(reply::Line<'static>),
+    Failed(Mechanism, reply::Line<'static>),
     /// The TLS handshake must come, before anything else is read or written.
     TlsHandshake,
 }
@@ -175,7 +179,7 @@ impl Step {
     fn is_busy(&self) -> bool {
         match self {
             Self::Nothing | Self::Named | Self::Exchange(..) => false,
-            Self::Keys(..) | Self::Checking(_) | Self::Failed(_) | Self::TlsHandshake => true,
+            Self::Keys(..) | Self::Checking(_) | Self::Failed(..) | Self::TlsHandshake => true,
         }
     }
 
@@ -198,8 +202,9 @@ struct Opened {
 
 /// A line of the client.
 enum Input {
-    /// With what the hook is to be told of it, if it is.
-    Command(Command, Option<Detail>),
+    /// With the row of its verb, if that is known; and with what the hook is to be told of
+    /// it, if it is.
+    Command(Command, Option<usize>, Option<Detail>),
     LongCommand,
     /// Of a SASL exchange.
     Response(Secret),
@@ -250,7 +255,7 @@ impl Session {
             turn: COMMANDS_PER_TURN,
             errors: 0,
             failed_logins: 0,
-            tally: Tally::default(),
+            tally: Box::default(),
             end: None,
         };
         if !implicit {
@@ -300,22 +305,21 @@ impl Session {
         }
     }
 
-    /// Whether a login has failed that the driver must count:
+    /// The mechanism of a login that has failed, if there is one that the driver must count:
     /// [`handle_failure`](Self::handle_failure) goes on.
-    pub fn has_failed_login(&self) -> bool {
-        let failed = matches!(
-            self.phase,
+    pub fn failed_login(&self) -> Option<Mechanism> {
+        match self.phase {
             Phase::Authorization {
-                step: Step::Failed(_),
+                step: Step::Failed(mechanism, _),
                 ..
-            }
-        );
-        failed && self.end.is_none()
+            } if self.end.is_none() => Some(mechanism),
+            _ => None,
+        }
     }
 
     /// The failed login is counted. Tells the client, after a wait.
     pub fn handle_failure(&mut self, address: AddressFailures) {
-        if self.has_failed_login() {
+        if self.failed_login().is_some() {
             self.tell_failure(address);
             self.advance();
         }
@@ -350,9 +354,12 @@ impl Session {
             let out = self.output.writer();
             let before = out.len();
             body.end_line(out);
-            if cut_off(out, before, &mut cut) {
+            let is_cut = cut_off(out, before, &mut cut);
+            self.tally.octets += (out.len() - before) as u64;
+            if is_cut {
                 return self.finish(EndReason::ByHook);
             }
+            self.tally.tops += u64::from(body.is_top());
             body.finish(out);
             self.tally.messages += 1;
         }
@@ -501,6 +508,21 @@ impl Session {
         stranger
     }
 
+    /// Ends a session that goes on, with `-ERR` and `text` for its client, or without a word
+    /// if that is empty. False if the client cannot be told: it is in the middle of a reply of
+    /// several lines, or begins TLS. Then nothing is changed, and the connection must be cut.
+    pub fn close(&mut self, text: &str) -> bool {
+        let is_inside = matches!(self.work(), Some(Work::Body { .. } | Work::Listing(_)));
+        if is_inside || self.wants_tls() {
+            return false;
+        }
+        if !text.is_empty() {
+            reply::Line::Closed { text }.write(self.output.writer());
+        }
+        self.finish(EndReason::Closed);
+        true
+    }
+
     /// Why the session ended, if it did by itself.
     pub fn end_reason(&self) -> Option<EndReason> {
         self.end
@@ -508,7 +530,7 @@ impl Session {
 
     /// What it has done so far.
     pub fn tally(&self) -> Tally {
-        self.tally
+        *self.tally
     }
 
     /// Whether the commands of this turn are used up and others must have theirs:
@@ -534,11 +556,11 @@ impl Session {
             let Some(input) = self.next_input() else {
                 return;
             };
-            self.tally.commands += 1;
+            self.tally.count(&input);
             self.turn -= 1;
             match input {
-                Input::Command(command, None) => self.execute(command),
-                Input::Command(command, Some(event)) => {
+                Input::Command(command, _, None) => self.execute(command),
+                Input::Command(command, _, Some(event)) => {
                     self.consult(event, Point::Command(command));
                 }
                 Input::LongCommand => self.respond(reply::Line::TooLong),
@@ -557,10 +579,12 @@ impl Session {
             (Line::Text(line), true) => Input::Response(Secret::new(line)),
             (Line::TooLong, true) => Input::LongResponse,
             (Line::TooLong, false) => Input::LongCommand,
-            (Line::Text(line), false) => match Command::parse(line) {
-                command if line.len() <= self.config.limits.line || command.may_be_long() => {
+            (Line::Text(line), false) => match Command::parse_row(line) {
+                (command, row)
+                    if line.len() <= self.config.limits.line || command.may_be_long() =>
+                {
                     let event = is_watched.then(|| command_event(line, &command));
-                    Input::Command(command, event)
+                    Input::Command(command, row, event)
                 }
                 _ => Input::LongCommand,
             },
@@ -646,6 +670,10 @@ impl Session {
         self.end = Some(reason);
         self.lines.clear();
         self.halt = None;
+        if reason != EndReason::ByHook {
+            // A farewell does not wait.
+            self.throttle = None;
+        }
     }
 
     /// Answers a command with a line, and counts bad commands in a row.

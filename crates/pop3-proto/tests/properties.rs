@@ -402,7 +402,7 @@ proptest! {
                     let inside = numbers(&request).iter().all(|number| number.get() <= COUNT);
                     prop_assert!(inside, "{:?}", request);
                     updates += usize::from(matches!(request, Request::Update { .. }));
-                    logins += usize::from(request.is_of_login());
+                    logins += usize::from(request.login_mechanism().is_some());
                 },
             }
             // A login that the hook refuses unlocks the mailbox.

@@ -18,6 +18,8 @@ use crate::ffi::Value;
 pub(super) struct Target<'a> {
     pub(super) prefix: Value,
     pub(super) method: Option<&'a str>,
+    /// As what its calls count.
+    pub(super) counted: &'a str,
 }
 
 impl Callbacks<'_> {
@@ -31,53 +33,67 @@ impl Callbacks<'_> {
     /// Calls `unlock`; what tells that it is over, if it has yielded.
     pub(super) fn begin_unlock(&self, mailbox: &str) -> Option<oneshot::Receiver<()>> {
         let target = self.storage_method("unlock");
-        self.begin_last(&target, "unlock", &[Value::text(mailbox)])
+        self.begin_last(&target, ("unlock", "unlock"), &[Value::text(mailbox)])
     }
 
-    /// Calls what comes last in a session; what tells that it is over, if it has yielded. It
-    /// goes on whatever becomes of its job: a script must be able to end what it has begun.
+    /// Calls what comes last in a session, which counts as `counted` and is shown as `what`;
+    /// what tells that it is over, if it has yielded. It goes on whatever becomes of its job: a
+    /// script must be able to end what it has begun.
     pub(super) fn begin_last(
         &self,
         target: &Target<'_>,
-        what: &'static str,
+        (counted, what): (&'static str, &'static str),
         words: &[Value],
     ) -> Option<oneshot::Receiver<()>> {
         if interp::is_deleted(&self.server.identity.interp) {
             return None;
         }
+        let timed = self.server.callbacks.begin(counted);
         let begun = self.begin(&self.for_client(None), target, words);
         if let Begun::Ended(outcome) = begun {
+            drop(timed);
             let outcome = self.conclude(target, outcome);
-            let _logged = outcome.map_err(|raised| self.raised(what, &raised));
+            let _logged = outcome.map_err(|raised| self.raised_by(counted, what, &raised));
             return None;
         }
         let (over, waits) = oneshot::channel();
         let (server, client) = (self.server.clone(), self.client.clone());
         let (prefix, has_method) = (target.prefix.clone(), target.method.is_some());
+        let begun_at = timed.goes_on();
         self.server.world.spawn(None, async move {
+            let _timed = server.callbacks.resume(counted, begun_at);
             let callbacks = Callbacks {
                 server: &server,
                 job: None,
                 client: &client,
             };
             let method = has_method.then_some(what);
-            let said = callbacks.finish(&Target { prefix, method }, begun).await;
-            let _logged = said.map_err(|raised| callbacks.raised(what, &raised));
+            let target = Target {
+                prefix,
+                method,
+                counted,
+            };
+            let said = callbacks.finish(&target, begun).await;
+            let _logged = said.map_err(|raised| callbacks.raised_by(counted, what, &raised));
             let _nobody_waits = over.send(());
         });
         Some(waits)
     }
 
     pub(super) fn users_method<'a>(&self, method: &'a str) -> Target<'a> {
-        let prefix = self.server.auth_prefix();
-        let method = Some(method);
-        Target { prefix, method }
+        Target {
+            prefix: self.server.auth_prefix(),
+            method: Some(method),
+            counted: method,
+        }
     }
 
     pub(super) fn storage_method<'a>(&self, method: &'a str) -> Target<'a> {
-        let prefix = self.server.storage_prefix();
-        let method = Some(method);
-        Target { prefix, method }
+        Target {
+            prefix: self.server.storage_prefix(),
+            method: Some(method),
+            counted: method,
+        }
     }
 
     /// A callback for the client.
@@ -96,6 +112,7 @@ impl Callbacks<'_> {
         target: &Target<'_>,
         words: &[Value],
     ) -> Result<Value, Raised> {
+        let _timed = self.server.callbacks.begin(target.counted);
         let begun = self.begin(call, target, words);
         self.finish(target, begun).await
     }
@@ -129,7 +146,8 @@ impl Callbacks<'_> {
             Begun::Suspended { mut rest, error } => {
                 if let Some(raised) = error {
                     // Of what it has yielded to: it does not hear of it itself.
-                    self.complain(&format!("{}: {}", target.shown(), raised.info()), &raised);
+                    let line = format!("{}: {}", target.shown(), raised.info());
+                    self.complain(target.counted, &line, &raised);
                 }
                 if let Some(milliseconds) = self.server.callback_timeout() {
                     rest.limit(milliseconds);

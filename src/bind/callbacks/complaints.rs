@@ -40,15 +40,21 @@ impl Callbacks<'_> {
     /// A callback raised an error: its stack trace goes to the log, unless the error is
     /// a refusal.
     pub(super) fn raised(&self, method: &str, raised: &Raised) -> Trouble {
-        let text = match is_refusal(method, raised) {
+        self.raised_by(method, method, raised)
+    }
+
+    /// The same of a callback that is shown otherwise than it counts.
+    pub(super) fn raised_by(&self, counted: &str, shown: &str, raised: &Raised) -> Trouble {
+        let text = match is_refusal(counted, raised) {
             true => raised.message(),
             false => raised.info(),
         };
-        self.complain(&format!("{method}: {text}"), raised)
+        self.complain(counted, &format!("{shown}: {text}"), raised)
     }
 
     /// A callback returned what it should not, which is shown if that may be.
     pub(super) fn wrong(&self, asked: Asked<'_>, said: Option<&Value>, expected: &str) -> Trouble {
+        let method = asked.method;
         let asked = asked.words();
         let message = match said.map(Value::to_text) {
             Some(said) => format!(
@@ -58,12 +64,13 @@ impl Callbacks<'_> {
             None => format!("\"{asked}\" did not return {expected}"),
         };
         let raised = Raised::new(&message, &["POP3D", "CALLBACK"]);
-        self.complain(&message, &raised)
+        self.complain(method, &message, &raised)
     }
 
-    /// Logs an error or, where nobody takes the line, hands it to `interp bgerror`, so that
-    /// it is not lost.
-    pub(super) fn complain(&self, line: &str, raised: &Raised) -> Trouble {
+    /// Counts an error of a method, and logs it or, where nobody takes the line, hands it to
+    /// `interp bgerror`, so that it is not lost.
+    pub(super) fn complain(&self, method: &str, line: &str, raised: &Raised) -> Trouble {
+        self.server.callbacks.failed(method);
         if !self.log(line) {
             self.server.report(raised);
         }
@@ -91,12 +98,9 @@ const ENDED: [[&str; 3]; 2] = [
     ["POP3D", "CALLBACK", "TIMEOUT"],
 ];
 
-/// A callback that was given up. It may still decide what nobody waits for.
+/// Whether something has ended a callback before it returned.
 pub(super) fn is_given_up(raised: &Raised) -> bool {
-    let codes = ["TIMEOUT", "DELETED"];
-    codes
-        .iter()
-        .any(|code| has_code(raised, &["POP3D", "CALLBACK", code]))
+    ENDED.iter().any(|code| has_code(raised, code))
 }
 
 fn has_code(raised: &Raised, code: &[&str]) -> bool {
@@ -106,8 +110,7 @@ fn has_code(raised: &Raised, code: &[&str]) -> bool {
 
 /// Whether an error of `lookup` says that it failed, rather than that there is no such user.
 pub(super) fn is_failure(raised: &Raised) -> bool {
-    let ended = ENDED.iter().any(|code| has_code(raised, code));
-    ended || has_code(raised, &UNUSABLE) || has_code(raised, &TEMPORARY)
+    is_given_up(raised) || has_code(raised, &UNUSABLE) || has_code(raised, &TEMPORARY)
 }
 
 /// Whether a script says no in its own words, where a stack trace tells nobody anything:

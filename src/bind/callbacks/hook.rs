@@ -25,7 +25,7 @@ impl Callbacks<'_> {
         let said = match self.call(&self.for_client(None), &target, &words).await {
             Ok(said) => said,
             Err(raised) => {
-                let _logged = self.raised(&format!("hook {name}"), &raised);
+                let _logged = self.raised_by("hook", &format!("hook {name}"), &raised);
                 return match is_given_up(&raised) {
                     true => Reply::Failed(Failure::Temporary),
                     false => Reply::Hook(Verdict::default()),
@@ -50,14 +50,17 @@ impl Callbacks<'_> {
             Value::text(event.kind().name()),
             self.told(event, connection),
         ];
-        self.begin_last(&target, "hook end", &words)
+        self.begin_last(&target, ("hook", "hook end"), &words)
     }
 
     /// None if `-hook` was taken away meanwhile.
     fn hook_target(&self) -> Option<Target<'static>> {
         let prefix = self.server.hook_prefix();
-        let method = None;
-        (!prefix.is_empty()).then_some(Target { prefix, method })
+        (!prefix.is_empty()).then_some(Target {
+            prefix,
+            method: None,
+            counted: "hook",
+        })
     }
 
     /// What `-hook` is told.
@@ -119,6 +122,7 @@ fn details(detail: &Detail) -> Vec<(&'static str, Value)> {
                 messages,
                 octets,
                 deleted,
+                ..
             } = tally;
             vec![
                 ("reason", Value::text(&end.to_string())),

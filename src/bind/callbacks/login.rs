@@ -36,6 +36,7 @@ impl Callbacks<'_> {
         let target = Target {
             prefix,
             method: None,
+            counted: "login",
         };
         let words = [self.described(attempt, &secret)];
         let checked = self.call(&self.for_client(None), &target, &words).await;
@@ -43,7 +44,8 @@ impl Callbacks<'_> {
             // Tcl shows the call in its stack traces, and the secret is in the call.
             let raised = redact::without(&raised, &secret);
             interp::replace_last_error(&self.server.identity.interp, &raised);
-            self.complain(&format!("login: {}", raised.message()), &raised)
+            let line = format!("login: {}", raised.message());
+            self.complain("login", &line, &raised)
         })?;
         let storage = checked.to_text();
         Ok((!storage.is_empty()).then(|| storage.into()))

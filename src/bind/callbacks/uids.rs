@@ -192,7 +192,7 @@ impl Callbacks<'_> {
         let got = self.get(mailbox, number, None).await?;
         digests::digest(got).map_err(|error| {
             let line = format!("get {mailbox} {number}: {}", Reason(&error));
-            self.complain(&line, &Raised::new(&line, &["POP3D", "LOG"]))
+            self.complain("get", &line, &Raised::new(&line, &["POP3D", "LOG"]))
         })
     }
 }

@@ -20,6 +20,7 @@ use crate::store::ids::Client;
 use crate::store::jobs::{Job, Outcome, Work};
 use crate::store::source::{Fed, Source};
 use crate::store::Content;
+use pop3_proto::sasl::Mechanism;
 use pop3_proto::{Refusal, Request};
 
 /// What a session waits for.
@@ -29,8 +30,10 @@ pub(super) enum Awaited {
         answer: Pin<Box<dyn Future<Output = Answer>>>,
         /// Whether it answers a login.
         is_login: bool,
-        /// See [`Request::decides_login`].
-        decides_login: bool,
+        /// See [`Request::decided_login`].
+        decided: Option<Mechanism>,
+        /// The mechanism, if it answers a login or is asked on the way to one.
+        mechanism: Option<Mechanism>,
         /// See [`Request::is_carried_out`].
         carried_out: bool,
     },
@@ -73,16 +76,17 @@ impl ChannelSession {
         // Replies to earlier commands need not wait for this one.
         self.write();
         let is_login = matches!(request, Request::Login(_));
+        let mechanism = request.login_mechanism();
         let (client, peer) = (|| self.client(), self.peer.ip());
         if let Some(refused) = self.server.engine.refuse_login(client, peer, &request) {
             self.settle(refused);
             return Step::Again;
         }
         if is_login && !self.reserve_session() {
-            self.was_answered(Answer::too_few_descriptors(), is_login, false);
+            self.was_answered(Answer::too_few_descriptors(), is_login, (mechanism, None));
             return Step::Again;
         }
-        let decides_login = request.decides_login();
+        let decided = request.decided_login();
         let carried_out = request.is_carried_out();
         let (hold, server) = (self.hold.clone(), self.server.clone());
         let client = self.client();
@@ -91,7 +95,8 @@ impl ChannelSession {
         self.hear(Awaited::Answer {
             answer: Box::pin(answer),
             is_login,
-            decides_login,
+            decided,
+            mechanism,
             carried_out,
         })
     }
@@ -134,11 +139,12 @@ impl ChannelSession {
             Awaited::Answer {
                 answer,
                 is_login,
-                decides_login,
+                decided,
+                mechanism,
                 ..
             } => match answer.as_mut().poll(&mut context) {
                 Poll::Ready(answer) => {
-                    self.was_answered(answer, *is_login, *decides_login);
+                    self.was_answered(answer, *is_login, (*mechanism, *decided));
                     true
                 }
                 Poll::Pending => false,
@@ -158,7 +164,12 @@ impl ChannelSession {
         Step::Again
     }
 
-    fn was_answered(&self, answer: Answer, is_login: bool, decides_login: bool) {
+    fn was_answered(
+        &self,
+        answer: Answer,
+        is_login: bool,
+        (mechanism, decided): (Option<Mechanism>, Option<Mechanism>),
+    ) {
         if self.left.get() {
             // A callback has ended the session.
             return;
@@ -169,16 +180,22 @@ impl ChannelSession {
         if is_login && refusal.is_some() {
             self.release_session();
         }
-        if is_login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures) {
-            engine.login_answered(client, peer, refusal);
+        let whose = mechanism.map(|mechanism| (peer, mechanism));
+        let told = is_login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures);
+        if let Some(whose) = whose.filter(|_| told) {
+            engine.login_answered(client, whose, refusal);
         }
-        if decides_login && !engine.login_decided(client, peer, &answer.reply) {
-            self.release_session();
+        if let Some(mechanism) = decided {
+            let whose = (peer, mechanism);
+            if !engine.login_decided(client, whose, &answer.reply) {
+                self.release_session();
+            }
         }
         let source = self.settle(answer);
         // Else the hook decides.
-        if is_login && self.machine.borrow().session().is_authenticated() {
-            engine.login_answered(client, peer, None);
+        let is_in = is_login && self.machine.borrow().session().is_authenticated();
+        if let Some(whose) = whose.filter(|_| is_in) {
+            engine.login_answered(client, whose, None);
         }
         self.keep_source(source);
     }
@@ -191,9 +208,9 @@ impl ChannelSession {
     }
 
     /// A login has failed.
-    pub(super) fn count_failure(&self) {
-        let (client, peer) = (|| self.client(), self.peer.ip());
-        let failures = self.server.engine.login_failed(client, peer);
+    pub(super) fn count_failure(&self, mechanism: Mechanism) {
+        let (client, whose) = (|| self.client(), (self.peer.ip(), mechanism));
+        let failures = self.server.engine.login_failed(client, whose);
         self.machine.borrow_mut().handle_failure(failures);
     }
 

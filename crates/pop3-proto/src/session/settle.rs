@@ -52,7 +52,7 @@ impl Session {
                 count,
                 octets,
             }),
-            Reply::Refused(Refusal::Credentials) => self.login_failed(),
+            Reply::Refused(Refusal::Credentials) => self.login_failed(mechanism),
             Reply::Refused(Refusal::InUse) => {
                 let name: Box<[u8]> = self.user().into();
                 self.respond(Line::InUse { name: &name });
@@ -106,14 +106,14 @@ impl Session {
         self.respond(Line::Welcome);
     }
 
-    pub(super) fn login_failed(&mut self) {
-        self.refuse(Line::LoginFailed);
+    pub(super) fn login_failed(&mut self, mechanism: Mechanism) {
+        self.refuse(mechanism, Line::LoginFailed);
     }
 
     /// Has the driver count a failed login, which this line answers then.
-    pub(super) fn refuse(&mut self, line: Line<'static>) {
+    pub(super) fn refuse(&mut self, mechanism: Mechanism, line: Line<'static>) {
         if let Phase::Authorization { step, .. } = &mut self.phase {
-            *step = Step::Failed(line);
+            *step = Step::Failed(mechanism, line);
         }
     }
 
@@ -122,7 +122,7 @@ impl Session {
         let Phase::Authorization { step, .. } = &mut self.phase else {
             return;
         };
-        let Step::Failed(line) = mem::replace(step, Step::Nothing) else {
+        let Step::Failed(_, line) = mem::replace(step, Step::Nothing) else {
             return;
         };
         self.failed_logins += 1;

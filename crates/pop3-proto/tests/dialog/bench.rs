@@ -124,7 +124,7 @@ impl Bench {
                         return self.end_turn();
                     }
                 }
-                Action::CountFailure => {
+                Action::CountFailure(_) => {
                     self.connection.handle_failure(AddressFailures::default());
                 }
                 Action::Feed => self.feed(),

@@ -122,7 +122,7 @@ impl Mailbox {
                     },
                 }
             }
-            (_, Request::Keys { user }) => Reply::Keys {
+            (_, Request::Keys { user, .. }) => Reply::Keys {
                 keys: self.keys(user),
                 nonce: [7; 18],
             },
@@ -209,7 +209,7 @@ impl Play {
                 assert!(!self.session.wants_input() || !self.session.output().is_empty());
                 self.delays.push(delay);
                 self.session.handle_delay_end();
-            } else if self.session.has_failed_login() {
+            } else if self.session.failed_login().is_some() {
                 self.session.handle_failure(self.address);
             } else if self.session.turn_is_over() {
                 self.session.begin_turn();
