@@ -90,6 +90,14 @@ impl Calls {
         }
     }
 
+    /// The callback that runs now, if it is to get a message of this number for a session.
+    pub fn fetching(&self, id: i64) -> Option<Rc<Call>> {
+        let call = self.current()?;
+        let is_this = |fetching: &Fetching| i64::from(fetching.number.get()) == id;
+        let fetches = call.fetching.borrow().as_ref().is_some_and(is_this);
+        fetches.then_some(call)
+    }
+
     /// The callback that runs now: the one whose coroutine it is; in a coroutine of a script's
     /// own, the one that was begun last.
     pub fn current(&self) -> Option<Rc<Call>> {

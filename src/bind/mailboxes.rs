@@ -121,7 +121,7 @@ impl MailboxesObject {
     fn get(&self, mailbox: &str, id: i64) -> Result<Value, Error> {
         let found = self.mailboxes.path_of(mailbox, id)?;
         let path = Value::text(&shown(found.as_os_str()));
-        let fetched = self.world.fetched(id);
+        let fetched = self.world.calls.fetching(id);
         if let Some(call) = &fetched {
             let message = self.mailboxes.get(mailbox, id)?;
             if let Some(fetching) = &mut *call.fetching.borrow_mut() {

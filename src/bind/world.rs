@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::calls::{Call, Calls};
+use super::calls::Calls;
 use super::channel::ChannelSession;
 use super::depth::Depth;
 use super::jobs::JobSource;
-use super::message::Fetching;
 use super::network_events::NetworkEvents;
 use super::server::ServerObject;
 use super::tasks::Tasks;
@@ -106,19 +105,6 @@ impl World {
         let counter = counters.entry(prefix).or_default();
         *counter += 1;
         *counter
-    }
-
-    /// Whether a session waits for what a storage's `get` gives for this number.
-    pub fn is_fetched(&self, id: i64) -> bool {
-        self.fetched(id).is_some()
-    }
-
-    /// The callback that runs now, if it is to get a message of this number for a session.
-    pub fn fetched(&self, id: i64) -> Option<Rc<Call>> {
-        let call = self.calls.current()?;
-        let is_this = |fetching: &Fetching| i64::from(fetching.number.get()) == id;
-        let fetches = call.fetching.borrow().as_ref().is_some_and(is_this);
-        fetches.then_some(call)
     }
 
     /// Makes a server known, so that jobs find it.
