@@ -179,11 +179,6 @@ impl Callbacks<'_> {
 }
 
 impl Target<'_> {
-    /// What its calls and failures count as.
-    fn counted(&self) -> &str {
-        self.method.unwrap_or("login")
-    }
-
     /// As it is called, without arguments and short.
     fn shown(&self) -> String {
         let method = self.method.map(|method| format!(" {method}"));
