@@ -37,6 +37,7 @@ help:
 	@echo "make lint         rustfmt and clippy"
 	@echo "make check        what is fast: lint, the protocol's tests, the layers, the models"
 	@echo "make models       every order of threads on a session's lock and on the job queue"
+	@echo "make portable     the tests of stores and network on what other systems than Linux get"
 	@echo "make test         every check and test, under Tcl 8.6 and 9.0"
 	@echo "make test-tcllib  the same Tcl tests against Tcllib's own pop3d, to compare"
 	@echo "make bench        every benchmark beside Tcllib and Dovecot; writes docs/BENCHMARK.md"

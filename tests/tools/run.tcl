@@ -130,7 +130,7 @@ proc run::Ended {kind tcl name status text milliseconds} {
 	rustfmt - clippy {
 	    set passed [expr {$status eq "ok"}]
 	}
-	{cargo test} - models {
+	{cargo test} - models - portable {
 	    foreach {- p f s} [regexp -all -inline \
 		    {(?n)^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored} $text] {
 		incr passed $p; incr failed $f; incr skipped $s
@@ -179,6 +179,7 @@ proc run::rust {} {
     }
     job {cargo test} - cargo 1500 {cargo test --locked --workspace --no-fail-fast}
     job models - loom 900 {make --no-print-directory models}
+    job portable - portable 900 {make --no-print-directory portable}
     # cargo locks its directory anyway.
     drain 1
 }
