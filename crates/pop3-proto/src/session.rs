@@ -204,7 +204,7 @@ struct Opened {
 enum Input {
     /// With the row of its verb, if that is known; and with what the hook is to be told of
     /// it, if it is.
-    Command(Command, Option<usize>, Option<Detail>),
+    Command(Command, Option<usize>, Option<Box<Detail>>),
     LongCommand,
     /// Of a SASL exchange.
     Response(Secret),
@@ -561,7 +561,7 @@ impl Session {
             match input {
                 Input::Command(command, _, None) => self.execute(command),
                 Input::Command(command, _, Some(event)) => {
-                    self.consult(event, Point::Command(command));
+                    self.consult(*event, Point::Command(command));
                 }
                 Input::LongCommand => self.respond(reply::Line::TooLong),
                 Input::Response(line) => self.handle_response(line.expose()),
@@ -583,7 +583,7 @@ impl Session {
                 (command, row)
                     if line.len() <= self.config.limits.line || command.may_be_long() =>
                 {
-                    let event = is_watched.then(|| command_event(line, &command));
+                    let event = is_watched.then(|| Box::new(command_event(line, &command)));
                     Input::Command(command, row, event)
                 }
                 _ => Input::LongCommand,
