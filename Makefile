@@ -29,7 +29,7 @@ LIBNAME := $(if $(filter Darwin,$(SYSTEM)),libpop3d.dylib,$(if $(filter MINGW% M
 LIBRARY := $(TARGET)/release/$(LIBNAME)
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src crates -name '*.rs' -o -name Cargo.toml)
 
-.PHONY: help demo build lint check models portable test test-tcllib install uninstall clean
+.PHONY: help demo build doc lint check models portable test test-tcllib install uninstall clean
 
 help:
 	@echo "make demo         build, then serve a few demonstration mails on a free port"
@@ -42,6 +42,7 @@ help:
 	@echo "make test-tcllib  the same Tcl tests against Tcllib's own pop3d, to compare"
 	@echo "make bench        every benchmark beside Tcllib and Dovecot; writes docs/BENCHMARK.md"
 	@echo "make bench-quick  the same in two minutes; its report goes to build/bench"
+	@echo "make doc          the manual: nroff and HTML in build/doc, Markdown in docs/manual"
 	@echo "make install      install where $(TCLSH) searches, or below PREFIX; staged in DESTDIR"
 	@echo "make uninstall    remove what install wrote"
 	@echo "make dist         source and binary tarballs, in build/dist"
@@ -62,6 +63,11 @@ demo:
 	@tests/tools/setup.sh demo
 	@$(MAKE) --no-print-directory build
 	@exec $(TCLSH) examples/demo.tcl
+
+# Tcllib's dtplite makes it.
+doc:
+	@tests/tools/setup.sh doc
+	@tclsh8.6 docs/man/make.tcl
 
 lint:
 	$(CARGO) fmt --all --check

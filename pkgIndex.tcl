@@ -16,4 +16,5 @@ if {![package vsatisfies [package provide Tcl] 8.6-]} {return}
 	    source [file join $dir tcl load.tcl]
 	}} $dir $package $its]
     }
+    package ifneeded pop3d::check $version [list source [file join $dir tcl check.tcl]]
 }} $dir

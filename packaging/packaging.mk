@@ -9,10 +9,10 @@ dist-source:
 	packaging/dist.sh source $(VERSION)
 
 # For Linux on x86-64, with a glibc as old as Debian 12's.
-dist-binary: $(LIBRARY)
+dist-binary: doc $(LIBRARY)
 	packaging/dist.sh binary $(VERSION)
 
-deb: $(LIBRARY)
+deb: doc $(LIBRARY)
 	@tests/tools/setup.sh deb
 	packaging/dist.sh deb $(VERSION)
 

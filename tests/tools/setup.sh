@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs what `make demo`, `make test`, `make bench`, `make deb` or `make test-packages`
+# Installs what `make demo`, `make test`, `make bench`, `make doc`, `make deb` or `make test-packages`
 # needs and the machine lacks.
 #
-#   setup.sh demo|test|bench|deb|packages
+#   setup.sh demo|test|bench|doc|deb|packages
 #
 # On Debian as root, or with a sudo that asks for no password, it installs the
 # packages itself; anywhere else it says what is missing and how to get it.
@@ -16,7 +16,8 @@ need_build="tcl"
 need_demo="$need_build curl"
 # Programs that fetch mail, for tests/clients.
 need_clients="curl fetchmail getmail6 mpop mutt neomutt bsdutils"
-need_test="$need_demo $need_clients tcllib tcl-tls tcl-thread python3 openssl patchelf binutils bindfs iproute2 python3-prometheus-client"
+need_test="$need_demo $need_clients tcllib tcl-tls tcl-thread python3 openssl patchelf binutils bindfs iproute2 python3-prometheus-client libsqlite3-tcl"
+need_doc="tcl8.6 tcllib"
 need_bench="$need_build tcllib dovecot-core dovecot-pop3d"
 need_deb="$need_build debhelper dpkg-dev binutils lintian"
 need_packages="debootstrap curl python3"
@@ -29,9 +30,10 @@ case "${1:-}" in
     demo) need=$need_demo ;;
     test) need=$need_test ;;
     bench) need=$need_bench ;;
+    doc) need=$need_doc ;;
     deb) need=$need_deb ;;
     packages) need=$need_packages ;;
-    *) say "usage: setup.sh demo|test|bench|deb|packages"; exit 2 ;;
+    *) say "usage: setup.sh demo|test|bench|doc|deb|packages"; exit 2 ;;
 esac
 purpose=$1
 
