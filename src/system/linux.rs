@@ -114,7 +114,7 @@ pub fn entries(dir: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // Not every file system can promise it.
-        Err(Errno::INVAL | Errno::NOSYS) => super::rename_to_taken_name(from, to),
+        Err(Errno::INVAL | Errno::NOSYS) => super::rename_after_look(from, to),
         result => Ok(result?),
     }
 }

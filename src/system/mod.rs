@@ -33,18 +33,17 @@ pub fn device(stat: &Stat) -> u64 {
     stat.st_dev as u64
 }
 
-/// Renames without the system's promise not to replace anything: a name is taken by making
-/// something new of that name, which is then replaced.
+/// Renames without the system's promise not to replace anything. A directory is renamed as a
+/// whole, after a look; what comes between is replaced only if it is an empty directory.
 ///
 /// # Errors
 /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) and whatever the system says.
-fn rename_to_taken_name(from: &Path, to: &Path) -> io::Result<()> {
+fn rename_after_look(from: &Path, to: &Path) -> io::Result<()> {
     if from.symlink_metadata()?.is_dir() {
-        fs::create_dir(to)?;
-        // Only onto an empty directory: of a mailbox that somebody uses meanwhile it fails.
-        return fs::rename(from, to).inspect_err(|_| {
-            let _somebody_uses_it = fs::remove_dir(to);
-        });
+        return match to.symlink_metadata() {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => fs::rename(from, to),
+        };
     }
     match fs::hard_link(from, to) {
         Ok(()) => fs::remove_file(from),

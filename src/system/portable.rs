@@ -66,7 +66,7 @@ pub fn entries(dir: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io
 /// # Errors
 /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) and whatever the system says.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    super::rename_to_taken_name(from, to)
+    super::rename_after_look(from, to)
 }
 
 /// Renames a file, but never onto something. After an error it has its old name only.

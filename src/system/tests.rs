@@ -50,7 +50,7 @@ impl Thing {
 #[test]
 fn renaming_replaces_nothing() {
     use Thing::*;
-    let ways: [fn(&Path, &Path) -> io::Result<()>; 2] = [rename_new, rename_to_taken_name];
+    let ways: [fn(&Path, &Path) -> io::Result<()>; 2] = [rename_new, rename_after_look];
     let moves = [File("a"), Dir("a"), EmptyDir, Link("nowhere")];
     let stay = [File("b"), Dir("b"), EmptyDir, Link("nowhere else")];
     for way in ways {
