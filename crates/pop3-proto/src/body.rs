@@ -169,10 +169,14 @@ impl Body {
         self.cut.as_ref().is_some_and(Cut::is_done)
     }
 
-    /// Appends the end: of the last line, if it has none, and of the answer.
-    pub fn finish(mut self, out: &mut Vec<u8>) {
+    /// Appends the end: of the last line, if it has none, and of the answer. Returns how many
+    /// octets the former took, which are the message's.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> u64 {
+        let before = out.len();
         self.stuffer.finish(out);
+        let added = out.len() - before;
         reply::end_of_list(out);
+        added as u64
     }
 }
 

@@ -313,7 +313,7 @@ impl Session {
             return;
         };
         if let Work::Body(body) = mem::replace(work, Work::Idle) {
-            body.finish(self.output.writer());
+            self.tally.octets += body.finish(self.output.writer());
             self.tally.messages += 1;
         }
         self.advance();
