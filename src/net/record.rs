@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::proxied::HeaderError;
+use super::proxy_header::HeaderError;
 use crate::store::ids::{Client, ConnectionId, ServerId};
 use crate::store::reason::Reason;
 use crate::store::StoreError;
