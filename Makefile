@@ -17,7 +17,7 @@ TARGET  := $(or $(CARGO_TARGET_DIR),target)
 LIBRARY := $(TARGET)/release/libpop3d.so
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src crates -name '*.rs' -o -name Cargo.toml)
 
-.PHONY: help demo build lint check models test test-tcllib install uninstall clean
+.PHONY: help demo build lint check models test test-asan test-tcllib install uninstall clean
 
 help:
 	@echo "make demo         build, then serve a few demonstration mails on a free port"
@@ -26,9 +26,11 @@ help:
 	@echo "make check        what is fast: lint, the protocol's tests, the layers, the models"
 	@echo "make models       every order of threads on a session's lock and on the job queue"
 	@echo "make test         every check and test, under Tcl 8.6 and 9.0"
+	@echo "make test-asan    the Tcl tests, with our library under AddressSanitizer"
 	@echo "make test-tcllib  the same Tcl tests against Tcllib's own pop3d, to compare"
 	@echo "make bench        every benchmark beside Tcllib and Dovecot; writes docs/BENCHMARK.md"
 	@echo "make bench-quick  the same in two minutes; its report goes to build/bench"
+	@echo "make bench-attack a login while others are silent, slow, or guess passwords"
 	@echo "make install      install below PREFIX ($(PREFIX)), staged in DESTDIR"
 	@echo "make uninstall    remove what install wrote"
 	@echo "make clean        remove everything that was built"
@@ -67,6 +69,10 @@ test:
 	@$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=build/stage
 	@POP3D_DIR="$(CURDIR)/build/stage/usr/lib/tcltk/pop3d$(VERSION)" \
 		exec tclsh8.6 tests/tools/run.tcl all
+
+test-asan:
+	@tests/tools/setup.sh test
+	@exec tests/tools/asan.sh
 
 test-tcllib:
 	@tests/tools/setup.sh test
