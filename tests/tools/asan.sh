@@ -5,7 +5,8 @@
 #
 # The toolchain brings the sanitizer, but for programs only. tclsh is none of ours, so the
 # runtime becomes a library that is loaded before it. What leaks is not looked for: Tcl itself
-# frees little at its end. Reports go to build/asan/report.PID.
+# frees little at its end. Little of what is freed is kept back, as some tests look at the
+# memory. Reports go to build/asan/report.PID.
 set -eu
 
 cd "$(dirname "$0")/../.."
@@ -25,7 +26,7 @@ cp "$asan/target/$host/release/libpop3d.so" pkgIndex.tcl "$asan/package/"
 cp -R tcl "$asan/package/"
 
 status=0
-ASAN_OPTIONS=detect_leaks=0:log_path=$asan/report LD_PRELOAD=$asan/runtime.so \
+ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=4:log_path=$asan/report LD_PRELOAD=$asan/runtime.so \
     POP3D_DIR=$asan/package tclsh8.6 tests/tools/run.tcl tcl "${1:-*}" || status=$?
 # A test may pass in spite of a report, if it expects that its process dies.
 for report in "$asan"/report.*; do
