@@ -12,6 +12,9 @@ package ifneeded pop3d::dbox 1.10.0 [list ::apply {{dir package version} {
 package ifneeded pop3d::maildir 1.10.0 [list ::apply {{dir package version} {
     source [file join $dir tcl load.tcl]
 }} $dir pop3d::maildir 1.10.0]
+package ifneeded pop3d::memory 1.10.0 [list ::apply {{dir package version} {
+    source [file join $dir tcl load.tcl]
+}} $dir pop3d::memory 1.10.0]
 # For machines without Tcllib, whose mime has a higher version.
 package ifneeded mime        1.0    [list ::apply {{dir package version} {
     source [file join $dir tcl load.tcl]

@@ -13,6 +13,7 @@ use pop3_proto::{Extent, MsgNo, Request};
 use pop3d::store::{Content, Immediate, Mailbox, StartedMessage, Storage, Wait};
 use pop3d::stores::dbox::dbox;
 use pop3d::stores::files::mailboxes::{Mailboxes, Octets};
+use pop3d::stores::mailbox_store::MailboxStore;
 use pop3d::stores::maildir::maildir;
 use tempfile::TempDir;
 

@@ -18,6 +18,7 @@ use pop3d::store::{Content, Mailbox, Message, StartedMessage, Storage, StoreErro
 use pop3d::stores::dbox::dbox;
 use pop3d::stores::files::mailbox_error::MailboxError;
 use pop3d::stores::files::mailboxes::{Mailboxes, Octets};
+use pop3d::stores::mailbox_store::MailboxStore;
 use pop3d::stores::maildir::maildir;
 use tempfile::TempDir;
 
@@ -233,6 +234,23 @@ fn a_message_in_two_places_is_one() {
     let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
     assert_eq!(session.count(), 1);
     assert_eq!(boxes.path_of("m", 1).unwrap(), m.join("cur/1.a.h:2,S"));
+}
+
+/// Which no program makes that keeps to the format: then the one in `cur` hides the other,
+/// until it is deleted. Neither is lost.
+#[test]
+fn of_two_messages_of_one_name_one_is_shown() {
+    let (_dir, m, boxes) = empty();
+    write(m.join("new/1.a.h"), "new\n");
+    write(m.join("cur/1.a.h:2,S"), "cur\n");
+    for text in ["cur\n", "new\n"] {
+        let session = boxes.lock("m", Wait::UNTIL_DONE).unwrap();
+        assert_eq!(uids(&*session), ["1.a.h"]);
+        assert_eq!(read(session.get(no(1), Wait::UNTIL_DONE).unwrap()), text);
+        session.delete(&[no(1)]).unwrap();
+        session.unlock();
+    }
+    assert_eq!(boxes.lock("m", Wait::UNTIL_DONE).unwrap().count(), 0);
 }
 
 #[test]

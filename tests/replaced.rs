@@ -14,6 +14,7 @@ use pop3d::store::{
 };
 use pop3d::stores::dbox::dbox;
 use pop3d::stores::files::mailboxes::Mailboxes;
+use pop3d::stores::mailbox_store::MailboxStore;
 use pop3d::stores::maildir::maildir;
 use tempfile::TempDir;
 

@@ -20,6 +20,7 @@ use pop3d::store::{Content, Message, Storage, StoreError, Wait};
 use pop3d::stores::dbox::dbox;
 use pop3d::stores::files::mailbox_error::MailboxError;
 use pop3d::stores::files::mailboxes::{Links, Mailboxes, Octets};
+use pop3d::stores::mailbox_store::MailboxStore;
 use pop3d::stores::maildir::maildir;
 use tempfile::TempDir;
 

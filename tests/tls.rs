@@ -4,11 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::fs;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{mpsc, Arc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -710,4 +710,89 @@ fn a_renegotiation_is_refused() {
     assert!(said.contains("no renegotiation"), "{said}");
     // The client gives up; for us it is the end of input.
     let _ = served.join().unwrap();
+}
+
+/// A file system of `tests/tcl/hanging.py`, in which `mail` leads to a directory.
+struct Hanging {
+    mountpoint: TempDir,
+    process: Child,
+    says: BufReader<ChildStdout>,
+}
+
+impl Hanging {
+    /// None where it cannot be mounted: that needs root, /dev/fuse and Python.
+    fn mount(target: &Path) -> Option<Self> {
+        let mountpoint = tempfile::tempdir().unwrap();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tcl/hanging.py");
+        let mut process = Command::new("python3")
+            .args([Path::new(script), mountpoint.path(), target])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .ok()?;
+        let says = BufReader::new(process.stdout.take().unwrap());
+        let mut hanging = Self {
+            mountpoint,
+            process,
+            says,
+        };
+        (hanging.line() == "mounted\n").then_some(hanging)
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.says.read_line(&mut line).unwrap();
+        line
+    }
+
+    fn hang(&mut self) {
+        self.process
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(b"hang\n")
+            .unwrap();
+        assert_eq!(self.line(), "hangs\n");
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        // The end of its input unmounts it.
+        drop(self.process.stdin.take());
+        let _ended = self.process.wait();
+    }
+}
+
+/// A disk that hangs while it is asked must not hold up whoever turns to files elsewhere.
+#[test]
+fn other_files_can_be_named_while_a_disk_hangs() {
+    let world = World::new();
+    let Some(mut hanging) = Hanging::mount(world.path()) else {
+        eprintln!("skipped: no file system that hangs can be mounted here");
+        return;
+    };
+    let pair = world.authority.server("a", &["localhost"]);
+    let mail = hanging.mountpoint.path().join("mail");
+    let there = |file: &Path| mail.join(file.file_name().unwrap());
+    let far = PemPair {
+        certificate: there(&pair.certificate),
+        key: there(&pair.key),
+    };
+    let server = Server::new(settings(&[&far]));
+    hanging.hang();
+    let (tls, (done, changed)) = (server.tls.clone(), mpsc::channel());
+    let asks = thread::spawn(move || done.send(tls.changed()));
+    let (tls, other) = (server.tls.clone(), settings(&[&pair]));
+    assert!(changed.recv_timeout(Duration::from_millis(200)).is_err());
+    let (done, configured) = mpsc::channel();
+    let configures = thread::spawn(move || done.send(tls.configure(other).is_ok()));
+    let soon = configured.recv_timeout(Duration::from_secs(10));
+    let config = Client::default().config(&world.authority);
+    assert!(server.visit(&config, "localhost").facts.is_ok());
+    drop(hanging);
+    asks.join().unwrap().unwrap();
+    configures.join().unwrap().unwrap();
+    assert_eq!(soon, Ok(true));
+    assert!(!server.tls.changed());
 }

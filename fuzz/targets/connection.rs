@@ -86,7 +86,7 @@ pub fn run(data: &[u8]) {
                     },
                 }
             }
-            Action::CountFailure => connection.handle_failure(AddressFailures {
+            Action::CountFailure(_) => connection.handle_failure(AddressFailures {
                 count: input.byte().into(),
                 is_refused: input.byte() == 255,
             }),

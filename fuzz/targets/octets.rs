@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -43,8 +43,12 @@ fn sizes(base: &TempDir) -> Vec<u64> {
     locked.sizes().unwrap().to_vec()
 }
 
+/// Two tests replay this target at once, and a mailbox is one session's at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 pub fn run(data: &[u8]) {
     let (base, file, kept) = mailbox();
+    let _mine = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut input = Input::new(data);
     let mut content = match input.byte() % 2 {
         0 => Vec::new(),

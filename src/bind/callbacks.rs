@@ -10,6 +10,7 @@
 //! becomes of failures.
 
 mod complaints;
+mod counts;
 mod digests;
 mod login;
 mod uids;
@@ -19,6 +20,7 @@ use std::mem;
 use std::rc::Rc;
 
 use self::complaints::Asked;
+pub use self::counts::{CallbackCount, CallbackCounts};
 use super::message::{self, Fetching, Got};
 use super::server::ServerObject;
 use super::step::step;
@@ -318,15 +320,17 @@ impl Callbacks<'_> {
 
     fn call_auth(&self, words: &[Value]) -> Result<Value, Raised> {
         let prefix = self.server.auth_prefix();
-        self.call(&prefix, words)
+        self.call(&words[0].to_text(), &prefix, words)
     }
 
     fn call_storage(&self, words: &[Value]) -> Result<Value, Raised> {
         let prefix = self.server.storage_prefix();
-        self.call(&prefix, words)
+        self.call(&words[0].to_text(), &prefix, words)
     }
 
-    fn call(&self, prefix: &Value, words: &[Value]) -> Result<Value, Raised> {
+    /// Calls a command prefix; `method` is what the call counts as.
+    fn call(&self, method: &str, prefix: &Value, words: &[Value]) -> Result<Value, Raised> {
+        let _timed = self.server.callbacks.begin(method);
         let interp = &self.server.identity.interp;
         match prefix.to_list() {
             // Taken away while the job waited. Without it the method itself would be

@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use pop3_proto::connection::{Action, Connection as Machine, End, Stall};
 use pop3_proto::limits::LINGER_BYTES;
-use pop3_proto::session::EndReason;
+use pop3_proto::session::{EndReason, Tally};
 
 use self::alarm::Alarm;
 use self::requests::Awaited;
@@ -31,8 +31,8 @@ use super::step::STEP_TIME;
 use crate::descriptors::Reserve;
 use crate::ffi::channel::{Channel, Read};
 use crate::ffi::interp::Preserved;
-use crate::net::{ConnectionState, Permit};
-use crate::store::hold::{Ended, Hold};
+use crate::net::{ConnectionState, Counted, Permit};
+use crate::store::hold::{Ended, Hold, MAX_IDLE_WAIT};
 use crate::store::ids::{Client, ConnectionId};
 use crate::store::source::Source;
 use crate::text::characters;
@@ -68,6 +68,8 @@ pub struct ChannelSession {
     /// Since when it is put off because too many callbacks are under way.
     postponed: Cell<Option<Instant>>,
     left: Cell<bool>,
+    /// Whether its tally is among those of the sessions that have ended.
+    counted: Counted,
     permit: RefCell<Option<Permit>>,
     /// Free again when the channel is closed.
     descriptors: Reserve,
@@ -173,7 +175,7 @@ impl ChannelSession {
             Action::Read(room) => return self.read(room),
             Action::Write => self.write(),
             Action::Ask(request) => return self.ask(request),
-            Action::CountFailure => self.count_failure(),
+            Action::CountFailure(mechanism) => self.count_failure(mechanism),
             Action::Feed => return self.feed(),
             Action::Pause => return Step::Wait,
             // `up` does not take `-tls` and a `-socket` of the script's own together.
@@ -262,7 +264,8 @@ impl ChannelSession {
         // event for ever.
         self.channel.watch(false, false);
         let given_up = self.awaited.take();
-        if given_up.is_some_and(|awaited| awaited.is_login()) {
+        let is_closed = matches!(end, End::Closed | End::Session(EndReason::Closed));
+        if given_up.is_some_and(|awaited| awaited.is_login()) && !is_closed {
             // It has cost as much as one that was answered.
             self.server.engine.count_failure(self.peer.ip());
         }
@@ -303,6 +306,20 @@ impl ChannelSession {
             self.advance();
         }
         ends
+    }
+
+    /// Ends the session for the server's script, unlocked when this returns; the client is told
+    /// `text` if that can be. A callback of its own may call it.
+    pub fn close_for_script(self: &Rc<Self>, text: &str) {
+        let end = self.machine.borrow_mut().close(text);
+        self.leave(end);
+        self.wait_idle(Instant::now() + MAX_IDLE_WAIT);
+        self.advance();
+    }
+
+    /// What it has done, unless that is counted already.
+    pub fn uncounted(&self) -> Option<Tally> {
+        (!self.counted.is_set()).then(|| self.machine.borrow().session().tally())
     }
 
     /// Reserves the descriptors of a session, if need be those of connections that nobody
@@ -352,11 +369,9 @@ impl ChannelSession {
     }
 
     fn log_end(&self, reason: End) {
-        let session = || {
-            let machine = self.machine.borrow();
-            let tally = machine.session().tally();
-            (self.client(), tally, machine.begun().elapsed())
-        };
-        self.server.log().ended(session, reason);
+        let tally = self.machine.borrow().session().tally();
+        let session = || (self.client(), self.begun().elapsed());
+        let done = (tally, &self.counted);
+        self.server.log().ended(done, session, reason);
     }
 }

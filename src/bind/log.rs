@@ -8,7 +8,7 @@ use super::world::World;
 use crate::ffi::command;
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::{Interp, Value};
-use crate::net::{Event, Level, Observer, Record};
+use crate::net::{Event, Level, Record};
 use crate::store::ids::Client;
 
 /// The level as Tcllib's log calls it.
@@ -128,7 +128,7 @@ impl ServerObject {
 
     /// Logs the failure of a callback; whether anybody takes the line. It is written at once,
     /// after those that have led to it. If many lines wait, it waits with them: the session
-    /// must not be held up by all of them.
+    /// must not be held up by all of them. Nobody takes it where even errors find no room.
     pub fn log_failure(&self, client: Client, message: &str) -> bool {
         if !self.has_log() {
             return false;
@@ -139,10 +139,7 @@ impl ServerObject {
                 earlier.iter().for_each(|earlier| deliver(self, earlier));
                 write(self, &record)
             }
-            None => {
-                self.world.network.record(self.id, record);
-                true
-            }
+            None => self.world.network.keep(self.id, record),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
 
+use super::delivery;
 use super::direct::OfferedStore;
 use super::object::{self, Identity, Kind};
 use super::world::World;
@@ -16,6 +17,7 @@ use crate::ffi::{Interp, Value};
 use crate::store::Message;
 use crate::stores::files::mailbox_error::MailboxError;
 use crate::stores::files::mailboxes::{Links, Mailboxes, Octets};
+use crate::stores::mailbox_store::MailboxStore;
 use crate::stores::{dbox, maildir};
 use crate::text::shown;
 
@@ -87,20 +89,9 @@ impl Command for MailboxesObject {
         match (&*method, args) {
             ("base", [directory]) => self.base(directory),
             ("base", _) => Err(self.identity.usage("base directory")),
-            ("list", []) => Ok(Value::texts(self.mailboxes.list()?)),
-            ("list", _) => Err(self.identity.usage("list")),
-            ("move", [old, new]) => {
-                self.mailboxes.rename(&old.to_text(), &new.to_text())?;
-                Ok(Value::text(""))
-            }
-            ("move", _) => Err(self.identity.usage("move old new")),
             ("configure" | "cget", args) => self.options(&method, args),
-            ("destroy", []) => {
-                self.identity.delete();
-                Ok(Value::text(""))
-            }
-            ("destroy", _) => Err(self.identity.usage("destroy")),
-            _ => self.on_mailbox(&method, args),
+            ("get", [mailbox, id]) => self.get(&mailbox.to_text(), number(id)?),
+            _ => invoke(&self.identity, &*self.mailboxes, &method, args),
         }
     }
 
@@ -115,45 +106,6 @@ impl Command for MailboxesObject {
 }
 
 impl MailboxesObject {
-    /// The methods on one mailbox.
-    fn on_mailbox(&self, method: &str, args: &[Value]) -> Result<Value, Error> {
-        let boxes = &self.mailboxes;
-        let flag = |flag: bool| Value::int(flag.into());
-        let octets = |octets: u64| Value::int(i64::try_from(octets).unwrap_or(i64::MAX));
-        let mailbox = args.first().map(Value::to_text).unwrap_or_default();
-        let done = Value::text("");
-        Ok(match (method, &args[args.len().min(1)..]) {
-            ("add" | "remove" | "exists" | "lock" | "locked" | "stat" | "unlock", _)
-                if args.len() != 1 =>
-            {
-                return Err(self.identity.usage(&format!("{method} mbox")));
-            }
-            ("add", _) => boxes.add(&mailbox).map(|()| done)?,
-            ("remove", _) => boxes.remove(&mailbox).map(|()| done)?,
-            ("exists", _) => flag(boxes.exists(&mailbox)?),
-            ("lock", _) => flag(boxes.lock_kept(&mailbox)?),
-            ("locked", _) => flag(boxes.is_locked(&mailbox)?),
-            ("stat", _) => Value::int(boxes.stat(&mailbox)?.into()),
-            ("unlock", _) => boxes.unlock(&mailbox).map(|()| done)?,
-            ("size", []) if args.len() == 1 => octets(boxes.size(&mailbox)?),
-            ("size", [id]) if id.is_empty() => octets(boxes.size(&mailbox)?),
-            ("size", [id]) => octets(boxes.size_of(&mailbox, number(id)?)?),
-            ("size", _) => return Err(self.identity.usage("size mbox ?msgId?")),
-            ("uidl", []) if args.len() == 1 => Value::texts(boxes.uids(&mailbox)?.iter()),
-            ("uidl", [id]) => Value::text(&boxes.uid(&mailbox, number(id)?)?),
-            ("uidl", _) => return Err(self.identity.usage("uidl mbox ?msgId?")),
-            ("dele", [ids]) => {
-                let ids = ids.to_list().ok_or_else(|| bad_id(ids))?;
-                let ids: Result<Vec<_>, _> = ids.iter().map(number).collect();
-                boxes.delete(&mailbox, &ids?).map(|()| done)?
-            }
-            ("dele", _) => return Err(self.identity.usage("dele mbox msgList")),
-            ("get", [id]) => self.get(&mailbox, number(id)?)?,
-            ("get", _) => return Err(self.identity.usage("get mbox msgId")),
-            (method, _) => return Err(self.identity.bad_method(method)),
-        })
-    }
-
     fn base(&self, directory: &Value) -> Result<Value, Error> {
         learn_system_encoding(&self.identity.interp);
         let path = directory.to_path().unwrap_or_default();
@@ -171,7 +123,7 @@ impl MailboxesObject {
     fn get(&self, mailbox: &str, id: i64) -> Result<Value, Error> {
         let found = self.mailboxes.path_of(mailbox, id)?;
         let path = Value::text(&shown(found.as_os_str()));
-        let is_fetched = self.is_fetched(id);
+        let is_fetched = self.world.is_fetched(id);
         if is_fetched {
             let message = self.mailboxes.get(mailbox, id)?;
             self.opened(id, found, message);
@@ -182,12 +134,6 @@ impl MailboxesObject {
             Err(_) if is_fetched => Ok(Value::list(&[Value::text("file"), path])),
             token => Ok(token?),
         }
-    }
-
-    /// Whether a session waits for a message of this number.
-    fn is_fetched(&self, id: i64) -> bool {
-        let fetching = self.world.fetching.borrow();
-        fetching.iter().any(|one| i64::from(one.number.get()) == id)
     }
 
     /// Gives the session that waits for a message of this number the open message.
@@ -259,7 +205,81 @@ impl MailboxesObject {
     }
 }
 
-fn number(id: &Value) -> Result<i64, Error> {
+/// Runs a method that all objects with mailboxes have.
+///
+/// # Errors
+/// What the method raises, and when there is no such method.
+pub fn invoke(
+    identity: &Identity,
+    store: &dyn MailboxStore,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
+    let done = |()| Value::text("");
+    match (method, args) {
+        ("list", []) => Ok(Value::texts(store.list()?)),
+        ("list", _) => Err(identity.usage("list")),
+        ("move", [old, new]) => Ok(store.rename(&old.to_text(), &new.to_text()).map(done)?),
+        ("move", _) => Err(identity.usage("move old new")),
+        ("destroy", []) => {
+            identity.delete();
+            Ok(Value::text(""))
+        }
+        ("destroy", _) => Err(identity.usage("destroy")),
+        _ => match delivery::invoke(identity, store, method, args) {
+            Some(done) => done,
+            None => on_mailbox(identity, store, method, args),
+        },
+    }
+}
+
+/// The methods on one mailbox.
+fn on_mailbox(
+    identity: &Identity,
+    boxes: &dyn MailboxStore,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
+    let flag = |flag: bool| Value::int(flag.into());
+    let octets = |octets: u64| Value::int(i64::try_from(octets).unwrap_or(i64::MAX));
+    let mailbox = args.first().map(Value::to_text).unwrap_or_default();
+    let done = |()| Value::text("");
+    Ok(match (method, &args[args.len().min(1)..]) {
+        ("add" | "remove" | "exists" | "lock" | "locked" | "stat" | "unlock", _)
+            if args.len() != 1 =>
+        {
+            return Err(identity.usage(&format!("{method} mbox")));
+        }
+        ("add", _) => boxes.add(&mailbox).map(done)?,
+        ("remove", _) => boxes.remove(&mailbox).map(done)?,
+        ("exists", _) => flag(boxes.exists(&mailbox)?),
+        ("lock", _) => flag(boxes.lock_kept(&mailbox)?),
+        ("locked", _) => flag(boxes.is_locked(&mailbox)?),
+        ("stat", _) => Value::int(boxes.stat(&mailbox)?.into()),
+        ("unlock", _) => boxes.unlock(&mailbox).map(done)?,
+        ("size", []) if args.len() == 1 => octets(boxes.size(&mailbox)?),
+        ("size", [id]) if id.is_empty() => octets(boxes.size(&mailbox)?),
+        ("size", [id]) => octets(boxes.size_of(&mailbox, number(id)?)?),
+        ("size", _) => return Err(identity.usage("size mbox ?msgId?")),
+        ("uidl", []) if args.len() == 1 => Value::texts(boxes.uids(&mailbox)?.iter()),
+        ("uidl", [id]) => Value::text(&boxes.uid(&mailbox, number(id)?)?),
+        ("uidl", _) => return Err(identity.usage("uidl mbox ?msgId?")),
+        ("dele", [ids]) => {
+            let ids = ids.to_list().ok_or_else(|| bad_id(ids))?;
+            let ids: Result<Vec<_>, _> = ids.iter().map(number).collect();
+            boxes.delete(&mailbox, &ids?).map(done)?
+        }
+        ("dele", _) => return Err(identity.usage("dele mbox msgList")),
+        ("get", _) => return Err(identity.usage("get mbox msgId")),
+        (method, _) => return Err(identity.bad_method(method)),
+    })
+}
+
+/// The number of a message that a script has named.
+///
+/// # Errors
+/// When it is no integer.
+pub fn number(id: &Value) -> Result<i64, Error> {
     id.to_int().ok_or_else(|| bad_id(id))
 }
 

@@ -17,11 +17,12 @@
 //! - [`jobs`] – runs the job queue from the event loop; [`wakes`] – what else wakes it;
 //!   [`step`] – how much is done before others have their turn, [`depth`] – and how much on
 //!   top of each other;
-//! - [`users`], [`mailboxes`] – the objects of `pop3d::udb`, and of `pop3d::dbox` and
-//!   `pop3d::maildir`.
+//! - [`users`], [`mailboxes`], [`memory`] – the objects of `pop3d::udb`, of `pop3d::dbox` and
+//!   `pop3d::maildir`, and of `pop3d::memory`; [`delivery`] – methods on single messages.
 
 pub mod callbacks;
 pub mod channel;
+pub mod delivery;
 pub mod depth;
 pub mod direct;
 pub mod escape;
@@ -29,6 +30,7 @@ pub mod jobs;
 pub mod listen;
 pub mod log;
 pub mod mailboxes;
+pub mod memory;
 pub mod message;
 pub mod mime;
 pub mod network_events;

@@ -3,6 +3,8 @@
 mod certificates;
 mod configure;
 mod conn;
+mod metrics;
+mod stats;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -10,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::callbacks;
+use super::callbacks::{self, CallbackCounts};
 use super::channel::ChannelSession;
 use super::direct::{self, Direct};
 use super::listen::{self, Listener};
@@ -102,6 +104,8 @@ pub struct ServerObject {
     config: RefCell<Option<Arc<Config>>>,
     direct: Direct,
     reports: Reports,
+    /// What its callbacks have done.
+    pub callbacks: CallbackCounts,
     /// Whether the storage knows `uidl`; none before it was asked.
     uidl: Cell<Option<bool>>,
     /// How often `-storage` was configured.
@@ -132,6 +136,7 @@ impl ServerObject {
             config: RefCell::default(),
             direct: Direct::new(access),
             reports,
+            callbacks: CallbackCounts::default(),
             uidl: Cell::new(None),
             storage_number: Cell::new(0),
             gone: Cell::new(false),
@@ -463,6 +468,7 @@ impl ServerObject {
             ("reload", []) => self.reload(),
             ("reload", _) => Err(self.identity.usage("reload")),
             ("conn", args) => self.conn(args),
+            ("stats", args) => self.stats(args),
             (method, _) => Err(self.identity.bad_method(method)),
         }
     }

@@ -14,7 +14,7 @@ use super::network_events::NetworkEvents;
 use super::server::ServerObject;
 use super::wakes::Wakes;
 use super::watched::WatchedCommands;
-use super::{mailboxes, mime, server, users};
+use super::{mailboxes, memory, mime, server, users};
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::interp;
 use crate::ffi::notifier::{self, Alert, EventSource};
@@ -107,6 +107,12 @@ impl World {
         *counter
     }
 
+    /// Whether a session waits for what a storage's `get` gives for this number.
+    pub fn is_fetched(&self, id: i64) -> bool {
+        let fetching = self.fetching.borrow();
+        fetching.iter().any(|one| i64::from(one.number.get()) == id)
+    }
+
     /// Makes a server known, so that jobs find it.
     pub fn add_server(&self, server: Rc<ServerObject>) {
         self.servers.borrow_mut().insert(server.id, server);
@@ -195,6 +201,7 @@ impl Command for Native {
             "pop3d::udb" => users::register(&self.0),
             "pop3d::dbox" => mailboxes::register_dbox(&self.0),
             "pop3d::maildir" => mailboxes::register_maildir(&self.0),
+            "pop3d::memory" => memory::register(&self.0),
             "mime" => mime::register(&self.0.interp),
             other => {
                 let message = format!("unknown package \"{other}\"");

@@ -6,7 +6,7 @@
 //! - [`value`] – Tcl values, reference counted;
 //! - [`interp`] – evaluation, results, variables, namespaces;
 //! - [`command`] – object commands, and the barrier that no panic crosses;
-//! - [`channel`] – Tcl channels;
+//! - [`channel`] – Tcl channels of sessions; [`input`] – a script's channel, read to its end;
 //! - [`notifier`] – waking an interpreter's thread, and the event source that runs its jobs;
 //!
 //! What leaves this room is safe to call, on the thread that the handle belongs to;
@@ -21,6 +21,7 @@
 pub mod channel;
 pub mod command;
 pub mod entry;
+pub mod input;
 pub mod interp;
 pub mod notifier;
 pub mod stubs;

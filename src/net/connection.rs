@@ -3,19 +3,21 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use pop3_proto::connection::{Connection as Machine, End};
 use pop3_proto::session::{Config, EndReason};
-use tokio::sync::Notify;
 
 use super::admission::Permit;
-use super::runtime::LoopSlot;
+use super::counters::Counted;
+use super::runtime::{self, LoopSlot};
 use super::transport::Transport;
+use super::wait::EndedOutside;
 use super::Server;
 use crate::descriptors::Reserve;
-use crate::store::hold::{Ended, Hold, Lock};
+use crate::store::hold::{Ended, Hold, Lock, MAX_IDLE_WAIT};
 use crate::store::ids::{Client, ConnectionId};
-use crate::store::jobs::{Afterwards, Work};
+use crate::store::jobs::{Afterwards, OwedUnlock, Work};
 use crate::text::characters;
 
 /// A connection: its machine, its socket and its lock.
@@ -34,8 +36,10 @@ pub(super) struct Connection {
     /// The loop that drives it.
     pub(super) slot: LoopSlot,
     permit: Mutex<Option<Permit>>,
-    /// Tells a driver that does not look at the socket that it is shut.
-    pub(super) cut_off: Notify,
+    /// Tells the driver of an end that does not come from it or the client.
+    pub(super) ended_outside: EndedOutside,
+    /// Whether its tally is among those of the sessions that have ended.
+    pub(super) counted: Counted,
     /// Free again when the socket is closed.
     descriptors: Reserve,
 }
@@ -68,7 +72,8 @@ impl Connection {
             left: Mutex::new(false),
             slot,
             permit: Mutex::new(Some(permit)),
-            cut_off: Notify::new(),
+            ended_outside: EndedOutside::default(),
+            counted: Counted::default(),
             descriptors,
         }))
     }
@@ -87,6 +92,16 @@ impl Connection {
     /// Ends the session as others see it: logs the end, releases the lock and takes the
     /// connection out of the list. Only the first call does anything.
     pub(super) fn leave(&self, reason: End) {
+        self.leave_by(reason, |OwedUnlock { client, lock, then }| {
+            let (server, hold) = (self.server.id, self.hold.clone());
+            let work = Work::Release(lock, then);
+            // Nobody waits for the answer.
+            drop(self.server.jobs.submit(server, client, hold, work));
+        });
+    }
+
+    /// As [`leave`](Self::leave); `owe` has the script unlock.
+    fn leave_by(&self, reason: End, owe: impl FnOnce(OwedUnlock)) {
         // The unlock comes first: when a script finds the connection out of the list, the
         // mailbox is free, whichever thread unlocks.
         let mut afterwards;
@@ -103,7 +118,13 @@ impl Connection {
             }));
             self.log_end(reason);
             if let Ended::Owed(lock) = self.hold.end() {
-                self.release(lock, &mut afterwards);
+                if let Err(lock) = self.settle(lock, &mut afterwards) {
+                    owe(OwedUnlock {
+                        client: self.client(),
+                        lock,
+                        then: afterwards.take(),
+                    });
+                }
             }
         }
         drop(afterwards);
@@ -134,14 +155,28 @@ impl Connection {
         permit.is_some()
     }
 
-    /// Releases a lock; when the script must do that, `afterwards` goes with the job.
-    fn release(&self, lock: Lock, afterwards: &mut Option<Afterwards>) {
-        if let Err(lock) = self.server.access.settle(lock) {
-            let (server, hold) = (self.server.id, self.hold.clone());
-            let work = Work::Release(lock, afterwards.take());
-            // Nobody waits for the answer.
-            drop(self.server.jobs.submit(server, self.client(), hold, work));
+    /// Releases a lock: at once, or on a thread that may block. `afterwards` goes with the
+    /// work.
+    ///
+    /// # Errors
+    /// The lock itself when the script must do that.
+    fn settle(&self, lock: Lock, afterwards: &mut Option<Afterwards>) -> Result<(), Lock> {
+        let mailbox = self.server.access.to_unlock(lock)?;
+        if mailbox.unlocks_at_once() {
+            mailbox.unlock();
+            return Ok(());
         }
+        let (busy, afterwards) = (self.hold.begin_release(), afterwards.take());
+        let job = move || {
+            mailbox.unlock();
+            drop(mailbox);
+            drop(busy);
+            drop(afterwards);
+        };
+        // Nobody waits for the answer. Where no thread can be had the mailbox is dropped,
+        // which unlocks it too.
+        drop(runtime::blocking(job));
+        Ok(())
     }
 
     /// Ends a connection that nobody has logged in to, so that another one has its place;
@@ -164,7 +199,24 @@ impl Connection {
     fn cut_off(&self) {
         self.transport.end_tls();
         self.transport.shut_both();
-        self.cut_off.notify_one();
+        self.ended_outside.say();
+    }
+
+    /// Ends the session for its server's script, at once; the client is told `text` if that can
+    /// be. Gives the `unlock` that is owed, if the script must do that. What another thread
+    /// does with the mailbox is waited for. On the interpreter's thread, with no lock held.
+    pub(super) fn close(&self, text: &str) -> Option<OwedUnlock> {
+        let end = self.machine().close(text);
+        let mut owed = None;
+        self.leave_by(end, |unlock| owed = Some(unlock));
+        match end {
+            // Its driver says farewell.
+            End::Session(_) => self.ended_outside.say(),
+            _ => self.cut_off(),
+        }
+        self.hold.wait_idle(Instant::now() + MAX_IDLE_WAIT);
+        // Or it has left before, and the interpreter has still to unlock.
+        owed.or_else(|| self.server.jobs.take_unlock(self.id))
     }
 
     /// Ends the session from outside, at once. Gives the lock, and whose it was, if the
@@ -175,7 +227,7 @@ impl Connection {
         }
         self.cut_off();
         let owed = match self.hold.end() {
-            Ended::Owed(lock) => self.server.access.settle(lock).err(),
+            Ended::Owed(lock) => self.settle(lock, &mut None).err(),
             Ended::Nothing | Ended::UnderWay => None,
         };
         self.log_end(End::Killed);
@@ -196,12 +248,13 @@ impl Connection {
     }
 
     fn log_end(&self, reason: End) {
+        let tally = self.machine().session().tally();
         let session = || {
             let machine = self.machine();
-            let tally = machine.session().tally();
-            (self.client_of(&machine), tally, machine.begun().elapsed())
+            (self.client_of(&machine), machine.begun().elapsed())
         };
-        self.server.log.ended(session, reason);
+        let done = (tally, &self.counted);
+        self.server.log.ended(done, session, reason);
     }
 
     /// Whether it is in its server's list still.

@@ -41,6 +41,7 @@ pub(super) fn with_scratch<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
 pub(super) async fn drive(connection: Arc<Connection>) {
     // Whatever ends this future, a panic or the end of the runtime included.
     let _leaving = Leaving(connection.clone());
+    connection.ended_outside.wakes_this_task().await;
     let now = Instant::now();
     let sleep = pin!(sleep_until((now + NEVER).into()));
     let mut driver = Driver {
@@ -87,7 +88,7 @@ impl Driver<'_> {
             Action::Read(room) => self.read(room).await,
             Action::Write => self.write().await,
             Action::Ask(request) => self.ask(request).await,
-            Action::CountFailure => self.count_failure(),
+            Action::CountFailure(mechanism) => self.count_failure(mechanism),
             Action::Feed => self.feed().await,
             Action::Pause => {
                 let pause: Boxed<'_, ()> = Box::pin(self.pause());
@@ -135,7 +136,11 @@ impl Driver<'_> {
             self.connection.machine().handle_read_blocked();
             self.timer.set(self.connection.machine().deadline());
             let transport = &self.connection.transport;
-            let woken = self.timer.wait(|cx| transport.poll_readable(cx)).await;
+            let ended = &self.connection.ended_outside;
+            let woken = self
+                .timer
+                .wait(|cx| ended.or(transport.poll_readable(cx)))
+                .await;
             self.was_woken(woken);
         }
     }
@@ -144,7 +149,11 @@ impl Driver<'_> {
     pub(super) async fn wait_for_handshake(&mut self) {
         self.timer.set(self.connection.machine().deadline());
         let transport = &self.connection.transport;
-        let woken = self.timer.wait(|cx| transport.poll_handshake(cx)).await;
+        let ended = &self.connection.ended_outside;
+        let woken = self
+            .timer
+            .wait(|cx| ended.or(transport.poll_handshake(cx)))
+            .await;
         self.was_woken(woken);
     }
 
@@ -158,7 +167,11 @@ impl Driver<'_> {
                 .handle_write_blocked(self.now, stall);
             self.timer.set(self.connection.machine().deadline());
             let transport = &self.connection.transport;
-            let woken = self.timer.wait(|cx| transport.poll_writable(cx)).await;
+            let ended = &self.connection.ended_outside;
+            let woken = self
+                .timer
+                .wait(|cx| ended.or(transport.poll_writable(cx)))
+                .await;
             self.was_woken(woken);
         }
     }
@@ -199,11 +212,11 @@ impl Driver<'_> {
         }
     }
 
-    /// Lets the time pass, unless others end the connection: its descriptor is wanted.
+    /// Lets the time pass, unless others end the connection.
     async fn pause(&mut self) {
         self.timer.set(self.connection.machine().deadline());
-        let cut_off = self.connection.cut_off.notified();
-        let over = first(self.timer.expired(), cut_off).await;
+        let ended = self.connection.ended_outside.come();
+        let over = first(self.timer.expired(), ended).await;
         self.now = Instant::now();
         let mut machine = self.connection.machine();
         match over {

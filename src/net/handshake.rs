@@ -1,10 +1,11 @@
 //! The handshake of TLS on a connection, and the certificates that it shows.
 
 use std::io::ErrorKind;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::driver::Driver;
 use super::runtime;
@@ -14,18 +15,35 @@ use pop3_proto::security::{ChannelBindings, TlsFacts};
 /// How often handshakes look whether the files of certificates have changed.
 const RECHECK: Duration = Duration::from_secs(60);
 
+/// How long a handshake waits for that look, in which files that have changed are read: many
+/// times what a disk takes. If none waited, a client that comes once in a while would be shown
+/// a certificate that was replaced long ago.
+const PATIENCE: Duration = Duration::from_millis(250);
+
 /// The TLS of a server.
 #[derive(Default)]
 pub(super) struct Encryption {
     tls: RwLock<Option<Tls>>,
-    /// When the files were looked at last.
-    checked: Mutex<Option<Instant>>,
+    look: Mutex<Look>,
+}
+
+/// The last look at the files of certificates.
+#[derive(Default)]
+struct Look {
+    /// When it began.
+    at: Option<Instant>,
+    /// Whether it is under way: a disk that hangs must not get one thread after the other.
+    under_way: Weak<()>,
 }
 
 impl Encryption {
     pub(super) fn set(&self, tls: Option<Tls>) {
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
-        self.note_checked();
+        // One that is under way looks at files that may be others.
+        *self.look() = Look {
+            at: Some(Instant::now()),
+            under_way: Weak::new(),
+        };
     }
 
     pub(super) fn get(&self) -> Option<Tls> {
@@ -35,22 +53,38 @@ impl Encryption {
             .clone()
     }
 
-    fn note_checked(&self) {
-        *self.checked() = Some(Instant::now());
+    fn look(&self) -> MutexGuard<'_, Look> {
+        // It is changed as a whole.
+        self.look.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn checked(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the files must be looked at again. Says so to one of many.
-    fn is_due(&self, now: Instant) -> bool {
-        let mut checked = self.checked();
-        let is_due = checked.is_none_or(|at| now.saturating_duration_since(at) >= RECHECK);
-        if is_due {
-            *checked = Some(now);
+    /// What says that the files are being looked at, until it is dropped, if that must be
+    /// done again. One of many gets it.
+    fn begin_look(&self, now: Instant) -> Option<Arc<()>> {
+        let mut look = self.look();
+        let is_new = |at: Instant| now.saturating_duration_since(at) < RECHECK;
+        if look.at.is_some_and(is_new) || look.under_way.strong_count() > 0 {
+            return None;
         }
-        is_due
+        let under_way = Arc::new(());
+        *look = Look {
+            at: Some(now),
+            under_way: Arc::downgrade(&under_way),
+        };
+        Some(under_way)
+    }
+
+    /// Has `refresh` called on a thread that may block, if it is time for it, and waits for
+    /// its end for a while.
+    async fn look_again(&self, now: Instant, refresh: impl FnOnce() + Send + 'static) {
+        if let Some(under_way) = self.begin_look(now) {
+            let look = move || {
+                refresh();
+                drop(under_way);
+            };
+            let looked = runtime::blocking_on(&Handle::current(), look);
+            let _over_or_late = timeout(PATIENCE, looked).await;
+        }
     }
 }
 
@@ -72,23 +106,22 @@ impl Driver<'_> {
             return connection.machine().handle_tls_failed();
         };
         if !connection.transport.has_tls() {
-            if encryption.is_due(self.now) {
-                let tls = tls.clone();
-                let refreshed = runtime::blocking_on(&Handle::current(), move || refresh(&tls));
-                if let Ok(Err(error)) = refreshed.await {
-                    connection.server.log.certificates_failed(&error);
+            let (server, files) = (connection.server.clone(), tls.clone());
+            let refresh = move || {
+                if let Err(error) = refresh(&files) {
+                    server.log.certificates_failed(&error);
                 }
-                self.now = Instant::now();
-            }
+            };
+            encryption.look_again(self.now, refresh).await;
+            self.now = Instant::now();
             connection.transport.start_tls(&tls);
         }
         match connection.transport.handshake() {
             Ok(facts) => {
+                let resumed = facts.resumed;
                 let facts = told(facts);
-                connection
-                    .server
-                    .log
-                    .encrypted(|| connection.client(), &facts);
+                let log = &connection.server.log;
+                log.encrypted(|| connection.client(), &facts, resumed);
                 connection.machine().handle_tls(facts);
             }
             Err(error) => match error.kind() {
@@ -139,5 +172,40 @@ fn told(facts: Facts) -> TlsFacts {
             server_end_point: end_point.as_deref().map(Box::from),
         }
         .into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// A disk that hangs holds a handshake up for a moment, and keeps one thread.
+    #[test]
+    fn a_look_that_hangs_is_waited_for_in_vain_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let encryption = Encryption::default();
+        let (go_on, hangs) = mpsc::channel::<()>();
+        let (begun, looks) = mpsc::channel();
+        let later = |looks: u32| Instant::now() + looks * RECHECK;
+        let look = |at: Instant| {
+            let begun = begun.clone();
+            runtime.block_on(encryption.look_again(at, move || begun.send(()).unwrap()));
+        };
+        runtime.block_on(encryption.look_again(later(0), move || {
+            let _ended_with_the_sender = hangs.recv();
+        }));
+        look(later(1));
+        assert!(looks.try_recv().is_err(), "a second thread hangs");
+        // Other files are looked at all the same.
+        encryption.set(None);
+        look(later(0));
+        assert!(looks.try_recv().is_err(), "they have just been read");
+        look(later(2));
+        looks.recv().unwrap();
+        drop(go_on);
     }
 }

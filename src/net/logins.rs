@@ -8,6 +8,7 @@ use super::addresses::{AddressList, ClientNet};
 use super::Server;
 use crate::store::access::Answer;
 use crate::store::ids::Client;
+use pop3_proto::sasl::Mechanism;
 use pop3_proto::{AddressFailures, Refusal, Reply, Request};
 
 /// Addresses that are treated in another way than others.
@@ -37,10 +38,10 @@ impl Server {
         peer: IpAddr,
         request: &Request,
     ) -> Option<Answer> {
-        let is_refused = request.is_of_login() && self.refuses_logins(peer);
-        is_refused.then(|| {
+        let mechanism = request.login_mechanism()?;
+        self.refuses_logins(peer).then(|| {
             let refusal = Refusal::TooManyFailures;
-            self.log.login(client, Some(refusal));
+            self.log.login(client, mechanism, Some(refusal));
             Reply::Refused(refusal).into()
         })
     }
@@ -50,7 +51,7 @@ impl Server {
     pub fn login_answered(
         &self,
         client: impl Fn() -> Client,
-        peer: IpAddr,
+        (peer, mechanism): (IpAddr, Mechanism),
         refusal: Option<Refusal>,
     ) {
         match refusal {
@@ -58,12 +59,17 @@ impl Server {
             Some(_) => {}
             None => self.failures.forgive(ClientNet::of(peer)),
         }
-        self.log.login(client, refusal);
+        self.log.login(client, mechanism, refusal);
     }
 
     /// A login failed by wrong credentials. Counts it.
-    pub fn login_failed(&self, client: impl Fn() -> Client, peer: IpAddr) -> AddressFailures {
-        self.log.login(client, Some(Refusal::Credentials));
+    pub fn login_failed(
+        &self,
+        client: impl Fn() -> Client,
+        (peer, mechanism): (IpAddr, Mechanism),
+    ) -> AddressFailures {
+        let refusal = Refusal::Credentials;
+        self.log.login(client, mechanism, Some(refusal));
         self.count_failure(peer)
     }
 

@@ -13,6 +13,7 @@ mod addresses;
 mod admission;
 mod body;
 mod connection;
+mod counters;
 mod driver;
 mod failures;
 mod handshake;
@@ -29,6 +30,7 @@ mod wait;
 
 pub use addresses::AddressList;
 pub use admission::Permit;
+pub use counters::{Counted, Named, Stats};
 pub use logins::AddressRules;
 pub use record::{Event, Level, Log, Observer, Record, Refused};
 pub use runtime::{blocking, init, shutdown};

@@ -6,7 +6,6 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,18 +35,14 @@ pub(super) fn welcome(
     ticket: Ticket,
 ) {
     let (server, since) = (server.clone(), Instant::now());
+    // From now on it hears of the end, whenever it begins to run.
+    let mut ended = server.listening_ended.subscribe();
     let on = slot.event_loop();
     on.spawn(async move {
-        let read = {
-            let mut killed = pin!(server.killed.notified());
-            killed.as_mut().enable();
-            if server.is_dead() {
-                return;
-            }
-            match first(header(stream, server.header_time()), killed).await {
-                Either::First(read) => read,
-                Either::Second(()) => return,
-            }
+        // The end first: a header that comes with it makes no session.
+        let read = match first(ended.changed(), header(stream, server.header_time())).await {
+            Either::First(_) => return,
+            Either::Second(read) => read,
         };
         drop(ticket);
         match read {

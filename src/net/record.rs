@@ -1,4 +1,4 @@
-//! Log records: what happened, built and worded here for both shells.
+//! Log records: what happened, counted, built and worded here for both shells.
 
 use std::fmt;
 use std::io;
@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::counters::{Counted, Counters, TurnedAway};
 use super::proxy_header::HeaderError;
 use crate::store::ids::{Client, ConnectionId, ServerId};
 use crate::store::reason::Reason;
 use crate::store::StoreError;
 use crate::tls;
 use pop3_proto::connection::End;
+use pop3_proto::sasl::Mechanism;
 use pop3_proto::security::TlsFacts;
 use pop3_proto::session::Tally;
 use pop3_proto::{LoginStep, Refusal, Request, TOO_MANY_CONNECTIONS, TOO_MANY_FAILURES};
@@ -222,16 +224,21 @@ pub trait Observer: Send + Sync {
     fn closed(&self, server: ServerId, connection: ConnectionId);
 }
 
-/// The log of one server: builds a record for each event, if one is wanted.
+/// The log of one server: counts each event, and builds a record of it if one is wanted.
 pub struct Log {
     server: ServerId,
     observer: Arc<dyn Observer>,
+    pub(super) counters: Counters,
 }
 
 impl Log {
     /// Hands the records of `server` to `observer`.
     pub(super) fn new(server: ServerId, observer: Arc<dyn Observer>) -> Self {
-        Self { server, observer }
+        Self {
+            server,
+            observer,
+            counters: Counters::default(),
+        }
     }
 
     /// A connection has left the server's list.
@@ -259,6 +266,7 @@ impl Log {
 
     /// A connection was turned away.
     pub fn connection_refused(&self, peer: SocketAddr, reason: Refused) {
+        self.counters.turned_away(reason);
         let event = Event::ConnectionRefused;
         self.add(event, || Record {
             peer: Some(peer),
@@ -269,6 +277,7 @@ impl Log {
 
     /// A connection of a proxy is closed, since it has no proper header.
     pub(super) fn header_failed(&self, peer: SocketAddr, error: &HeaderError) {
+        self.counters.turned_away(TurnedAway::Proxy);
         let event = Event::HeaderFailed;
         self.add(event, || Record {
             peer: Some(peer),
@@ -295,12 +304,14 @@ impl Log {
 
     /// A connection was accepted.
     pub fn accepted(&self, client: impl FnOnce() -> Client, peer: SocketAddr) {
+        self.counters.accepted();
         let message = format_args!("state auth, waiting for logon from {peer}");
         self.add_of(client, Event::Accepted, message);
     }
 
-    /// A handshake of TLS is made.
-    pub(super) fn encrypted(&self, client: impl FnOnce() -> Client, tls: &TlsFacts) {
+    /// A handshake of TLS is made, or an earlier session `resumed` by it.
+    pub(super) fn encrypted(&self, client: impl FnOnce() -> Client, tls: &TlsFacts, resumed: bool) {
+        self.counters.handshake(&tls.version, resumed);
         let event = Event::Encrypted;
         self.add(event, || {
             let names = tls.certificate.join(", ");
@@ -322,8 +333,18 @@ impl Log {
 
     /// A handshake of TLS failed.
     pub(super) fn handshake_failed(&self, client: impl FnOnce() -> Client, error: &io::Error) {
+        self.counters.handshake_failed();
         let message = format!("TLS handshake failed: {}", Reason(error));
         self.add_of(client, Event::HandshakeFailed, message);
+    }
+
+    /// The handshake of a Tcl channel is made, or has failed. That it is logged is for the
+    /// package that makes it.
+    pub fn channel_handshake(&self, made: bool) {
+        match made {
+            true => self.counters.handshake("", false),
+            false => self.counters.handshake_failed(),
+        }
     }
 
     /// Files of certificates have changed, and cannot be used.
@@ -338,7 +359,13 @@ impl Log {
     }
 
     /// A login has been checked; `refusal`: why it failed.
-    pub(super) fn login(&self, client: impl FnOnce() -> Client, refusal: Option<Refusal>) {
+    pub(super) fn login(
+        &self,
+        client: impl FnOnce() -> Client,
+        mechanism: Mechanism,
+        refusal: Option<Refusal>,
+    ) {
+        self.counters.login(mechanism, refusal);
         let event = match refusal {
             None => Event::LoggedIn,
             Some(Refusal::Credentials) => Event::LoginRefused,
@@ -365,20 +392,29 @@ impl Log {
 
     /// A built-in store failed.
     pub fn store_failed(&self, client: impl FnOnce() -> Client, error: &StoreError) {
+        self.counters.store_failed();
         self.add_of(client, Event::StoreFailed, format_args!("storage: {error}"));
     }
 
     /// A message could not be read to its end.
     pub fn read_failed(&self, client: impl FnOnce() -> Client, error: &io::Error) {
+        self.counters.message_unreadable();
         let message = format!("reading a message: {}", Reason(error));
         self.add_of(client, Event::ReadFailed, message);
     }
 
-    /// A session has ended, `duration` after its connection was accepted.
-    pub fn ended(&self, session: impl FnOnce() -> (Client, Tally, Duration), reason: End) {
+    /// A session has ended that has done so much; `session`: its client, and the time since
+    /// its connection was accepted.
+    pub fn ended(
+        &self,
+        (tally, counted): (Tally, &Counted),
+        session: impl FnOnce() -> (Client, Duration),
+        reason: End,
+    ) {
+        self.counters.ended(tally, counted, reason);
         let event = Event::Ended;
         self.add(event, || {
-            let (client, tally, duration) = session();
+            let (client, duration) = session();
             let Client { user, peer, .. } = &client;
             let milliseconds = duration.as_millis();
             let Tally {
@@ -386,6 +422,7 @@ impl Log {
                 messages,
                 octets,
                 deleted,
+                ..
             } = tally;
             let message = format!(
                 "closed user={} peer={peer} commands={commands} messages={messages} \

@@ -16,7 +16,8 @@ use crate::store::access::{Answer, AnsweredNow, Runner};
 use crate::store::hold::Hold;
 use crate::store::jobs::{Outcome, Work};
 use crate::store::source::Source;
-use pop3_proto::Request;
+use pop3_proto::sasl::Mechanism;
+use pop3_proto::{Failure, LoginStep, Refusal, Request};
 
 impl Driver<'_> {
     /// Has a request answered: at once if that can be, else by another thread.
@@ -47,32 +48,36 @@ impl Driver<'_> {
         // Replies to earlier commands need not wait for this one. What the socket does
         // not take, or says, is met again when they are written.
         let _ = self.write_now();
-        let login = matches!(request, Request::Login(_));
+        let is_login = matches!(request, Request::Login(_));
+        let mechanism = request.login_mechanism();
         let connection = &*self.connection;
         let peer = connection.peer.ip();
         let client = || connection.client();
         if let Some(refused) = connection.server.refuse_login(client, peer, &request) {
             return self.settle(refused);
         }
-        let answer = match login && !connection.reserve_session() {
+        let answer = match is_login && !connection.reserve_session() {
             true => Answer::too_few_descriptors(),
             false => self.perform(request).await?,
         };
-        if login {
-            let refusal = answer.refusal();
-            if refusal.is_some() {
-                connection.release_session();
-            }
-            connection.server.login_answered(client, peer, refusal);
+        let refusal = answer.refusal();
+        if is_login && refusal.is_some() {
+            connection.release_session();
+        }
+        let is_told = is_login || refusal == Some(Refusal::TooManyFailures);
+        if let Some(mechanism) = mechanism.filter(|_| is_told) {
+            let whose = (peer, mechanism);
+            connection.server.login_answered(client, whose, refusal);
         }
         self.settle(answer)
     }
 
     /// A login has failed.
-    pub(super) fn count_failure(&self) {
+    pub(super) fn count_failure(&self, mechanism: Mechanism) {
         let connection = &*self.connection;
         let client = || connection.client();
-        let failures = connection.server.login_failed(client, connection.peer.ip());
+        let whose = (connection.peer.ip(), mechanism);
+        let failures = connection.server.login_failed(client, whose);
         connection.machine().handle_failure(failures);
     }
 
@@ -86,28 +91,39 @@ impl Driver<'_> {
         answer.message.map(|message| Source::new(message.content))
     }
 
-    /// Asks the stores; none when the connection breaks meanwhile.
+    /// Asks the stores; none when the connection breaks meanwhile, or others end it.
     async fn perform(&self, request: Request) -> Option<Answer> {
         let carried_out = request.is_carried_out();
-        let login = matches!(request, Request::Login(_));
+        let is_login = matches!(request, Request::Login(_));
         let runner = BlockingPool(&self.connection);
         let Connection { server, hold, .. } = &*self.connection;
         let answer = server.access.perform(hold, request, &runner);
         if carried_out {
             return Some(answer.await);
         }
-        match first(answer, self.connection.transport.broken()).await {
-            Either::First(answer) => Some(answer),
-            Either::Second(()) => {
+        let ended = self.connection.ended_outside.come();
+        let answered = first(answer, self.connection.transport.broken());
+        match first(ended, answered).await {
+            Either::First(()) => {
+                // Whoever ends it does not make a guesser of its client.
+                let kind = io::ErrorKind::ConnectionAborted;
+                self.connection.machine().handle_broken(kind);
+                return None;
+            }
+            Either::Second(Either::First(answer)) if !self.connection.machine().is_over() => {
+                return Some(answer);
+            }
+            Either::Second(Either::First(_)) => {}
+            Either::Second(Either::Second(())) => {
                 let kind = io::ErrorKind::ConnectionReset;
                 self.connection.machine().handle_broken(kind);
-                if login {
-                    // It has cost as much as one that was answered.
-                    server.count_failure(self.connection.peer.ip());
-                }
-                None
             }
         }
+        if is_login {
+            // It may have cost as much as one that was answered.
+            server.count_failure(self.connection.peer.ip());
+        }
+        None
     }
 }
 
@@ -126,5 +142,16 @@ impl Runner for BlockingPool<'_> {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Receiver<T> {
         runtime::blocking_on(&Handle::current(), work)
+    }
+
+    fn refuses_check(&self) -> Option<Refusal> {
+        let connection = self.0;
+        if connection.transport.is_at_end() && !connection.machine().session().has_input() {
+            // The client has gone, and has not sent ahead what is still to be answered.
+            connection.machine().handle_end_of_input();
+            return Some(Refusal::Failed(LoginStep::Server, Failure::Temporary));
+        }
+        let is_refused = connection.server.refuses_logins(connection.peer.ip());
+        is_refused.then_some(Refusal::TooManyFailures)
     }
 }

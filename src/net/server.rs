@@ -5,13 +5,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::admission::{Admission, Permit};
 use super::connection::Connection;
+use super::counters::Stats;
 use super::failures::Failures;
 use super::handshake::Encryption;
 use super::listener::{self, Listening};
@@ -23,7 +24,7 @@ use crate::descriptors::Reserve;
 use crate::store::access::Access;
 use crate::store::hold::{Lock, MAX_IDLE_WAIT};
 use crate::store::ids::{Client, ConnectionId, ServerId};
-use crate::store::jobs::JobQueue;
+use crate::store::jobs::{JobQueue, OwedUnlock};
 use crate::tls::Tls;
 use pop3_proto::connection::{Connection as Machine, End};
 use pop3_proto::sasl::Mechanism;
@@ -49,8 +50,8 @@ pub struct Server {
     departing: Arc<AtomicUsize>,
     /// Connections of proxies whose header has not come.
     unnamed: Arc<AtomicUsize>,
-    /// Tells those that the server is dead.
-    pub(super) killed: Notify,
+    /// Tells those that the server does not listen any more.
+    pub(super) listening_ended: watch::Sender<()>,
     /// Connections, oldest first, without those that were seen to have logged in or gone. When
     /// the server is full, the first that has not logged in makes room.
     waiting: Mutex<VecDeque<ConnectionId>>,
@@ -129,6 +130,8 @@ pub struct ConnectionState {
     pub tally: Tally,
     /// When it began.
     pub begun: Instant,
+    /// How long it has waited for a command; 0 while one is at work.
+    pub idle: Duration,
 }
 
 impl ConnectionState {
@@ -142,6 +145,7 @@ impl ConnectionState {
             mechanism: session.mechanism(),
             tally: session.tally(),
             begun: machine.begun(),
+            idle: machine.idle_for(Instant::now()),
         }
     }
 }
@@ -172,7 +176,7 @@ impl Server {
             dead: AtomicBool::new(false),
             departing: Arc::default(),
             unnamed: Arc::default(),
-            killed: Notify::new(),
+            listening_ended: watch::Sender::new(()),
             waiting: Mutex::default(),
         })
     }
@@ -187,7 +191,7 @@ impl Server {
         self.address_rules.store(Arc::new(rules));
     }
 
-    /// Sets the TLS of new handshakes; none: they fail.
+    /// Sets the TLS of new handshakes, whose files have just been read; none: they fail.
     pub fn set_tls(&self, tls: Option<Tls>) {
         self.encryption.set(tls);
     }
@@ -240,12 +244,15 @@ impl Server {
         Ok(port)
     }
 
-    /// Stops accepting; the port is free when this returns. Connections live on.
+    /// Stops accepting; the port is free when this returns. Connections live on, but for
+    /// those of proxies that have not said whose they are.
     pub fn close_listener(&self) {
         // Taken out first: no lock is held while this waits.
         if let Some(listening) = self.take_listening() {
             listening.close();
         }
+        // After the last was accepted.
+        self.listening_ended.send_replace(());
     }
 
     /// Where what happens to it is recorded, by the driver of sessions on Tcl channels too.
@@ -269,6 +276,30 @@ impl Server {
 
     pub(super) fn lists(&self, id: ConnectionId) -> bool {
         self.connection_map().contains_key(&id)
+    }
+
+    /// Ends one connection, with `-ERR` and `text` for its client if it can be told that. An
+    /// empty text says nothing. None if there is no such connection. Else the `unlock` that the
+    /// caller owes, on the interpreter's thread; only then the connection leaves the list.
+    pub fn close_connection(&self, id: ConnectionId, text: &str) -> Option<Option<OwedUnlock>> {
+        let connection = self.connection_map().get(&id)?.clone();
+        Some(connection.close(text))
+    }
+
+    /// What the server has done so far, its sessions on sockets that go on included.
+    pub fn stats(&self) -> Stats {
+        let counters = &self.log.counters;
+        let (mut tally, live) = {
+            // Who ends from now on is not among those that have ended.
+            let done = counters.done();
+            let map = self.connection_map();
+            let live = map.values().filter(|one| !one.counted.is_set()).cloned();
+            (*done, live.collect::<Vec<_>>())
+        };
+        for connection in live {
+            tally += connection.machine().session().tally();
+        }
+        counters.read(tally)
     }
 
     /// Number of connections.
@@ -347,7 +378,6 @@ impl Server {
     #[must_use = "the mailboxes stay locked otherwise"]
     pub fn kill(&self) -> Vec<(Client, Lock)> {
         self.dead.store(true, Ordering::Release);
-        self.killed.notify_waiters();
         self.close_listener();
         let connections: Vec<_> = self.connection_map().values().cloned().collect();
         let mut owed: Vec<_> = connections.iter().filter_map(|c| c.kill()).collect();

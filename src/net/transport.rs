@@ -140,6 +140,14 @@ impl Transport {
         self.socket.poll_write_ready(cx)
     }
 
+    /// Whether the client has closed its side and nothing that it sent is left. With TLS the
+    /// notice of that is among what is left, so it is seen when it is read.
+    pub(super) fn is_at_end(&self) -> bool {
+        use rustix::net::{recv, RecvFlags};
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        recv(&self.socket, &mut [0; 1], flags).is_ok_and(|(_, n)| n == 0)
+    }
+
     /// Waits until the connection is broken. The end of input alone is none.
     pub(super) async fn broken(&self) {
         // An error says as much.

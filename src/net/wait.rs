@@ -3,7 +3,9 @@
 use std::future::{poll_fn, Future};
 use std::io;
 use std::pin::{pin, Pin};
-use std::task::{ready, Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+use std::task::{ready, Context, Poll, Waker};
 
 use tokio::time::{Instant, Sleep};
 
@@ -70,6 +72,52 @@ impl<'a> Timer<'a> {
             Poll::Ready(Err(e)) => Poll::Ready(Woken::Broken(e)),
             Poll::Pending => self.poll(cx).map(|()| Woken::TimedOut),
         }
+    }
+}
+
+/// Somebody else ends the connection: its driver is to go on, whatever it waits for.
+#[derive(Default)]
+pub(super) struct EndedOutside {
+    /// Said, and not yet noticed by the driver.
+    said: AtomicBool,
+    /// The driver's task.
+    driver: OnceLock<Waker>,
+}
+
+impl EndedOutside {
+    /// Has the calling task woken. Once is enough: a task has the same waker for ever.
+    pub(super) async fn wakes_this_task(&self) {
+        poll_fn(|cx| Poll::Ready(self.driver.get_or_init(|| cx.waker().clone()))).await;
+    }
+
+    /// Says so. Whatever the driver must know is to be done before.
+    pub(super) fn say(&self) {
+        self.said.store(true, Ordering::SeqCst);
+        if let Some(driver) = self.driver.get() {
+            driver.wake_by_ref();
+        }
+    }
+
+    /// Whether it was said since the last time.
+    fn take(&self) -> bool {
+        self.said.load(Ordering::SeqCst) && self.said.swap(false, Ordering::SeqCst)
+    }
+
+    /// Ends a wait for the socket: what is to be done next says the machine, or the socket.
+    pub(super) fn or(&self, socket: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        match socket {
+            Poll::Pending if self.take() => Poll::Ready(Ok(())),
+            socket => socket,
+        }
+    }
+
+    /// Waits until it is said.
+    pub(super) async fn come(&self) {
+        poll_fn(|_| match self.take() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
     }
 }
 

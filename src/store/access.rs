@@ -84,6 +84,12 @@ pub trait Runner {
     /// Runs `work` where it may block on files, or keep a core busy.
     fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static)
         -> Receiver<T>;
+
+    /// Why the check of a login that had to wait for its turn, maybe for seconds, need not be
+    /// run any more. Asked when its turn has come.
+    fn refuses_check(&self) -> Option<Refusal> {
+        None
+    }
 }
 
 /// What [`Access::try_now`] gives.
@@ -150,22 +156,27 @@ impl Access {
         matches!(**self.storage.load(), Route::Script)
     }
 
-    /// Releases a lock that its session no longer needs.
+    /// The mailbox to unlock for a lock that its session no longer needs.
     ///
     /// # Errors
     /// The lock itself when the script must run `unlock` for it: by
     /// [`Work::Release`], or at once on the interpreter's thread.
-    pub fn settle(&self, lock: Lock) -> Result<(), Lock> {
+    pub fn to_unlock(&self, lock: Lock) -> Result<Arc<dyn Mailbox>, Lock> {
         match &lock.maildrop {
             // A script has wrapped the built-in store meanwhile: `unlock` goes to the script,
             // as all other calls do.
             Some(_) if self.storage_is_script() && lock.is_owed() => Err(lock),
-            Some(maildrop) => {
-                maildrop.unlock();
-                Ok(())
-            }
+            Some(mailbox) => Ok(mailbox.clone()),
             None => Err(lock),
         }
+    }
+
+    /// Releases a lock that its session no longer needs, on a thread that may block.
+    ///
+    /// # Errors
+    /// Those of [`to_unlock`](Self::to_unlock).
+    pub fn settle(&self, lock: Lock) -> Result<(), Lock> {
+        self.to_unlock(lock).map(|mailbox| mailbox.unlock())
     }
 
     /// Answers one request of the session that `hold` belongs to.
@@ -177,7 +188,7 @@ impl Access {
     ) -> Answer {
         let request = match request {
             Request::Login(attempt) => return self.login(hold, attempt, runner).await,
-            Request::Keys { user } => return self.keys(hold, user, runner).await,
+            Request::Keys { user, .. } => return self.keys(hold, user, runner).await,
             request => request,
         };
         match hold.view() {
@@ -239,9 +250,7 @@ impl Access {
                 Verdict::Refused => None,
                 Verdict::Pending(check) => match checks::run(check, hold, runner).await {
                     Ok(mailbox) => mailbox,
-                    Err(checks::NotChecked) => {
-                        return refused(LoginStep::Server, Failure::Temporary);
-                    }
+                    Err(not_checked) => return not_checked.into(),
                 },
             },
             Route::None | Route::Script => None,
@@ -305,8 +314,10 @@ async fn computed<R: Runner>(
     hold: &Arc<Hold>,
     runner: &R,
 ) -> Answer {
-    let keys = checks::keys(keys, hold, runner).await;
-    let reply = keys.ok().flatten().and_then(scram::reply);
+    let reply = match checks::keys(keys, hold, runner).await {
+        Err(checks::NotChecked::Refused(refusal)) => Some(Reply::Refused(refusal)),
+        keys => keys.ok().flatten().and_then(scram::reply),
+    };
     reply.map_or_else(|| Answer::failed(Failure::Temporary), Answer::from)
 }
 

@@ -7,9 +7,11 @@ use once_cell::sync::Lazy;
 use tokio::sync::Semaphore;
 
 use super::access::Runner;
+use super::answer::{refused, Answer};
 use super::hold::Hold;
 use super::users::Check;
 use pop3_proto::sasl::scram::ScramKeys;
+use pop3_proto::{Failure, LoginStep, Refusal, Reply};
 
 /// Checks that wait for their turn, of all servers of the process: with two cores, some four
 /// seconds of work for new hashes of the default scheme. Clients wait longer than that for
@@ -31,9 +33,23 @@ struct Checks {
     cores: Arc<Semaphore>,
 }
 
-/// The check was not run, or not to its end: there was no room in the queue or no thread, or
-/// the process is ending.
-pub(super) struct NotChecked;
+/// The check was not run, or not to its end.
+#[derive(Debug)]
+pub(super) enum NotChecked {
+    /// There was no room in the queue or no thread, or the process is ending.
+    NoRoom,
+    /// When its turn came it was not wanted any more.
+    Refused(Refusal),
+}
+
+impl From<NotChecked> for Answer {
+    fn from(not_checked: NotChecked) -> Self {
+        match not_checked {
+            NotChecked::NoRoom => refused(LoginStep::Server, Failure::Temporary),
+            NotChecked::Refused(refusal) => Reply::Refused(refusal).into(),
+        }
+    }
+}
 
 /// Runs a check when its turn comes. Dropped before, as a session does whose client has
 /// gone, it leaves the queue.
@@ -70,9 +86,18 @@ impl Checks {
         hold: &Arc<Hold>,
         runner: &R,
     ) -> Result<Option<T>, NotChecked> {
-        let _room = self.room.try_acquire().map_err(|_| NotChecked)?;
-        let core = self.cores.clone().acquire_owned().await;
-        let core = core.map_err(|_| NotChecked)?;
+        let _room = self.room.try_acquire().map_err(|_| NotChecked::NoRoom)?;
+        let core = match self.cores.clone().try_acquire_owned() {
+            Ok(core) => core,
+            Err(_) => {
+                let core = self.cores.clone().acquire_owned().await;
+                let core = core.map_err(|_| NotChecked::NoRoom)?;
+                if let Some(refusal) = runner.refuses_check() {
+                    return Err(NotChecked::Refused(refusal));
+                }
+                core
+            }
+        };
         let hold = hold.clone();
         let job = move || {
             // Until the end of the check, whoever still waits for it.
@@ -80,7 +105,7 @@ impl Checks {
             // The session may have ended while no thread was free.
             (!hold.is_ended()).then(check)
         };
-        runner.blocking(job).await.map_err(|_| NotChecked)
+        runner.blocking(job).await.map_err(|_| NotChecked::NoRoom)
     }
 }
 

@@ -178,6 +178,13 @@ impl Hold {
         ownership.lock.take().map_or(Ended::Nothing, Ended::Owed)
     }
 
+    /// Begins the release of the lock that [`end`](Self::end) gave, until what is returned is
+    /// dropped. It is a direct job too.
+    pub fn begin_release(self: &Arc<Self>) -> DirectJob {
+        self.ownership().busy = true;
+        DirectJob(self.clone())
+    }
+
     /// Waits until no direct job is under way, or until `until`. Call it after
     /// [`end`](Self::end), on the interpreter's thread, with no mutex locked: a direct job
     /// needs neither that thread nor such a mutex.
@@ -215,7 +222,7 @@ impl Hold {
 
 /// A direct job under way. Its end, by return or panic, releases the lock if the session
 /// has ended meanwhile.
-pub(super) struct DirectJob(Arc<Hold>);
+pub struct DirectJob(Arc<Hold>);
 
 impl Drop for DirectJob {
     fn drop(&mut self) {

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
 
 use super::hold::{Hold, Lock};
-use super::ids::{Client, ServerId};
+use super::ids::{Client, ConnectionId, ServerId};
 use super::sync::{Mutex, MutexGuard};
 use super::{Account, Message};
 use pop3_proto::{Attempt, Reply, Request};
@@ -81,6 +81,17 @@ impl fmt::Debug for Afterwards {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Afterwards")
     }
+}
+
+/// An `unlock` that a script owes a session which has ended.
+#[must_use = "the mailbox stays locked otherwise"]
+pub struct OwedUnlock {
+    /// For whom.
+    pub client: Client,
+    /// The lock; it may [have ended](Lock::is_owed) by then.
+    pub lock: Lock,
+    /// To be dropped after the call.
+    pub then: Option<Afterwards>,
 }
 
 /// What the interpreter's thread answers.
@@ -316,6 +327,25 @@ impl JobQueue {
         gone.into_iter().filter_map(Job::into_owed_lock).collect()
     }
 
+    /// Takes out the `unlock` that is queued for one connection.
+    pub fn take_unlock(&self, connection: ConnectionId) -> Option<OwedUnlock> {
+        let mut queue = self.queue();
+        let is_it = |job: &Job| {
+            job.client.connection == connection && matches!(job.work, Work::Release(..))
+        };
+        let at = queue.jobs.iter().position(is_it)?;
+        let job = queue.jobs.remove(at)?;
+        drop(queue);
+        match job.work {
+            Work::Release(lock, then) => Some(OwedUnlock {
+                client: job.client,
+                lock,
+                then,
+            }),
+            _ => None,
+        }
+    }
+
     /// Closes the queue, for the end of its interpreter. The queued jobs are dropped, and
     /// later ones too: their sessions get a temporary failure.
     pub fn close(&self) {
@@ -331,7 +361,6 @@ impl JobQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::ids::ConnectionId;
 
     /// Clients come and go while the interpreter is busy: their requests are dropped. What
     /// other clients wait for and what unlocks is kept.

@@ -1,11 +1,13 @@
 //! What sessions ask of users and mailboxes.
 //!
 //! A store that sessions use without the interpreter implements [`Users`], or [`Storage`]
-//! with its locked [`Mailbox`]es.
+//! with its locked [`Mailbox`]es. One whose messages scripts deliver and remove implements
+//! [`MessageStore`](delivery::MessageStore).
 
 pub mod access;
 mod answer;
 mod checks;
+pub mod delivery;
 pub mod hold;
 pub mod ids;
 pub mod jobs;
@@ -71,8 +73,8 @@ pub trait Storage: Send + Sync {
 /// A locked mailbox: a fixed list of messages.
 ///
 /// All methods may block, and are called on threads that may, except
-/// [`count`](Self::count), [`octets`](Self::octets), [`is_locked`](Self::is_locked) and
-/// [`try_now`](Self::try_now). Dropping the last reference unlocks too, so that a lock cannot
+/// [`count`](Self::count), [`octets`](Self::octets), [`is_locked`](Self::is_locked),
+/// [`unlocks_at_once`](Self::unlocks_at_once) and [`try_now`](Self::try_now). Dropping the last reference unlocks too, so that a lock cannot
 /// outlive its session.
 pub trait Mailbox: Send + Sync {
     /// Number of messages.
@@ -97,6 +99,13 @@ pub trait Mailbox: Send + Sync {
     /// Whether the lock has not ended. Afterwards everything else fails, even if another
     /// session locks the mailbox meanwhile.
     fn is_locked(&self) -> bool;
+
+    /// Whether [`unlock`](Self::unlock) takes microseconds.
+    fn unlocks_at_once(&self) -> bool {
+        // It is all that such a request asks for.
+        let request = Request::Update { delete: Vec::new() };
+        matches!(self.try_now(&request, &mut []), Immediate::Ready)
+    }
 
     /// What an event loop can do itself, within microseconds, to answer `request`. Of a
     /// message as much as is at hand may be read into `buffer`.

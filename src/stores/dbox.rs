@@ -10,7 +10,7 @@
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -18,6 +18,8 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
+use super::files::arrival::{unique_name, Places, Turn, Written};
+use super::files::layout::Intake;
 use super::files::listing::{read_dir, Cache, MailboxDir, Names};
 use super::files::locked::Messages;
 use super::files::mailbox_error::Fault;
@@ -26,6 +28,7 @@ use super::files::message_file::{open_message_at, regular};
 use super::files::octets::{sum, Counter, ListedOctets};
 use super::files::octets_file::Uncounted;
 use super::files::stamp::{now, DirStamp, Stamp};
+use crate::store::delivery::{is_uid, Uid};
 use crate::store::Wait;
 
 /// Mailboxes as `pop3d::dbox` objects have them.
@@ -78,7 +81,7 @@ impl Layout for Files {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut list = FileList::read(dir.fd, rules, stamp, moment)?;
-        let whole = rules.octets == Octets::File || list.measure(dir.fd, kept.as_deref(), wait)?;
+        let whole = rules.octets == Octets::File || list.measure(dir, kept.as_deref(), wait)?;
         let list = Arc::new(list);
         if whole {
             self.cache.put(dir.path, list.clone(), list.weight());
@@ -86,8 +89,62 @@ impl Layout for Files {
         Ok(list)
     }
 
+    fn kept(&self, dir: &Path, rules: Rules) -> Option<Arc<dyn Messages>> {
+        let kept = self.cache.get(dir).filter(|kept| kept.rules == rules);
+        kept.map(|kept| kept as Arc<dyn Messages>)
+    }
+
     fn forget(&self, dir: &Path) {
         self.cache.forget(dir);
+    }
+}
+
+impl Intake for Files {
+    fn places(&self, dir: &Arc<OwnedFd>) -> io::Result<Places> {
+        let [written, delivered] = [dir.clone(), dir.clone()];
+        Ok(Places { written, delivered })
+    }
+
+    fn new_name(&self, written: &Written) -> String {
+        unique_name(written.number, "")
+    }
+
+    fn carries(&self, uid: &Uid) -> Result<(), &'static str> {
+        match uid.as_str() {
+            uid if uid.contains('/') || uid.starts_with('.') => {
+                Err("it becomes a file name, with no / in it and no . before it")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn name_of(&self, uid: &Uid, _written: &Written) -> Result<String, &'static str> {
+        Ok(format!("{}{CHOSEN}", uid.as_str()))
+    }
+
+    fn has_uid(&self, dir: BorrowedFd<'_>, uid: &Uid, rules: Rules) -> io::Result<bool> {
+        let uid = uid.as_str();
+        let chosen = format!("{uid}{CHOSEN}");
+        match rustix::fs::statat(dir, &chosen, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => {}
+            found => return Ok(found.map(|_| true)?),
+        }
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if uid.len() != 2 * DIGEST || !uid.bytes().all(is_digit) {
+            return Ok(false);
+        }
+        // It may be a digest.
+        let list = FileList::read(dir, rules, DirStamp::of(dir)?, now())?;
+        Ok(list.find(uid).is_some())
+    }
+
+    fn turn(&self, _places: &Places) -> io::Result<Option<Turn>> {
+        // An id has one file name. (And the lock of the directory is that of a session.)
+        Ok(None)
+    }
+
+    fn uid_of(&self, name: &[u8], stamp: &Stamp) -> Box<str> {
+        uid(name, stamp)
     }
 }
 
@@ -105,6 +162,8 @@ struct FileList {
     sizes: Arc<[u64]>,
     octets: u64,
     uids: OnceLock<Arc<[Box<str>]>>,
+    /// See [`Uncounted::unsaved`].
+    unsaved: u64,
 }
 
 impl FileList {
@@ -138,6 +197,7 @@ impl FileList {
             octets: sum(&sizes),
             sizes,
             uids: OnceLock::new(),
+            unsaved: 0,
         })
     }
 
@@ -174,7 +234,7 @@ impl FileList {
     /// Those of [`Uncounted::fill`].
     fn measure(
         &mut self,
-        dir: BorrowedFd<'_>,
+        dir: MailboxDir<'_>,
         known: Option<&Self>,
         wait: Wait<'_>,
     ) -> io::Result<bool> {
@@ -187,18 +247,21 @@ impl FileList {
         let mut octets: Vec<Option<u64>> = (0..self.names.len()).map(known_octets).collect();
         let (names, links) = (&self.names, self.rules.links);
         let mut uncounted = Uncounted {
-            dir,
+            dir: dir.fd,
             names: &|index| names.get(index),
             stamps: &mut self.stamps,
             moment: self.moment,
+            unsaved: known.map_or(0, |known| known.unsaved),
+            keep: dir.is_locked,
         };
         let mut counter = Counter::new(wait);
         let (octets, whole) = uncounted.fill(&mut octets, |index| {
             counter.go_on()?;
             let name = names.file(index).as_ref();
-            let (file, stamp) = regular(open_message_at(dir, name, links, wait)?)?;
+            let (file, stamp) = regular(open_message_at(dir.fd, name, links, wait)?)?;
             Ok((counter.count(&file, stamp.size)?, stamp))
         })?;
+        self.unsaved = uncounted.unsaved;
         self.octets = sum(&octets);
         self.sizes = octets.into();
         Ok(whole)
@@ -227,16 +290,24 @@ impl Messages for FileList {
     fn uid(&self, index: usize) -> Box<str> {
         match self.uids.get() {
             Some(uids) => uids[index].clone(),
-            None => digest(self.names.get(index), &self.stamps[index]),
+            None => uid(self.names.get(index), &self.stamps[index]),
         }
     }
 
     fn uids(&self) -> Arc<[Box<str>]> {
         let make = || {
             let stamps = self.names.iter().zip(&self.stamps);
-            stamps.map(|(name, stamp)| digest(name, stamp)).collect()
+            stamps.map(|(name, stamp)| uid(name, stamp)).collect()
         };
         self.uids.get_or_init(make).clone()
+    }
+
+    fn has_uid(&self, index: usize, stamp: &Stamp) -> bool {
+        self.uid(index) == uid(self.names.get(index), stamp)
+    }
+
+    fn received(&self, _dir: BorrowedFd<'_>, index: usize) -> io::Result<i64> {
+        Ok(self.stamps[index].seconds)
     }
 
     fn path(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<PathBuf> {
@@ -288,7 +359,24 @@ impl Messages for FileList {
     }
 }
 
-/// The unique id of a message: 32 hexadecimal digits of its name, its size and the second
+/// Ends the file name of a message whose unique id was chosen when it was delivered. The id
+/// is what stands before. So it stays in every copy of the mailbox that keeps its file names.
+const CHOSEN: &str = ",pop3d-uid";
+
+/// The unique id of a message: the one that was chosen for it, or a [`digest`].
+fn uid(name: &[u8], stamp: &Stamp) -> Box<str> {
+    let chosen = name.strip_suffix(CHOSEN.as_bytes());
+    let chosen = chosen.filter(|chosen| is_uid(chosen));
+    match chosen.and_then(|chosen| std::str::from_utf8(chosen).ok()) {
+        Some(chosen) => chosen.into(),
+        None => digest(name, stamp),
+    }
+}
+
+/// Bytes of a digest that are in a unique id.
+const DIGEST: usize = 16;
+
+/// A unique id made of what a message is: 32 hexadecimal digits of its name, its size and the second
 /// of its last change, so that a name used again has a new one (RFC 1939 §7).
 ///
 /// All three stay when the mailbox moves, and when it is restored from a backup or copied to
@@ -305,7 +393,7 @@ fn digest(name: &[u8], stamp: &Stamp) -> Box<str> {
     hash.update(stamp.seconds.to_le_bytes());
     hash.update(NANOS.to_le_bytes());
     hash.update(name);
-    hex(&hash.finalize()[..16])
+    hex(&hash.finalize()[..DIGEST])
 }
 
 /// Hexadecimal digits.

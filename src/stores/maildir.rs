@@ -10,6 +10,7 @@
 //! every lock. STAT and LIST believe the names: a file that was changed under a name that
 //! tells its size is noticed when it is opened.
 
+mod intake;
 mod name;
 mod places;
 
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::fs::AtFlags;
 
-use self::name::{base, uid, NamedSize};
+use self::name::{base, is_uid_of, uid, NamedSize};
 use self::places::{open_places, stamp_of, Entry, FoundFiles, Renamed, ATTEMPTS, PLACES};
 use super::files::listing::{lock, Cache, MailboxDir};
 use super::files::locked::Messages;
@@ -36,7 +37,10 @@ use super::files::stamp::{DirStamp, Stamp};
 use crate::store::Wait;
 
 /// The directories of a Maildir; what is being delivered is in the first.
-const ALL_PLACES: [&str; 3] = ["tmp", "new", "cur"];
+const ALL_PLACES: [&str; 3] = [TMP, "new", "cur"];
+
+/// Where messages are written.
+const TMP: &str = "tmp";
 
 /// Mailboxes in the Maildir format.
 pub fn maildir() -> Mailboxes {
@@ -109,18 +113,23 @@ impl Layout for Maildirs {
         if !wait.may_block() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut list = MailList::read(dir.fd, kept.as_deref(), wait)?;
+        let mut list = MailList::read(dir, kept.as_deref(), wait)?;
         for _ in 1..ATTEMPTS {
             if list.whole || !wait.is_wanted() {
                 break;
             }
-            list = MailList::read(dir.fd, kept.as_deref(), wait)?;
+            list = MailList::read(dir, kept.as_deref(), wait)?;
         }
         let list = Arc::new(list);
         if list.whole {
             self.cache.put(dir.path, list.clone(), list.weight());
         }
         Ok(list)
+    }
+
+    fn kept(&self, dir: &Path, _always_the_same: Rules) -> Option<Arc<dyn Messages>> {
+        let kept = self.cache.get(dir);
+        kept.map(|kept| kept as Arc<dyn Messages>)
     }
 
     fn forget(&self, dir: &Path) {
@@ -157,12 +166,15 @@ struct MailList {
     sizes: Arc<[u64]>,
     octets: u64,
     uids: OnceLock<Arc<[Box<str>]>>,
+    /// See [`Uncounted::unsaved`].
+    unsaved: u64,
     /// The files when a message was last not found under its name.
     later: Mutex<Option<FoundFiles>>,
 }
 
 impl MailList {
-    fn read(dir: BorrowedFd<'_>, known: Option<&Self>, wait: Wait<'_>) -> io::Result<Self> {
+    fn read(mailbox: MailboxDir<'_>, known: Option<&Self>, wait: Wait<'_>) -> io::Result<Self> {
+        let dir = mailbox.fd;
         let mut found = FoundFiles::read(dir)?;
         let dirs = open_places(dir)?;
         let count = found.names.len();
@@ -199,7 +211,9 @@ impl MailList {
             found.names = found.names.select(messages.into_iter());
         }
         found.settled &= all_there;
-        let (sizes, counted) = measure(dir, &dirs, &found, &mut stamps, octets, wait)?;
+        let mut unsaved = known.map_or(0, |known| known.unsaved);
+        let kept = (&mut stamps[..], &mut unsaved);
+        let (sizes, counted) = measure(mailbox, &dirs, &found, kept, octets, wait)?;
         Ok(Self {
             found,
             whole: all_there && counted,
@@ -209,6 +223,7 @@ impl MailList {
             octets: sum(&sizes),
             sizes: sizes.into(),
             uids: OnceLock::new(),
+            unsaved,
             later: Mutex::default(),
         })
     }
@@ -290,29 +305,34 @@ impl MailList {
     }
 }
 
-/// Completes the octets from the file beside the messages and by reading.
+/// Completes the octets from the file beside the messages and by reading. Keeps stamps, and
+/// what [is not saved](Uncounted::unsaved), up to date.
 fn measure(
-    dir: BorrowedFd<'_>,
+    dir: MailboxDir<'_>,
     places: &[OwnedFd; 2],
     found: &FoundFiles,
-    stamps: &mut [Stamp],
+    (stamps, unsaved): (&mut [Stamp], &mut u64),
     mut octets: Vec<Option<u64>>,
     wait: Wait<'_>,
 ) -> io::Result<(Vec<u64>, bool)> {
     let mut uncounted = Uncounted {
-        dir,
+        dir: dir.fd,
         names: &|index| found.base(index),
         stamps,
         moment: found.moment,
+        unsaved: *unsaved,
+        keep: dir.is_locked,
     };
     let mut counter = Counter::new(wait);
-    uncounted.fill(&mut octets, |index| {
+    let filled = uncounted.fill(&mut octets, |index| {
         counter.go_on()?;
         let (place, name) = (&places[found.place(index)], found.names.file(index));
         let file = open_message_at(place.as_fd(), name.as_ref(), Links::Refuse, wait)?;
         let (file, stamp) = regular(file)?;
         Ok((counter.count(&file, stamp.size)?, stamp))
-    })
+    });
+    *unsaved = uncounted.unsaved;
+    filled
 }
 
 impl Messages for MailList {
@@ -341,6 +361,26 @@ impl Messages for MailList {
                 .collect()
         };
         self.uids.get_or_init(make).clone()
+    }
+
+    fn find(&self, uid: &str) -> Option<usize> {
+        let is_it = |index: &usize| is_uid_of(uid, self.found.base(*index));
+        let by_name = self.found.find(uid.as_bytes()).filter(is_it);
+        by_name.or_else(|| (0..self.count()).find(is_it))
+    }
+
+    fn has_uid(&self, _index: usize, _stamp: &Stamp) -> bool {
+        // A message is found by its base name, which is all that the id is made of.
+        true
+    }
+
+    fn received(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<i64> {
+        match name::time(self.found.base(index)) {
+            Some(time) => Ok(time),
+            None => self.reach(dir, index, |place, entry| {
+                Ok(rustix::fs::statat(place, entry.name(), AtFlags::SYMLINK_NOFOLLOW)?.st_mtime)
+            }),
+        }
     }
 
     fn path(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<PathBuf> {

@@ -19,7 +19,7 @@ const LARGEST_FILE: u64 = 4 << 20;
 type Stamp = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
 
 /// The files that were looked at, as they were before.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Stamps(Vec<(PathBuf, Stamp)>);
 
 impl Stamps {

@@ -62,16 +62,21 @@ pub struct Tls(Arc<Shared>);
 struct Shared {
     /// What new handshakes get. Locked for a moment only.
     current: RwLock<Arc<Current>>,
-    /// Locked while files are read. Handshakes do not need it.
+    /// Not locked while files are read: their disk may hang, and whoever names other files
+    /// then must not wait for it.
     source: Mutex<Source>,
 }
 
 /// Where what is current comes from.
 #[derive(Debug)]
 struct Source {
-    settings: Settings,
+    settings: Arc<Settings>,
     /// The files as they were when they were read last, successfully or not.
     stamps: Stamps,
+    /// How often they were begun to be read.
+    begun: u64,
+    /// Which of these times `stamps` is from: the latest of those that have come to an end.
+    ended: u64,
 }
 
 /// What new handshakes get.
@@ -113,7 +118,12 @@ impl Tls {
         let current = Current::load(&settings, &mut stamps, None)?;
         Ok(Self(Arc::new(Shared {
             current: RwLock::new(Arc::new(current)),
-            source: Mutex::new(Source { settings, stamps }),
+            source: Mutex::new(Source {
+                settings: Arc::new(settings),
+                stamps,
+                begun: 0,
+                ended: 0,
+            }),
         })))
     }
 
@@ -122,10 +132,14 @@ impl Tls {
     /// # Errors
     /// What cannot be used, and why; then everything is as before.
     pub fn configure(&self, settings: Settings) -> Result<(), Error> {
-        let mut source = self.source();
+        let (number, _) = self.begin();
         let mut stamps = Stamps::default();
-        self.replace(&settings, &mut stamps)?;
-        *source = Source { settings, stamps };
+        let current = self.load(&settings, &mut stamps)?;
+        let mut source = self.source();
+        source.settings = Arc::new(settings);
+        source.stamps = stamps;
+        source.ended = source.ended.max(number);
+        self.set_current(current);
         Ok(())
     }
 
@@ -135,28 +149,41 @@ impl Tls {
     /// What cannot be used, and why; then new handshakes get what they got before, and
     /// [`changed`](Self::changed) is false until the files change again.
     pub fn reload(&self) -> Result<(), Error> {
-        let mut source = self.source();
+        let (number, settings) = self.begin();
         let mut stamps = Stamps::default();
-        let replaced = self.replace(&source.settings, &mut stamps);
-        source.stamps = stamps;
-        replaced
+        let current = self.load(&settings, &mut stamps);
+        let mut source = self.source();
+        // Other files may have been named meanwhile, and the same ones read later but sooner.
+        if Arc::ptr_eq(&source.settings, &settings) && number > source.ended {
+            source.stamps = stamps;
+            source.ended = number;
+            self.set_current(current?);
+            return Ok(());
+        }
+        current.map(drop)
     }
 
     /// Whether files have changed since they were read last. It may wait for a disk.
     pub fn changed(&self) -> bool {
-        self.source().stamps.changed()
+        let stamps = self.source().stamps.clone();
+        stamps.changed()
     }
 
-    fn replace(&self, settings: &Settings, stamps: &mut Stamps) -> Result<(), Error> {
+    /// Begins to read the files: the number of this time, and which files.
+    fn begin(&self) -> (u64, Arc<Settings>) {
+        let mut source = self.source();
+        source.begun += 1;
+        (source.begun, source.settings.clone())
+    }
+
+    fn load(&self, settings: &Settings, stamps: &mut Stamps) -> Result<Current, Error> {
         let before = self.current();
-        let current = Current::load(settings, stamps, Some(&before.resumption))?;
-        let mut place = self
-            .0
-            .current
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *place = Arc::new(current);
-        Ok(())
+        Current::load(settings, stamps, Some(&before.resumption))
+    }
+
+    fn set_current(&self, current: Current) {
+        let place = self.0.current.write();
+        *place.unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
     }
 
     fn source(&self) -> MutexGuard<'_, Source> {

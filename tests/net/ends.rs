@@ -59,6 +59,91 @@ fn play(bench: &Bench, number: usize, steps: usize, exit: Exit) {
     }
 }
 
+/// Others end sessions while their clients are at any point, and counts are read all the time.
+#[test]
+fn connections_are_closed_at_every_point() {
+    const CLIENTS: usize = 300;
+    let big = "x: y\n\n".to_string() + &"0123456789\n".repeat(30_000);
+    let store = Same::of(&[&big, &big]);
+    let bench = Bench::direct(&store, limits());
+    let over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let bench = &bench;
+                scope.spawn(move || {
+                    let mut client = bench.connect_raw();
+                    for step in STEPS {
+                        let command = step.replace('N', &number.to_string());
+                        // The server may have closed it.
+                        let stream = client.reader.get_mut();
+                        if std::io::Write::write_all(stream, format!("{command}\r\n").as_bytes())
+                            .is_err()
+                        {
+                            return;
+                        }
+                        thread::yield_now();
+                    }
+                    let _ = std::io::copy(&mut client.reader, &mut std::io::sink());
+                })
+            })
+            .collect();
+        let (server, over) = (&bench.server, &over);
+        scope.spawn(move || {
+            while !over.load(SeqCst) {
+                for id in server.connections().into_iter().step_by(3) {
+                    // The store unlocks without a script.
+                    assert!(!matches!(server.close_connection(id, "bye"), Some(Some(_))));
+                }
+            }
+        });
+        scope.spawn(move || {
+            let mut before = server.stats();
+            while !over.load(SeqCst) {
+                let now = server.stats();
+                assert!(now.tally.commands >= before.tally.commands);
+                assert!(now.tally.octets >= before.tally.octets);
+                before = now;
+            }
+        });
+        clients
+            .into_iter()
+            .for_each(|client| client.join().unwrap());
+        over.store(true, SeqCst);
+    });
+    bench.assert_clean(&store.ledger);
+    eventually("each end is told once", || {
+        bench.heard.ended.lock().unwrap().len() == CLIENTS
+    });
+    let (ended, stats) = (bench.heard.ended.lock().unwrap(), bench.server.stats());
+    let told = |reason: &str| ended.values().filter(|end| *end == reason).count() as u64;
+    let counted = |name: &str| stats.ended.iter().find(|(end, _)| *end == name).unwrap().1;
+    assert_eq!(stats.accepted, CLIENTS as u64);
+    assert_eq!(
+        stats.ended.iter().map(|(_, count)| count).sum::<u64>(),
+        CLIENTS as u64
+    );
+    assert_eq!(counted("closed"), told("closed by script"));
+    assert_eq!(counted("quit"), told("quit"));
+    assert!(counted("closed") > 0);
+    let log = bench.heard.all.lock().unwrap();
+    let sum = |field: &str| -> u64 {
+        let field = format!("(\"{field}\", \"");
+        let found = log
+            .match_indices(&field)
+            .map(|(at, _)| &log[at + field.len()..]);
+        found
+            .map(|rest| rest.split('"').next().unwrap().parse::<u64>().unwrap())
+            .sum()
+    };
+    assert_eq!(sum("commands"), stats.tally.commands);
+    assert_eq!(sum("messages"), stats.tally.messages);
+    assert_eq!(sum("octets"), stats.tally.octets);
+    assert_eq!(sum("deleted"), stats.tally.deleted);
+    let by_verb: u64 = stats.tally.by_verb.iter().map(|(_, count)| count).sum();
+    assert_eq!(by_verb, stats.tally.commands);
+}
+
 #[test]
 fn two_hundred_clients_drop_at_every_point() {
     let big = "x: y\n\n".to_string() + &"0123456789\n".repeat(30_000);

@@ -427,3 +427,63 @@ fn the_end_does_not_wait_for_the_script() {
     tcl.script.gate.open();
     tcl.assert_clean(&bench);
 }
+
+/// A session that has left, and whose `unlock` still waits for the interpreter: whoever closes it
+/// takes that out of the queue, and the connection is in the list until it is done.
+#[test]
+fn closed_while_its_unlock_waits() {
+    let script = Script::default();
+    // No thread: this one is the interpreter's.
+    let jobs = Arc::new(JobQueue::new(|| ()));
+    let bench = Bench::with(Route::Script, Route::Script, limits(), jobs.clone());
+    let mut client = bench.connect();
+    client.ask("USER u1");
+    client.send("PASS secret\r\n");
+    eventually("a login is asked", || !jobs.is_empty());
+    script.run(jobs.pop().unwrap());
+    assert_eq!(client.line(), "+OK congratulations\r\n");
+    drop(client);
+    eventually("an unlock is asked", || !jobs.is_empty());
+    let id = bench.server.connections()[0];
+    let owed = bench.server.close_connection(id, "bye").unwrap().unwrap();
+    assert!(jobs.is_empty());
+    assert_eq!(bench.server.connection_count(), 1);
+    assert!(owed.lock.is_owed());
+    script.unlock(&owed.lock.mailbox);
+    drop(owed);
+    assert_eq!(bench.server.connection_count(), 0);
+    assert_eq!(bench.heard.the_end(), "closed by client");
+    assert!(bench.server.close_connection(id, "bye").is_none());
+}
+
+/// While the interpreter works on a session's job, and while one waits: nothing of it is done
+/// after the session is closed, and its client does not wait for the interpreter.
+#[test]
+fn closed_while_a_job_runs_or_waits() {
+    let tcl = Interpreter::start();
+    let bench = tcl.bench();
+    let (mut one, mut two) = (bench.connect(), bench.connect());
+    one.login("u1");
+    two.ask("USER u2");
+    tcl.script.gate.shut();
+    one.send("RETR 1\r\n");
+    eventually("a job runs", || tcl.script.gate.waiting.load(SeqCst) == 1);
+    two.send("PASS secret\r\n");
+    eventually("a job waits", || tcl.jobs.len() == 1);
+    for (id, owes) in bench.server.connections().into_iter().zip([true, false]) {
+        let owed = bench.server.close_connection(id, "bye").unwrap();
+        assert_eq!(owed.is_some(), owes);
+        if let Some(owed) = owed {
+            tcl.script.unlock(&owed.lock.mailbox);
+        }
+    }
+    assert_eq!(bench.server.connection_count(), 0);
+    assert_eq!(
+        (one.rest(), two.rest()),
+        ("-ERR bye\r\n".into(), "-ERR bye\r\n".into())
+    );
+    tcl.script.gate.open();
+    tcl.assert_clean(&bench);
+    eventually("the queue is empty", || tcl.jobs.is_empty());
+    assert_eq!(tcl.script.jobs.lock().unwrap().join(" "), "Login Fetch");
+}

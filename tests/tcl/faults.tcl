@@ -114,7 +114,7 @@ proc ::faults::Resume {} {
 proc ::faults::arm {case} {
     variable errors
     set action [dict get $case action]
-    set codes [dict merge $errors {kill -1 pause -2 EAGAIN 11 none 0}]
+    set codes [dict merge $errors {kill -1 pause -2 EAGAIN 11 EINVAL 22 none 0}]
     Control [dict get $case at] [dict get $codes $action] [dict get $case also] \
 	    [dict get $case lacks]
 }
@@ -640,4 +640,91 @@ proc ::faults::saved {action at lacks} {
     ::saved destroy
     stop
     return [list $wrong $calls]
+}
+
+# faults::delivered --
+#
+#	A process that delivers a message, and meets a fault at one call of that; or that
+#	waits there, while another process looks at the mailbox.
+#
+# Arguments:
+#	store	the store
+#	uid	the chosen unique id, or nothing
+#	case	at, action and also; at 0: none
+#
+# Results:
+#	A list: what must not be, the number of calls that were made.
+
+proc ::faults::delivered {store uid case} {
+    variable dir
+    variable server
+    variable messages
+    if {$server eq {}} {start $store}
+    fill $store
+    set left [file join $dir box {*}[expr {[string match maildir* $store] ? "tmp" : {}}] .pop3d.new.*]
+    set kind [lindex [split $store -] 0]
+    # A half of it is less than what is written at once.
+    set message "Subject: new\n\n[string repeat "A line of the new one.\n" 8000]"
+    set case [dict merge {at 0 action none also 0 lacks 0} $case]
+    lassign [dict values $case] at action also
+    arm $case
+    child::send $server "boxes deliver box -data [list $message] [expr {$uid eq {} ? {} : "-uid [list $uid]"}]"
+    set wrong {}
+    if {$action eq "pause"} {
+	::support::await {[dict get [::faults::Seen] paused]}
+	lappend wrong {*}[lindex [Judged $kind $message] 0]
+	Resume
+    }
+    set failed [catch {child::answer $server} said]
+    set calls [dict get [Seen] count]
+    set struck [dict get [Seen] struck]
+    disarm
+    if {$action eq "kill" && $at} {
+	if {[set ended [child::status $server]] ne "signal SIGKILL"} {lappend wrong "not killed: $ended"}
+	set server {}
+    }
+    lassign [Judged $kind $message] more uids
+    lappend wrong {*}$more
+    if {!$failed && $uids ne [list $said]} {lappend wrong "$said was acknowledged, there is: $uids"}
+    if {!$failed && $uid ni [list {} $said]} {lappend wrong "$said instead of $uid"}
+    if {$failed && [llength $uids] && $action ne "kill" && !$also} {lappend wrong "it is there, but: $said"}
+    if {$failed && $action ne "kill" && ![regexp {^(couldn't .* "box"|"box" (is|does) not )} $said]} {lappend wrong "said: $said"}
+    if {$action ne "kill" && !$also && [llength [glob -nocomplain $left]]} {
+	lappend wrong "left: [glob $left]"
+    }
+    # What is left harms nobody.
+    if {$server ne {}} {
+	if {[catch {child::evaluate $server {boxes fetch box [boxes deliver box -data after]}} after]} {
+	    lappend wrong "the next one: $after"
+	}
+    }
+    file delete {*}[glob -nocomplain $left]
+    return [list [lmap one $wrong {list $case call $struck $one}] $calls]
+}
+
+# What is wrong with the messages that another process sees, `message` may be one of them;
+# and its unique ids.
+proc ::faults::Judged {kind message} {
+    variable dir
+    variable messages
+    if {![llength [info commands ::judge]]} {
+	::pop3d::${kind}::new ::judge
+	::judge base $dir
+    }
+    set wrong {}
+    set uids {}
+    set seen {}
+    foreach row [::judge messages box] {
+	set bytes [::judge fetch box [lindex $row 0]]
+	if {$bytes eq $message} {
+	    lappend uids [lindex $row 0]
+	} else {
+	    lappend seen $bytes
+	}
+    }
+    ::judge destroy
+    if {[lsort $seen] ne [lsort [dict values $messages]]} {
+	lappend wrong "half of it, or another one lost: [lmap bytes $seen {string length $bytes}]"
+    }
+    return [list $wrong $uids]
 }

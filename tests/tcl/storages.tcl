@@ -18,6 +18,9 @@ namespace eval ::storages {
 	dbox-proc	{dbox ::storages::pass {-finalize 1}}
 	maildir		{maildir ::boxes {}}
 	maildir-proc	{maildir ::storages::pass {-finalize 1}}
+	memory		{memory ::boxes {}}
+	memory-indirect	{memory ::boxes {-direct 0}}
+	memory-proc	{memory ::storages::pass {-finalize 1}}
 	data		{own ::storages::call {}}
 	file		{own ::storages::call {}}
 	token-file	{own ::storages::call {-finalize 1}}
@@ -71,6 +74,11 @@ proc ::storages::make {way dir messages} {
 	    ::pop3d::maildir::new boxes
 	    ::boxes base $dir
 	}
+	memory {
+	    ::pop3d::memory::new boxes
+	    ::boxes add box
+	    foreach bytes $messages {::boxes deliver box -data $bytes}
+	}
 	own {
 	    set style $way
 	    set own [dict create box {}]
@@ -98,6 +106,7 @@ proc ::storages::left {way dir} {
 	    set files [lsort -command ::storages::ByTail \
 		    [glob -nocomplain -directory [file join $dir box] {{cur,new}/*}]]
 	}
+	memory {return [lmap message [::boxes messages box] {::boxes fetch box [lindex $message 0]}]}
 	own {return [lmap message [dict get $own box] {lindex $message 1}]}
     }
     return [lmap file $files {Read $file}]

@@ -15,7 +15,7 @@ need_build="tcl tcl-dev libclang-dev pkg-config"
 need_demo="$need_build curl"
 # Programs that fetch mail, for tests/clients.
 need_clients="curl fetchmail getmail6 mpop mutt neomutt bsdutils"
-need_test="$need_demo $need_clients tcllib tcl-tls tcl-thread python3 openssl patchelf binutils bindfs"
+need_test="$need_demo $need_clients tcllib tcl-tls tcl-thread python3 openssl patchelf binutils bindfs iproute2 python3-prometheus-client"
 need_bench="$need_build tcllib dovecot-core dovecot-pop3d"
 need_tcl9="tcl9.0 tcl9.0-thread"
 

@@ -169,14 +169,19 @@ impl Body {
         self.cut.as_ref().is_some_and(Cut::is_done)
     }
 
-    /// Appends the end: of the last line, if it has none, and of the answer. Returns how many
-    /// octets the former took, which are the message's.
-    pub fn finish(mut self, out: &mut Vec<u8>) -> u64 {
+    /// Whether it answers TOP.
+    pub(crate) fn is_top(&self) -> bool {
+        self.cut.is_some()
+    }
+
+    /// Appends the end: of the last line, if it has none, and of the answer. Returns the
+    /// octets that the former takes, which are the message's.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> usize {
         let before = out.len();
         self.stuffer.finish(out);
-        let added = out.len() - before;
+        let octets = out.len() - before;
         reply::end_of_list(out);
-        added as u64
+        octets
     }
 }
 

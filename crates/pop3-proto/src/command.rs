@@ -146,6 +146,14 @@ const fn optional(
     }
 }
 
+/// Number of commands.
+pub(crate) const COUNT: usize = COMMANDS.len();
+
+/// The verbs of all commands, in the order of [`Command::parse_row`]'s rows.
+pub(crate) fn verbs() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|entry| entry.verb)
+}
+
 /// The capabilities that commands bring, in the order in which CAPA names them.
 pub(crate) fn capabilities() -> impl Iterator<Item = &'static str> {
     COMMANDS.iter().filter_map(|entry| entry.capability)
@@ -205,12 +213,19 @@ impl Command {
     /// Reads one line, given without its line end. Never fails: what is no
     /// command is [`Command::Unknown`].
     pub fn parse(line: &[u8]) -> Self {
+        Self::parse_row(line).0
+    }
+
+    /// As [`parse`](Self::parse); with the row of the command's verb, if it has one.
+    pub(crate) fn parse_row(line: &[u8]) -> (Self, Option<usize>) {
         let (verb, rest) = split_word(line);
-        let known = |entry: &&Entry| verb.eq_ignore_ascii_case(entry.verb.as_bytes());
-        match COMMANDS.iter().find(known) {
-            Some(entry) => (entry.read)(Words(rest)),
+        let known = |entry: &Entry| verb.eq_ignore_ascii_case(entry.verb.as_bytes());
+        let row = COMMANDS.iter().position(known);
+        let command = match row {
+            Some(row) => (COMMANDS[row].read)(Words(rest)),
             None => Self::Unknown(Verb::new(verb)),
-        }
+        };
+        (command, row)
     }
 }
 

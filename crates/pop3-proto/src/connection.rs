@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::limits::{LINGER, LINGER_BYTES, OCTETS_PER_TURN};
+use super::sasl::Mechanism;
 use super::security::TlsFacts;
 use super::session::{Config, EndReason, Origin, Session};
 use super::{AddressFailures, Reply, Request};
@@ -39,7 +40,7 @@ pub enum Action {
     /// Have a request answered.
     Ask(Request),
     /// Count a failed login of the client's address, and say how many there are.
-    CountFailure,
+    CountFailure(Mechanism),
     /// Hand over the next stored bytes of the message that [`Reply::Fetching`]
     /// announced.
     Feed,
@@ -77,6 +78,9 @@ pub enum End {
     LoginTimeout,
     /// The client read nothing for too long.
     WriteTimeout,
+    /// The server's owner has closed it where the client could not be told: the connection is
+    /// cut.
+    Closed,
     /// The server was destroyed.
     Killed,
     /// The process is ending, or the shell failed.
@@ -93,6 +97,7 @@ impl fmt::Display for End {
             Self::TlsFailed => f.write_str("TLS handshake failed"),
             Self::LoginTimeout => f.write_str("no login"),
             Self::WriteTimeout => f.write_str("client does not read"),
+            Self::Closed => EndReason::Closed.fmt(f),
             Self::Killed => f.write_str("server destroyed"),
             Self::Dropped => f.write_str("process ending"),
         }
@@ -206,6 +211,12 @@ impl Connection {
         }
     }
 
+    /// How long it has waited for a command; none while one is at work.
+    pub fn idle_for(&self, now: Instant) -> Duration {
+        let since = self.idle_since.unwrap_or(now);
+        now.saturating_duration_since(since)
+    }
+
     /// Whether [`Action::Pause`] is under way.
     pub fn is_pausing(&self) -> bool {
         matches!(self.stage, Stage::Delayed(_))
@@ -283,8 +294,8 @@ impl Connection {
 
     /// What a session that goes on does next.
     fn work(&mut self) -> Action {
-        if self.session.has_failed_login() {
-            Action::CountFailure
+        if let Some(mechanism) = self.session.failed_login() {
+            Action::CountFailure(mechanism)
         } else if self.turn == 0 || self.session.turn_is_over() {
             self.stage = Stage::Yielded;
             Action::Yield
@@ -314,17 +325,18 @@ impl Connection {
 
     /// Sets the time-out of a session that waits for its client.
     fn wait_for_command(&mut self, now: Instant) {
+        self.idle_since.get_or_insert(now);
         if !self.session.is_authenticated() {
             self.timer = self.login_deadline().map(|at| (at, End::LoginTimeout));
             return;
         }
-        self.idle_since.get_or_insert(now);
         self.timer = self.idle_deadline().map(|at| (at, End::Idle));
     }
 
     fn idle_deadline(&self) -> Option<Instant> {
         let idle = self.session.limits().idle;
-        let since = self.idle_since.filter(|_| !idle.is_zero())?;
+        let is_bound = !idle.is_zero() && self.session.is_authenticated();
+        let since = self.idle_since.filter(|_| is_bound)?;
         Some(since + idle)
     }
 
@@ -422,6 +434,21 @@ impl Connection {
             self.stage = Stage::Ended(End::Session(EndReason::MadeRoom));
         }
         ends
+    }
+
+    /// Ends the connection by its server's owner: with `-ERR` and `text` for the client, if
+    /// that is not empty and the client can be told ([`Session::close`]). Returns how it ends:
+    /// it may have ended before.
+    pub fn close(&mut self, text: &str) -> End {
+        let end = match self.stage {
+            Stage::Ended(end) => return end,
+            _ if self.is_talking() && self.session.close(text) => End::Session(EndReason::Closed),
+            _ => End::Closed,
+        };
+        if self.is_talking() {
+            self.stage = Stage::Ended(end);
+        }
+        end
     }
 
     /// The TLS handshake of [`Action::StartTls`] is made; or there was TLS before the

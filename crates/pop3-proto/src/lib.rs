@@ -18,7 +18,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-pub use reply::{is_capability, TOO_MANY_CONNECTIONS, TOO_MANY_FAILURES};
+pub use reply::{is_capability, is_reply_text, TOO_MANY_CONNECTIONS, TOO_MANY_FAILURES};
 use sasl::scram::ScramKeys;
 use sasl::Mechanism;
 use security::TlsFacts;
@@ -141,6 +141,8 @@ pub enum Request {
     Keys {
         /// The user's name as the client sent it.
         user: Box<[u8]>,
+        /// SCRAM with or without channel binding.
+        mechanism: Mechanism,
     },
     /// LIST n. Answered by [`Reply::Sizes`] with one element.
     Size(MsgNo),
@@ -183,7 +185,7 @@ impl fmt::Display for Request {
                 let user = String::from_utf8_lossy(user);
                 write!(f, "login {} by {how}", user.escape_debug())
             }
-            Self::Keys { user } => {
+            Self::Keys { user, .. } => {
                 let user = String::from_utf8_lossy(user);
                 write!(f, "keys of {}", user.escape_debug())
             }
@@ -219,9 +221,14 @@ impl fmt::Display for Numbers<'_> {
 }
 
 impl Request {
-    /// Whether it is a login, or a step of one.
-    pub fn is_of_login(&self) -> bool {
-        matches!(self, Self::Login(_) | Self::Keys { .. })
+    /// The mechanism, if it is a login or a step of one.
+    pub fn login_mechanism(&self) -> Option<Mechanism> {
+        match self {
+            Self::Login(Attempt { mechanism, .. }) | Self::Keys { mechanism, .. } => {
+                Some(*mechanism)
+            }
+            _ => None,
+        }
     }
 
     /// Whether it is carried out even if the client goes meanwhile: RFC 1939 §6, once

@@ -119,6 +119,8 @@ pub enum Line<'a> {
     TooLong,
     /// Too many bad commands in a row: instead of the reply to the last.
     TooManyErrors,
+    /// The server's owner closes the connection, and says why.
+    Closed { text: &'a str },
 }
 
 impl Line<'_> {
@@ -161,6 +163,7 @@ impl Line<'_> {
                 Extent::Top(_) => text(out, "+OK "),
             },
             Self::Unknown { verb } => texts(out, &["-ERR unknown command '", verb, "'"]),
+            Self::Closed { text } => texts(out, &["-ERR ", text]),
             Self::NotRemoved(failure)
             | Self::LoginImpossible(_, failure)
             | Self::TotalsFailed(failure)
@@ -294,6 +297,13 @@ pub fn is_capability(line: &str) -> bool {
         word.bytes().all(fits) && !word.starts_with('.')
     };
     line.len() <= 510 && line.split(' ').all(is_word) && line.split(' ').next().is_some_and(is_tag)
+}
+
+/// Whether a text may stand after `-ERR`: at most 505 printable characters of US-ASCII, so that
+/// the line has no more than 512 octets (RFC 1939 §3).
+pub fn is_reply_text(text: &str) -> bool {
+    let is_printable = |b: u8| b == b' ' || b.is_ascii_graphic();
+    text.len() <= 505 && text.bytes().all(is_printable)
 }
 
 /// The answer to AUTH without a mechanism, after its first line (RFC 5034 §4).

@@ -4,7 +4,7 @@
 //!
 //! 1. [`Session::poll_delay`]: wait that long before anything else; if
 //!    [`Session::turn_is_over`]: let others go first, [`Session::begin_turn`];
-//! 2. if [`Session::has_failed_login`]: count it, [`Session::handle_failure`];
+//! 2. if [`Session::failed_login`]: count it, [`Session::handle_failure`];
 //!    [`Session::poll_request`]: have it answered, [`Session::handle_reply`];
 //! 3. while [`Session::wants_body`]: [`Session::handle_body`] with the next stored
 //!    bytes; at their end, or when [`Session::body_done`], `handle_body_end`;
@@ -15,6 +15,7 @@
 mod authenticate;
 mod execute;
 mod settle;
+mod tally;
 mod view;
 
 use std::mem;
@@ -35,7 +36,8 @@ use super::{reply, AddressFailures, Reply, Request, Secret, TOO_MANY_CONNECTIONS
 
 use super::limits::COMMANDS_PER_TURN;
 
-pub use view::{EndReason, Snapshot, StateName, Tally};
+pub use tally::{CommandCounts, Tally};
+pub use view::{EndReason, Snapshot, StateName};
 
 /// What the sessions of a server have in common.
 #[derive(Clone, Debug)]
@@ -119,7 +121,8 @@ pub struct Session {
     /// Bad commands since the last good one.
     errors: u32,
     failed_logins: u32,
-    tally: Tally,
+    /// Elsewhere: most of it is looked at by nobody but a script.
+    tally: Box<Tally>,
     end: Option<EndReason>,
 }
 
@@ -153,7 +156,7 @@ enum Step {
     /// The driver checks.
     Checking(Mechanism),
     /// The login has failed. The driver counts that before the client is told by this line.
-    Failed(reply::Line<'static>),
+    Failed(Mechanism, reply::Line<'static>),
     /// The TLS handshake must come, before anything else is read or written.
     TlsHandshake,
 }
@@ -163,7 +166,7 @@ impl Step {
     fn is_busy(&self) -> bool {
         match self {
             Self::Nothing | Self::Named | Self::Exchange(..) => false,
-            Self::Keys(..) | Self::Checking(_) | Self::Failed(_) | Self::TlsHandshake => true,
+            Self::Keys(..) | Self::Checking(_) | Self::Failed(..) | Self::TlsHandshake => true,
         }
     }
 
@@ -186,7 +189,8 @@ struct Opened {
 
 /// A line of the client.
 enum Input {
-    Command(Command),
+    /// With the row of its verb, if that is known.
+    Command(Command, Option<usize>),
     LongCommand,
     /// Of a SASL exchange.
     Response(Secret),
@@ -231,7 +235,7 @@ impl Session {
             turn: COMMANDS_PER_TURN,
             errors: 0,
             failed_logins: 0,
-            tally: Tally::default(),
+            tally: Box::default(),
             end: None,
         };
         if !implicit {
@@ -270,22 +274,21 @@ impl Session {
         }
     }
 
-    /// Whether a login has failed that the driver must count:
+    /// The mechanism of a login that has failed, if there is one that the driver must count:
     /// [`handle_failure`](Self::handle_failure) goes on.
-    pub fn has_failed_login(&self) -> bool {
-        let failed = matches!(
-            self.phase,
+    pub fn failed_login(&self) -> Option<Mechanism> {
+        match self.phase {
             Phase::Authorization {
-                step: Step::Failed(_),
+                step: Step::Failed(mechanism, _),
                 ..
-            }
-        );
-        failed && self.end.is_none()
+            } if self.end.is_none() => Some(mechanism),
+            _ => None,
+        }
     }
 
     /// The failed login is counted. Tells the client, after a wait.
     pub fn handle_failure(&mut self, address: AddressFailures) {
-        if self.has_failed_login() {
+        if self.failed_login().is_some() {
             self.tell_failure(address);
             self.advance();
         }
@@ -313,7 +316,8 @@ impl Session {
             return;
         };
         if let Work::Body(body) = mem::replace(work, Work::Idle) {
-            self.tally.octets += body.finish(self.output.writer());
+            self.tally.tops += u64::from(body.is_top());
+            self.tally.octets += body.finish(self.output.writer()) as u64;
             self.tally.messages += 1;
         }
         self.advance();
@@ -355,6 +359,11 @@ impl Session {
         let keep = matches!(self.work(), Some(Work::Body(_) | Work::Listing(_)));
         self.output.consume(n, keep);
         self.advance();
+    }
+
+    /// Whether the client has sent ahead what is still to be read.
+    pub fn has_input(&self) -> bool {
+        self.lines.waiting() > 0
     }
 
     /// Whether input is wanted. Not while a command is at work or output waits
@@ -437,6 +446,21 @@ impl Session {
         stranger
     }
 
+    /// Ends a session that goes on, with `-ERR` and `text` for its client, or without a word
+    /// if that is empty. False if the client cannot be told: it is in the middle of a reply of
+    /// several lines, or begins TLS. Then nothing is changed, and the connection must be cut.
+    pub fn close(&mut self, text: &str) -> bool {
+        let is_inside = matches!(self.work(), Some(Work::Body(_) | Work::Listing(_)));
+        if is_inside || self.wants_tls() {
+            return false;
+        }
+        if !text.is_empty() {
+            reply::Line::Closed { text }.write(self.output.writer());
+        }
+        self.finish(EndReason::Closed);
+        true
+    }
+
     /// Why the session ended, if it did by itself.
     pub fn end_reason(&self) -> Option<EndReason> {
         self.end
@@ -444,7 +468,7 @@ impl Session {
 
     /// What it has done so far.
     pub fn tally(&self) -> Tally {
-        self.tally
+        *self.tally
     }
 
     /// Whether the commands of this turn are used up and others must have theirs:
@@ -470,10 +494,10 @@ impl Session {
             let Some(input) = self.next_input() else {
                 return;
             };
-            self.tally.commands += 1;
+            self.tally.count(&input);
             self.turn -= 1;
             match input {
-                Input::Command(command) => self.execute(command),
+                Input::Command(command, _) => self.execute(command),
                 Input::LongCommand => self.respond(reply::Line::TooLong),
                 Input::Response(line) => self.handle_response(line.expose()),
                 Input::LongResponse => self.handle_long_response(),
@@ -489,9 +513,11 @@ impl Session {
             (Line::Text(line), true) => Input::Response(Secret::new(line)),
             (Line::TooLong, true) => Input::LongResponse,
             (Line::TooLong, false) => Input::LongCommand,
-            (Line::Text(line), false) => match Command::parse(line) {
-                command if line.len() <= self.config.limits.line || command.may_be_long() => {
-                    Input::Command(command)
+            (Line::Text(line), false) => match Command::parse_row(line) {
+                (command, row)
+                    if line.len() <= self.config.limits.line || command.may_be_long() =>
+                {
+                    Input::Command(command, row)
                 }
                 _ => Input::LongCommand,
             },

@@ -122,7 +122,7 @@ impl Bench {
                     }
                 }
                 Action::Ask(request) => self.ask(request),
-                Action::CountFailure => {
+                Action::CountFailure(_) => {
                     self.connection.handle_failure(AddressFailures::default());
                 }
                 Action::Feed => self.feed(),
@@ -742,4 +742,122 @@ fn what_tls_wraps_bytes_in_counts_for_the_turn() {
         records += 1;
     }
     assert!(records <= OCTETS_PER_TURN / 23 + 1, "{records} records");
+}
+
+/// What a client has sent and how much it takes, what it gets when the connection is closed for
+/// its server's owner, and how that ends.
+#[test]
+fn closed_by_its_owner() {
+    let told = End::Session(EndReason::Closed);
+    let big = "0123456789\n".repeat(20_000);
+    let many = vec!["m"; 2_000];
+    let all = usize::MAX;
+    let table: &[(&[&str], &str, usize, End, &str)] = &[
+        (&["m"], "", all, told, "-ERR bye\r\n"),
+        (&["m"], "USER mrose\r\n", all, told, "-ERR bye\r\n"),
+        (&["m"], "AUTH PLAIN\r\n", all, told, "-ERR bye\r\n"),
+        (
+            &["m"],
+            "USER mrose\r\nPASS x\r\n",
+            all,
+            told,
+            "-ERR bye\r\n",
+        ),
+        (&["m"], LOGIN, all, told, "-ERR bye\r\n"),
+        (
+            &["m"],
+            "USER mrose\r\nPASS tanstaaf\r\nRETR 1",
+            all,
+            told,
+            "-ERR bye\r\n",
+        ),
+        // In the middle of a message, and of a listing.
+        (
+            &[&big],
+            "USER mrose\r\nPASS tanstaaf\r\nRETR 1\r\n",
+            200,
+            End::Closed,
+            "",
+        ),
+        (
+            &many,
+            "USER mrose\r\nPASS tanstaaf\r\nUIDL\r\n",
+            200,
+            End::Closed,
+            "",
+        ),
+        // All of the message is in the output, so the line comes after it.
+        (
+            &["m"],
+            "USER mrose\r\nPASS tanstaaf\r\nRETR 1\r\n",
+            150,
+            told,
+            "-ERR bye\r\n",
+        ),
+    ];
+    for (messages, sent, takes, want, last) in table {
+        let limits = Limits {
+            output_mark: 1_000,
+            login_delay: Duration::from_secs(1),
+            ..Limits::default()
+        };
+        let mut bench = Bench::new(messages, limits);
+        bench.takes = *takes;
+        bench.say(sent);
+        let before = bench.requests.len();
+        let end = bench.connection.close("bye");
+        assert_eq!(end, *want, "{sent:?}");
+        // Once more changes nothing.
+        assert_eq!(bench.connection.close("again"), end);
+        bench.takes = usize::MAX;
+        bench.run();
+        assert_eq!(bench.left.unwrap().1, *want, "{sent:?}");
+        bench.close();
+        assert!(bench.over.is_some(), "{sent:?}");
+        let received = String::from_utf8(bench.received.clone()).unwrap();
+        assert_eq!(
+            received.matches("-ERR bye").count(),
+            usize::from(!last.is_empty())
+        );
+        assert!(received.ends_with(last), "{sent:?}: {received}");
+        // Nothing is asked of the mailbox any more: no update.
+        assert_eq!(bench.requests.len(), before, "{sent:?}");
+    }
+}
+
+#[test]
+fn closed_before_and_in_the_handshake_of_tls() {
+    for (mode, sent) in [(TlsMode::Implicit, ""), (TlsMode::StartTls, "STLS\r\n")] {
+        let mut config = dialog::config(Limits::default());
+        config.tls = mode;
+        let mut bench = Bench::with_config(&["m"], config);
+        bench.say(sent);
+        let before = bench.received.len();
+        assert_eq!(bench.connection.close("bye"), End::Closed);
+        bench.run();
+        assert!(bench.over.is_some());
+        assert_eq!(bench.received.len(), before);
+    }
+}
+
+#[test]
+fn idle_time_is_that_without_a_command() {
+    let mut bench = Bench::new(&["m"], Limits::default());
+    let idle = |bench: &Bench| bench.connection.idle_for(bench.now).as_secs();
+    bench.pass(Duration::from_secs(5)).say("USER");
+    bench.pass(Duration::from_secs(5));
+    assert_eq!(idle(&bench), 10);
+    bench.say(" mrose\r\nPASS tanstaaf\r\n");
+    assert_eq!(idle(&bench), 0);
+    bench.pass(Duration::from_secs(7));
+    assert_eq!(idle(&bench), 7);
+    // Before the login the time for it counts, and no other.
+    let limits = Limits {
+        login_timeout: Duration::ZERO,
+        ..Limits::default()
+    };
+    let mut bench = Bench::new(&["m"], limits);
+    bench.pass(Duration::from_secs(86_400)).say("USER");
+    bench.say("x".repeat(2 * OCTETS_PER_TURN));
+    assert_eq!((bench.left, idle(&bench)), (None, 86_400));
 }

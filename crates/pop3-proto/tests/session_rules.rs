@@ -174,10 +174,10 @@ fn a_delay_holds_everything_back() {
     play.session
         .handle_reply(Reply::Refused(Refusal::Credentials));
     // Until the driver has counted it, the client is told nothing.
-    assert!(play.session.has_failed_login() && !play.session.wants_input());
+    assert!(play.session.failed_login().is_some() && !play.session.wants_input());
     assert!(play.session.output().is_empty());
     play.session.handle_failure(AddressFailures::default());
-    assert!(!play.session.has_failed_login());
+    assert!(play.session.failed_login().is_none());
     assert_eq!(play.session.output(), SORRY.as_bytes());
     assert!(!play.session.wants_input());
     assert_eq!(play.session.poll_request(), None);
@@ -277,14 +277,28 @@ fn tallies() {
     play.set_up(&[
         "RETR 1", "TOP 2 0", "RETR 9", "XYZ", "DELE 1", "DELE 3", "QUIT", "NOOP",
     ]);
+    let tally = play.session.tally();
+    let counted = tally.by_verb.iter().filter(|(_, count)| *count > 0);
+    let by_verb = [
+        ("TOP", 1),
+        ("USER", 1),
+        ("PASS", 1),
+        ("RETR", 2),
+        ("DELE", 2),
+        ("QUIT", 1),
+        ("unknown", 1),
+    ];
+    assert!(counted.eq(by_verb));
     let want = Tally {
         commands: 9,
+        by_verb: tally.by_verb,
         messages: 2,
+        tops: 1,
         // 14, and "..S: 2" with its line end and the blank line.
         octets: 14 + 10,
         deleted: 2,
     };
-    assert_eq!(play.session.tally(), want);
+    assert_eq!(tally, want);
 }
 
 /// As many as the reply announces: a last line without an end gets one.

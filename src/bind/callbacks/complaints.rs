@@ -44,11 +44,12 @@ impl Callbacks<'_> {
             true => raised.message(),
             false => raised.info(),
         };
-        self.complain(&format!("{method}: {text}"), raised)
+        self.complain(method, &format!("{method}: {text}"), raised)
     }
 
     /// A callback returned what it should not, which is shown if that may be.
     pub(super) fn wrong(&self, asked: Asked<'_>, said: Option<&Value>, expected: &str) -> Trouble {
+        let method = asked.method;
         let asked = asked.words();
         let message = match said.map(Value::to_text) {
             Some(said) => format!(
@@ -58,12 +59,13 @@ impl Callbacks<'_> {
             None => format!("\"{asked}\" did not return {expected}"),
         };
         let raised = Raised::new(&message, &["POP3D", "CALLBACK"]);
-        self.complain(&message, &raised)
+        self.complain(method, &message, &raised)
     }
 
-    /// Logs an error or, where nobody takes the line, hands it to `interp bgerror`, so that
-    /// it is not lost.
-    pub(super) fn complain(&self, line: &str, raised: &Raised) -> Trouble {
+    /// Counts an error of a method, and logs it or, where nobody takes the line, hands it to
+    /// `interp bgerror`, so that it is not lost.
+    pub(super) fn complain(&self, method: &str, line: &str, raised: &Raised) -> Trouble {
+        self.server.callbacks.failed(method);
         if !self.log(line) {
             self.server.report(raised);
         }

@@ -32,12 +32,13 @@ impl Callbacks<'_> {
         };
         self.check_wanted()?;
         let secret = characters(secret);
-        let checked = self.call(prefix, &[self.described(attempt, &secret)]);
+        let checked = self.call("login", prefix, &[self.described(attempt, &secret)]);
         let checked = checked.map_err(|raised| {
             // Tcl shows the call in its stack traces, and the secret is in the call.
             let raised = redact::without(&raised, &secret);
             interp::replace_last_error(&self.server.identity.interp, &raised);
-            self.complain(&format!("login: {}", raised.message()), &raised)
+            let line = format!("login: {}", raised.message());
+            self.complain("login", &line, &raised)
         })?;
         let storage = checked.to_text();
         Ok((!storage.is_empty()).then(|| storage.into()))

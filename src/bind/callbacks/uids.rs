@@ -9,6 +9,7 @@ use crate::bind::escape::shortened;
 use crate::bind::step::step;
 use crate::ffi::interp::Raised;
 use crate::ffi::Value;
+use crate::store::delivery::is_uid;
 use crate::store::jobs::{Digest, Job};
 use crate::store::reason::Reason;
 use pop3_proto::{Failure, MsgNo};
@@ -178,9 +179,7 @@ impl Callbacks<'_> {
 
     fn valid_uid(&self, asked: Asked<'_>, said: &Value) -> Result<Box<str>, Trouble> {
         let uid = said.to_text();
-        // RFC 1939 §7: one to 70 characters in the range 0x21 to 0x7E.
-        let valid = (1..=70).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_graphic());
-        match valid {
+        match is_uid(uid.as_bytes()) {
             true => Ok(uid.into()),
             false => {
                 let expected = "an id of 1 to 70 printable characters";
@@ -193,7 +192,7 @@ impl Callbacks<'_> {
         let got = self.get(mailbox, number, None)?;
         digests::digest(got).map_err(|error| {
             let line = format!("get {mailbox} {number}: {}", Reason(&error));
-            self.complain(&line, &Raised::new(&line, &["POP3D", "LOG"]))
+            self.complain("get", &line, &Raised::new(&line, &["POP3D", "LOG"]))
         })
     }
 }

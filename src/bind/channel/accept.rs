@@ -16,7 +16,7 @@ use crate::descriptors::Reserve;
 use crate::ffi::channel::Channel;
 use crate::ffi::command::{self, Command, Error};
 use crate::ffi::{interp, Interp, Value};
-use crate::net::{place, Permit, Refused};
+use crate::net::{place, Counted, Permit, Refused};
 use crate::store::hold::Hold;
 use crate::store::ids::ConnectionId;
 
@@ -109,6 +109,7 @@ fn accept(server: &Rc<ServerObject>, name: &str, host: &str, port: &str) {
         busy: Cell::new(false),
         postponed: Cell::new(None),
         left: Cell::new(false),
+        counted: Counted::default(),
         permit: RefCell::new(Some(permit)),
         descriptors,
     });
@@ -135,11 +136,15 @@ impl ChannelSession {
                 self.ready.set(true);
                 if state == Handshake::Done {
                     self.encrypted.set(true);
+                    self.server.log().channel_handshake(true);
                     // Its details are Tcl's `tls` package's.
                     self.machine.borrow_mut().handle_tls(TlsFacts::default());
                 }
             }
-            Err(failed) => self.machine.borrow_mut().handle_broken(failed),
+            Err(failed) => {
+                self.server.log().channel_handshake(false);
+                self.machine.borrow_mut().handle_broken(failed);
+            }
         }
         Step::Again
     }

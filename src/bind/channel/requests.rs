@@ -20,7 +20,8 @@ use crate::store::ids::Client;
 use crate::store::jobs::{Job, Outcome, Work};
 use crate::store::source::{Fed, Source};
 use crate::store::Content;
-use pop3_proto::Request;
+use pop3_proto::sasl::Mechanism;
+use pop3_proto::{Refusal, Request};
 
 /// What a session waits for.
 pub(super) enum Awaited {
@@ -29,6 +30,8 @@ pub(super) enum Awaited {
         answer: Pin<Box<dyn Future<Output = Answer>>>,
         /// Whether it answers a login.
         is_login: bool,
+        /// The mechanism, if it answers a login or a step of one.
+        mechanism: Option<Mechanism>,
         /// See [`Request::is_carried_out`].
         carried_out: bool,
     },
@@ -71,13 +74,14 @@ impl ChannelSession {
         // Replies to earlier commands need not wait for this one.
         self.write();
         let is_login = matches!(request, Request::Login(_));
+        let mechanism = request.login_mechanism();
         let (client, peer) = (|| self.client(), self.peer.ip());
         if let Some(refused) = self.server.engine.refuse_login(client, peer, &request) {
             self.settle(refused);
             return Step::Again;
         }
         if is_login && !self.reserve_session() {
-            self.was_answered(Answer::too_few_descriptors(), is_login);
+            self.was_answered(Answer::too_few_descriptors(), is_login, mechanism);
             return Step::Again;
         }
         let carried_out = request.is_carried_out();
@@ -88,6 +92,7 @@ impl ChannelSession {
         self.hear(Awaited::Answer {
             answer: Box::pin(answer),
             is_login,
+            mechanism,
             carried_out,
         })
     }
@@ -127,10 +132,13 @@ impl ChannelSession {
         let mut context = Context::from_waker(&waker);
         let has_come = match &mut awaited {
             Awaited::Answer {
-                answer, is_login, ..
+                answer,
+                is_login,
+                mechanism,
+                ..
             } => match answer.as_mut().poll(&mut context) {
                 Poll::Ready(answer) => {
-                    self.was_answered(answer, *is_login);
+                    self.was_answered(answer, *is_login, *mechanism);
                     true
                 }
                 Poll::Pending => false,
@@ -150,27 +158,28 @@ impl ChannelSession {
         Step::Again
     }
 
-    fn was_answered(&self, answer: Answer, is_login: bool) {
+    fn was_answered(&self, answer: Answer, is_login: bool, mechanism: Option<Mechanism>) {
         if self.left.get() {
             // A callback has ended the session.
             return;
         }
-        if is_login {
-            let refusal = answer.refusal();
-            if refusal.is_some() {
-                self.release_session();
-            }
-            let (client, peer) = (|| self.client(), self.peer.ip());
-            self.server.engine.login_answered(client, peer, refusal);
+        let refusal = answer.refusal();
+        if is_login && refusal.is_some() {
+            self.release_session();
+        }
+        let is_told = is_login || refusal == Some(Refusal::TooManyFailures);
+        if let Some(mechanism) = mechanism.filter(|_| is_told) {
+            let (client, whose) = (|| self.client(), (self.peer.ip(), mechanism));
+            self.server.engine.login_answered(client, whose, refusal);
         }
         let source = self.settle(answer);
         *self.source.borrow_mut() = source.map(Box::new);
     }
 
     /// A login has failed.
-    pub(super) fn count_failure(&self) {
-        let (client, peer) = (|| self.client(), self.peer.ip());
-        let failures = self.server.engine.login_failed(client, peer);
+    pub(super) fn count_failure(&self, mechanism: Mechanism) {
+        let (client, whose) = (|| self.client(), (self.peer.ip(), mechanism));
+        let failures = self.server.engine.login_failed(client, whose);
         self.machine.borrow_mut().handle_failure(failures);
     }
 
@@ -218,5 +227,10 @@ impl Runner for LocalRunner {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Receiver<T> {
         net::blocking(work)
+    }
+
+    fn refuses_check(&self) -> Option<Refusal> {
+        let is_refused = self.server.engine.refuses_logins(self.client.peer.ip());
+        is_refused.then_some(Refusal::TooManyFailures)
     }
 }

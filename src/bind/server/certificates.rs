@@ -30,7 +30,10 @@ impl ServerObject {
             return Ok(());
         };
         match self.engine.tls() {
-            Some(tls) => tls.configure(settings)?,
+            Some(tls) => {
+                tls.configure(settings)?;
+                self.engine.set_tls(Some(tls));
+            }
             None => self.engine.set_tls(Some(Tls::new(settings)?)),
         }
         Ok(())

@@ -1,16 +1,20 @@
-//! `conn list`, `conn state` and `conn info`: a server's connections as scripts see them, whichever
-//! driver they have.
+//! The method `conn`: a server's connections as scripts see them, whichever driver they have.
+
+use std::rc::Rc;
+use std::time::SystemTime;
 
 use super::ServerObject;
+use crate::bind::callbacks;
 use crate::ffi::command::Error;
 use crate::ffi::Value;
 use crate::net::ConnectionState;
 use crate::store::ids::ConnectionId;
 use crate::text::characters;
+use pop3_proto::is_reply_text;
 use pop3_proto::sasl::Mechanism;
 
 impl ServerObject {
-    pub(super) fn conn(&self, args: &[Value]) -> Result<Value, Error> {
+    pub(super) fn conn(self: &Rc<Self>, args: &[Value]) -> Result<Value, Error> {
         let Some((method, args)) = args.split_first() else {
             return Err(self.identity.usage("conn option ?arg ...?"));
         };
@@ -32,6 +36,9 @@ impl ServerObject {
                 Ok(Value::dict(fields.chain(info_fields(&state))))
             }
             ("info", _) => Err(self.identity.usage("conn info connId")),
+            ("close", [id]) => self.close_connection(&id.to_text(), ""),
+            ("close", [id, text]) => self.close_connection(&id.to_text(), &text.to_text()),
+            ("close", _) => Err(self.identity.usage("conn close connId ?text?")),
             (method, _) => {
                 // Tcllib's list.
                 let message = format!("bad option \"{method}\": must be list, or state");
@@ -44,12 +51,28 @@ impl ServerObject {
         if let Some(session) = self.channel(name) {
             return Ok(session.state());
         }
-        let id = name.strip_prefix("conn").and_then(|id| id.parse().ok());
-        let state = id.and_then(|id: u64| self.engine.connection(ConnectionId::from(id)));
-        state.ok_or_else(|| {
-            let message = format!("connection \"{name}\" does not exist");
-            Error::new(message, &["CONNECTION", name])
-        })
+        let state = connection_id(name).and_then(|id| self.engine.connection(id));
+        state.ok_or_else(|| no_connection(name))
+    }
+
+    /// Ends one connection. Its mailbox is unlocked when this returns.
+    fn close_connection(self: &Rc<Self>, name: &str, text: &str) -> Result<Value, Error> {
+        if !is_reply_text(text) {
+            let message = format!(
+                "bad text \"{text}\": must be at most 505 printable characters of US-ASCII"
+            );
+            return Err(Error::new(message, &["TEXT", text]));
+        }
+        if let Some(session) = self.channel(name) {
+            session.close_for_script(text);
+            return Ok(Value::text(""));
+        }
+        let closed = connection_id(name).and_then(|id| self.engine.close_connection(id, text));
+        let owed = closed.ok_or_else(|| no_connection(name))?;
+        if let Some(owed) = owed.filter(|owed| owed.lock.is_owed()) {
+            callbacks::unlock(self, &owed.lock.mailbox, owed.client.clone());
+        }
+        Ok(Value::text(""))
     }
 
     /// What Tcllib's `conn state` tells.
@@ -78,11 +101,14 @@ impl ServerObject {
 }
 
 /// What there is to know besides. Empty: no TLS, no certificate, no login.
-fn info_fields(state: &ConnectionState) -> [(&'static str, Value); 8] {
+fn info_fields(state: &ConnectionState) -> [(&'static str, Value); 11] {
     let tls = state.tls.as_deref();
     let count = |n: u64| Value::int(i64::try_from(n).unwrap_or(i64::MAX));
-    let seconds = state.begun.elapsed().as_secs();
+    let age = state.begun.elapsed();
+    let since = (SystemTime::now() - age).duration_since(SystemTime::UNIX_EPOCH);
+    let idle = u64::try_from(state.idle.as_millis()).unwrap_or(u64::MAX);
     [
+        ("peer", Value::text(&state.peer.to_string())),
         ("tls", Value::text(tls.map_or("", |tls| &tls.version))),
         ("cipher", Value::text(tls.map_or("", |tls| &tls.cipher))),
         (
@@ -96,8 +122,21 @@ fn info_fields(state: &ConnectionState) -> [(&'static str, Value); 8] {
         ("commands", count(state.tally.commands)),
         ("messages", count(state.tally.messages)),
         ("octets", count(state.tally.octets)),
-        ("seconds", count(seconds)),
+        ("since", count(since.map_or(0, |since| since.as_secs()))),
+        ("seconds", count(age.as_secs())),
+        ("idle", count(idle)),
     ]
+}
+
+/// The connection of the network driver that has this name.
+fn connection_id(name: &str) -> Option<ConnectionId> {
+    let id: u64 = name.strip_prefix("conn")?.parse().ok()?;
+    Some(ConnectionId::from(id))
+}
+
+fn no_connection(name: &str) -> Error {
+    let message = format!("connection \"{name}\" does not exist");
+    Error::new(message, &["CONNECTION", name])
 }
 
 /// How scripts name a connection of the network driver.

@@ -24,8 +24,10 @@ pub struct MailboxDir<'a> {
     /// The path that names the mailbox. Nothing is opened by it: something else may have
     /// taken this path.
     pub path: &'a Path,
-    /// The directory that is locked, open to read it and to reach its files.
+    /// The directory, open to read it and to reach its files.
     pub fd: BorrowedFd<'a>,
+    /// Whether the caller has its lock. Only then octets that are counted are kept in it.
+    pub is_locked: bool,
 }
 
 /// Locks a mutex; a panic elsewhere leaves the data of this module whole.
@@ -124,16 +126,25 @@ impl Names {
 /// # Errors
 /// When the directory cannot be read.
 pub fn read_dir(dir: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io::Result<()> {
+    entries(dir, |name, kind| {
+        if !name.starts_with(b".") && kind != FileType::Directory {
+            each(name, kind);
+        }
+    })
+}
+
+/// Calls `each` for every entry of a directory, `.` and `..` included.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn entries(dir: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io::Result<()> {
     // It may have been read before by this descriptor.
     rustix::fs::seek(dir, SeekFrom::Start(0))?;
     let mut room: Vec<u8> = Vec::with_capacity(ENTRIES);
     let mut entries = RawDir::new(dir, room.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let entry = entry?;
-        let (name, kind) = (entry.file_name().to_bytes(), entry.file_type());
-        if !name.starts_with(b".") && kind != FileType::Directory {
-            each(name, kind);
-        }
+        each(entry.file_name().to_bytes(), entry.file_type());
     }
     Ok(())
 }
@@ -172,29 +183,41 @@ impl<T> Cache<T> {
 
     /// Keeps `listing`, about `weight` bytes, for `dir`.
     pub fn put(&self, dir: &Path, listing: Arc<T>, weight: usize) {
+        // Freed with the cache unlocked: a hundred thousand messages take milliseconds.
+        let mut gone = Vec::new();
         let mut listings = lock(&self.0);
         listings.weight += weight;
-        if let Some((_, replaced)) = listings.by_dir.put(dir.into(), (listing, weight)) {
+        gone.extend(listings.by_dir.put(dir.into(), (listing, weight)));
+        if let Some((_, replaced)) = gone.first() {
             listings.weight -= replaced;
         }
         while listings.weight > listings.limit && listings.by_dir.len() > 1 {
-            if let Some((_, (_, dropped))) = listings.by_dir.pop_lru() {
-                listings.weight -= dropped;
+            if let Some((_, (dropped, weight))) = listings.by_dir.pop_lru() {
+                listings.weight -= weight;
+                gone.push((dropped, weight));
             }
         }
+        drop(listings);
+        drop(gone);
     }
 
     /// Drops the listing of `dir`, which is about to go.
     pub fn forget(&self, dir: &Path) {
         let mut listings = lock(&self.0);
-        if let Some((_, weight)) = listings.by_dir.pop(dir) {
+        let gone = listings.by_dir.pop(dir);
+        if let Some((_, weight)) = &gone {
             listings.weight -= weight;
         }
+        drop(listings);
+        drop(gone);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering as AtomicOrdering};
+    use std::sync::Weak;
+
     use super::*;
 
     #[test]
@@ -210,6 +233,34 @@ mod tests {
             got,
             [&b""[..], b"B", b"a", "a\u{e9}".as_bytes(), b"b", b"\xff"]
         );
+    }
+
+    /// A listing that sees whether the cache is unlocked when it is dropped.
+    struct Listing(Weak<Cache<Listing>>, Arc<AtomicUsize>);
+
+    impl Drop for Listing {
+        fn drop(&mut self) {
+            let cache = self.0.upgrade();
+            if cache.is_some_and(|cache| cache.0.try_lock().is_ok()) {
+                self.1.fetch_add(1, AtomicOrdering::Relaxed);
+            }
+        }
+    }
+
+    #[test]
+    fn listings_are_freed_while_the_cache_is_unlocked() {
+        let cache = Arc::new(Cache::with_limit(100));
+        let freed = Arc::new(AtomicUsize::new(0));
+        let put = |path: &str, weight: usize| {
+            let listing = Listing(Arc::downgrade(&cache), freed.clone());
+            cache.put(Path::new(path), Arc::new(listing), weight);
+            freed.load(AtomicOrdering::Relaxed)
+        };
+        // Replaced, then displaced.
+        assert_eq!((put("a", 40), put("a", 40), put("b", 50)), (0, 1, 1));
+        assert_eq!(put("c", 99), 3);
+        cache.forget(Path::new("c"));
+        assert_eq!(freed.load(AtomicOrdering::Relaxed), 4);
     }
 
     #[test]

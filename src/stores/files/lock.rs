@@ -61,7 +61,7 @@ pub enum LockFile {
     MustExist,
 }
 
-/// A held lock; dropping it ends it.
+/// A held lock. It ends by [`release`](Self::release), or when it is dropped.
 #[derive(Debug)]
 pub struct DirLock {
     dir: Arc<OwnedFd>,
@@ -174,6 +174,18 @@ impl DirLock {
         }
     }
 
+    /// Ends the lock, whoever else has this. May wait where [`is_local`](Self::is_local) is
+    /// false.
+    pub fn release(&self) {
+        // A child between fork and exec has copies of the descriptors, which would
+        // keep the lock past our close. The directory's goes last: the next session finds
+        // the file free.
+        if let Some(file) = &self.file {
+            let _closing_ends_it_too = flock(file.as_fd(), FlockOperation::Unlock);
+        }
+        let _closing_ends_it_too = flock(self.dir(), FlockOperation::Unlock);
+    }
+
     /// Whether a session has the lock of `dir`. Does not take it, but has a shared lock for
     /// a moment.
     ///
@@ -197,13 +209,7 @@ impl DirLock {
 
 impl Drop for DirLock {
     fn drop(&mut self) {
-        // A child between fork and exec has copies of the descriptors, which would
-        // keep the lock past our close. The directory's goes last: the next session finds
-        // the file free.
-        if let Some(file) = &self.file {
-            let _closing_ends_it_too = flock(file.as_fd(), FlockOperation::Unlock);
-        }
-        let _closing_ends_it_too = flock(self.dir(), FlockOperation::Unlock);
+        self.release();
     }
 }
 

@@ -1,6 +1,7 @@
 //! A locked mailbox, and the registry of all that are locked in this process.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,6 +32,17 @@ pub trait Messages: Send + Sync {
     fn uid(&self, index: usize) -> Box<str>;
     /// Unique id of every message.
     fn uids(&self) -> Arc<[Box<str>]>;
+    /// The message of this unique id.
+    fn find(&self, uid: &str) -> Option<usize> {
+        self.uids().iter().position(|known| **known == *uid)
+    }
+    /// Whether what has a message's name now, a file of this stamp, has its unique id.
+    fn has_uid(&self, index: usize, stamp: &Stamp) -> bool;
+    /// When a message arrived, in seconds since 1970.
+    ///
+    /// # Errors
+    /// When it has gone, or the system does not say.
+    fn received(&self, dir: BorrowedFd<'_>, index: usize) -> io::Result<i64>;
     /// Where in the mailbox the message is now.
     ///
     /// # Errors
@@ -62,8 +74,9 @@ pub struct Locked {
     is_local: bool,
     /// The directory that is locked, from which messages are reached.
     open_dir: Arc<OwnedFd>,
-    /// Present until the lock ends.
-    lock: Mutex<Option<DirLock>>,
+    /// Present until the lock ends. Locked for moments only: event loops look whether it is
+    /// there, and a disk may hang. What asks the disk shares it.
+    lock: Mutex<Option<Arc<DirLock>>>,
     registry: Arc<Registry>,
 }
 
@@ -85,13 +98,16 @@ impl Locked {
             messages,
             is_local,
             open_dir: lock.share_dir(),
-            lock: Mutex::new(Some(lock)),
+            lock: Mutex::new(Some(Arc::new(lock))),
             registry: registry.clone(),
         })
     }
 
     /// The messages, while the lock is held.
-    fn messages(&self) -> Result<&dyn Messages, StoreError> {
+    ///
+    /// # Errors
+    /// When the lock has ended.
+    pub fn messages(&self) -> Result<&dyn Messages, StoreError> {
         if !self.is_locked() {
             return Err(StoreError::NotLocked(self.name.to_string()));
         }
@@ -128,16 +144,61 @@ impl Locked {
 
     /// An error unless the mailbox's path is still the directory that is locked.
     fn is_in_place(&self) -> io::Result<()> {
-        match &*lock(&self.lock) {
+        let held = lock(&self.lock).clone();
+        match held {
             Some(lock) if lock.is_at(&*self.dir)? => Ok(()),
             _ => Err(io::Error::other("it is not the mailbox that was locked")),
         }
+    }
+
+    /// Deletes messages, each given by its index and its unique id, until one cannot be
+    /// deleted.
+    ///
+    /// # Errors
+    /// The text names that one, and how many were deleted before it.
+    pub fn expunge(&self, messages: &[(usize, &str)]) -> Result<(), StoreError> {
+        let there = self.is_in_place();
+        for (done, (index, uid)) in messages.iter().enumerate() {
+            let deleted = match &there {
+                Ok(()) => self.messages.delete(self.open_dir.as_fd(), *index),
+                Err(error) => Err(io::Error::other(error.to_string())),
+            };
+            deleted.map_err(|source| {
+                let mut what = format!("couldn't delete message \"{uid}\" of \"{}\"", self.name);
+                if done > 0 {
+                    let _infallible = write!(what, " ({done} others are deleted)");
+                }
+                StoreError::Message { what, source }
+            })?;
+        }
+        Ok(())
     }
 
     fn failed(&self, what: &str, number: MsgNo, source: io::Error) -> StoreError {
         let what = format!("couldn't {what} message {number} of \"{}\"", self.name);
         StoreError::Message { what, source }
     }
+}
+
+/// The message of an open file that has this stamp, and its octets.
+///
+/// # Errors
+/// When they cannot be counted.
+pub fn to_message(
+    messages: &dyn Messages,
+    index: usize,
+    file: File,
+    stamp: &Stamp,
+    wait: Wait<'_>,
+) -> io::Result<Message> {
+    let octets = match messages.listed_octets(index, stamp) {
+        ListedOctets::FileSize => stamp.size,
+        ListedOctets::Counted(octets) => octets,
+        ListedOctets::Claimed(octets) => Counter::new(wait).check(&file, stamp.size, octets)?,
+        ListedOctets::Unknown => Counter::new(wait).count(&file, stamp.size)?,
+    };
+    let content = Content::File(file, stamp.size);
+    Ok(Message { octets, content })
 }
 
 impl Mailbox for Locked {
@@ -172,16 +233,7 @@ impl Mailbox for Locked {
         let open = || {
             let file = messages.open(self.open_dir.as_fd(), index, wait)?;
             let (file, stamp) = regular(file)?;
-            let octets = match messages.listed_octets(index, &stamp) {
-                ListedOctets::FileSize => stamp.size,
-                ListedOctets::Counted(octets) => octets,
-                ListedOctets::Claimed(octets) => {
-                    Counter::new(wait).check(&file, stamp.size, octets)?
-                }
-                ListedOctets::Unknown => Counter::new(wait).count(&file, stamp.size)?,
-            };
-            let content = Content::File(file, stamp.size);
-            Ok(Message { octets, content })
+            to_message(messages, index, file, &stamp, wait)
         };
         open().map_err(|source| self.failed("read", number, source))
     }
@@ -207,9 +259,13 @@ impl Mailbox for Locked {
     }
 
     fn unlock(&self) {
-        let held = lock(&self.lock).take();
-        if held.is_some() {
-            self.registry.forget(&self.dir, self.id);
+        let Some(held) = lock(&self.lock).take() else {
+            return;
+        };
+        self.registry.forget(&self.dir, self.id);
+        // The lock ends now, also while another thread asks the disk by it.
+        if let Err(shared) = Arc::try_unwrap(held) {
+            shared.release();
         }
     }
 

@@ -6,7 +6,6 @@
 //! that may write there can make one. `remove` of a link removes the link. Once a mailbox is
 //! locked, all files are reached from the open directory, whatever has its path then.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -15,23 +14,24 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustix::fs::{access, Access};
 
+use super::arrival::Sweeps;
 pub use super::layout::{Layout, Links, Octets, Rules};
 use super::listing::MailboxDir;
 use super::lock::{DirLock, LockFile};
 use super::locked::{Locked, Registry};
-use super::mailbox_dir::{if_there, lock_within, path_within, remove_mailbox, rename_new};
+use super::mailbox_dir::{if_there, lock_within, path_within};
 use super::mailbox_error::{Fault, MailboxError};
 use super::reach::{is_local, open_dir, DirPath};
 use crate::descriptors::out_of_the_way;
 use crate::store::{Mailbox, Storage, StoreError, Wait};
-use crate::text::{from_native, shown};
 
 /// Mailboxes below a base directory.
 pub struct Mailboxes {
-    layout: Box<dyn Layout>,
+    pub(super) layout: Box<dyn Layout>,
     base: ArcSwapOption<Base>,
     rules: ArcSwap<Rules>,
     pub(super) registry: Arc<Registry>,
+    pub(super) sweeps: Sweeps,
 }
 
 /// The base directory.
@@ -51,6 +51,7 @@ impl Mailboxes {
             base: ArcSwapOption::empty(),
             rules: ArcSwap::from_pointee(rules),
             registry: Arc::default(),
+            sweeps: Sweeps::default(),
         }
     }
 
@@ -75,7 +76,7 @@ impl Mailboxes {
         self.rules().links
     }
 
-    fn rules(&self) -> Rules {
+    pub(super) fn rules(&self) -> Rules {
         **self.rules.load()
     }
 
@@ -118,134 +119,6 @@ impl Mailboxes {
         self.base.load_full().ok_or(MailboxError::NoBase)
     }
 
-    /// Makes an empty mailbox.
-    ///
-    /// # Errors
-    /// When the name is taken or leads out of the base directory.
-    pub fn add(&self, mailbox: &str) -> Result<(), MailboxError> {
-        let Some(dir) = self.find(mailbox)? else {
-            return Err(MailboxError::AddOutside(mailbox.into()));
-        };
-        self.layout
-            .create(&dir)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => MailboxError::AddExisting(mailbox.into()),
-                _ => failed("can't create", mailbox, error),
-            })
-    }
-
-    /// Removes a mailbox with all that is in it.
-    ///
-    /// # Errors
-    /// When there is none, or it is locked in this or another process.
-    pub fn remove(&self, mailbox: &str) -> Result<(), MailboxError> {
-        let missing = || MailboxError::RemoveMissing(mailbox.into());
-        let dir = self.find(mailbox)?.ok_or_else(missing)?;
-        let looked = |error| failed("couldn't read", mailbox, error);
-        let found = metadata_if_there(fs::metadata(&dir)).map_err(looked)?;
-        let is_dir = found.ok_or_else(missing)?.is_dir();
-        let is_link = fs::symlink_metadata(&dir).map_err(looked)?.is_symlink();
-        let locks = self.seize(mailbox, &dir, is_dir)?;
-        let locks = locks.ok_or_else(|| MailboxError::RemoveLocked(mailbox.into()))?;
-        self.layout.forget(&dir);
-        let removed = match is_link || !is_dir {
-            true => fs::remove_file(&dir),
-            false => remove_mailbox(&dir),
-        };
-        drop(locks);
-        removed.map_err(|error| failed("error deleting", mailbox, error))
-    }
-
-    /// Gives the mailbox `old` the name `new`. Its messages keep their unique ids.
-    ///
-    /// # Errors
-    /// When there is no `old`, it is locked, or `new` is there already.
-    pub fn rename(&self, old: &str, new: &str) -> Result<(), MailboxError> {
-        let missing = || MailboxError::MoveMissing(old.into());
-        let from = self.find(old)?.ok_or_else(missing)?;
-        let looked = |error| failed("couldn't read", old, error);
-        let found = metadata_if_there(fs::metadata(&from)).map_err(looked)?;
-        let is_dir = found.ok_or_else(missing)?.is_dir();
-        let names = |error: fn(Box<str>, Box<str>) -> MailboxError| error(old.into(), new.into());
-        let exists = || names(|old, new| MailboxError::MoveExisting { old, new });
-        let to = self.find(new)?;
-        let to = to.ok_or_else(|| names(|old, new| MailboxError::MoveOutside { old, new }))?;
-        if metadata_if_there(to.symlink_metadata())
-            .map_err(looked)?
-            .is_some()
-        {
-            return Err(exists());
-        }
-        let locks = self.seize(old, &from, is_dir)?;
-        let locks = locks.ok_or_else(|| MailboxError::MoveLocked(old.into()))?;
-        self.layout.forget(&from);
-        let renamed = rename_new(&from, &to);
-        drop(locks);
-        renamed.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => exists(),
-            _ => failed("error renaming", old, error),
-        })
-    }
-
-    /// The names of the mailboxes right inside the base directory that can be used,
-    /// sorted.
-    ///
-    /// # Errors
-    /// When there is no base directory, or it cannot be read, or the system does not say
-    /// what is in it.
-    pub fn list(&self) -> Result<Vec<String>, MailboxError> {
-        let base = self.base()?;
-        let unreadable = |error| failed("couldn't read directory", &shown(base.as_os_str()), error);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&base).map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?;
-            // What is no text in the system encoding cannot be a storage reference.
-            let Some(name) = from_native(&entry.file_name()) else {
-                continue;
-            };
-            if name.starts_with('.') {
-                continue;
-            }
-            let fault = self.fault(&entry.path());
-            let fault = fault.map_err(|error| failed("couldn't read", &name, error))?;
-            if fault.is_none() {
-                names.push(name);
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    /// Whether there is a mailbox of that name, though maybe none that can be used.
-    ///
-    /// # Errors
-    /// When there is no base directory, or the system does not say.
-    pub fn exists(&self, mailbox: &str) -> Result<bool, MailboxError> {
-        let Some(dir) = self.find(mailbox)? else {
-            return Ok(false);
-        };
-        let exists = || {
-            let there = metadata_if_there(fs::metadata(&dir))?.is_some();
-            let missing = |fault| matches!(fault, Fault::NotMailbox | Fault::LinkedPlace);
-            Ok(there && !self.layout.fault(&dir)?.is_some_and(missing))
-        };
-        exists().map_err(|error| failed("couldn't read", mailbox, error))
-    }
-
-    /// Whether the mailbox is locked in this or another process.
-    ///
-    /// # Errors
-    /// When there is no base directory, or the system does not say.
-    pub fn is_locked(&self, mailbox: &str) -> Result<bool, MailboxError> {
-        let Some(dir) = self.find(mailbox)? else {
-            return Ok(false);
-        };
-        if self.registry.has(&dir) {
-            return Ok(true);
-        }
-        DirLock::is_held(&dir).map_err(|error| failed("couldn't lock", mailbox, error))
-    }
-
     /// Where `mailbox` is, or would be; `None` when its name leads out of the base
     /// directory or is no name.
     pub(super) fn find(&self, mailbox: &str) -> Result<Option<PathBuf>, MailboxError> {
@@ -270,7 +143,7 @@ impl Mailboxes {
     }
 
     /// Why the directory `dir` is no mailbox that can be used.
-    fn fault(&self, dir: &Path) -> io::Result<Option<Fault>> {
+    pub(super) fn fault(&self, dir: &Path) -> io::Result<Option<Fault>> {
         match Fault::of(dir)? {
             None => self.layout.fault(dir),
             fault => Ok(fault),
@@ -296,6 +169,7 @@ impl Mailboxes {
         let here = MailboxDir {
             path: &dir,
             fd: lock.dir(),
+            is_locked: true,
         };
         let messages = self.layout.list(here, self.rules(), wait);
         let messages = messages.map_err(|error| match wait {
@@ -323,7 +197,7 @@ impl Mailboxes {
     }
 
     /// The error to report of a mailbox that cannot be locked or listed.
-    fn explain(&self, what: &str, mailbox: &str, error: io::Error) -> MailboxError {
+    pub(super) fn explain(&self, what: &str, mailbox: &str, error: io::Error) -> MailboxError {
         match self.check(mailbox) {
             Err(explained @ MailboxError::Unusable { .. }) => explained,
             // Removed and made again at this very moment, by somebody who had its lock.
@@ -334,7 +208,7 @@ impl Mailboxes {
 
     /// The locks of a mailbox that is about to go and of those inside it. `None` while one of
     /// them is locked in this or another process.
-    fn seize(
+    pub(super) fn seize(
         &self,
         mailbox: &str,
         dir: &Path,
@@ -379,21 +253,8 @@ fn lock_now(base: &Base, dir: &Path) -> Option<DirLock> {
     DirLock::acquire(path, LockFile::MustExist).ok()?
 }
 
-/// The metadata of something; `None` where there is nothing.
-///
-/// # Errors
-/// When the system does not say.
-fn metadata_if_there(found: io::Result<fs::Metadata>) -> io::Result<Option<fs::Metadata>> {
-    match found.map(Some) {
-        Err(error) => match Fault::of_error(error)? {
-            Fault::Missing => Ok(None),
-            _ => Err(io::ErrorKind::PermissionDenied.into()),
-        },
-        found => found,
-    }
-}
-
-fn failed(what: &str, name: &str, source: io::Error) -> MailboxError {
+/// The error of an operation that the system refused.
+pub(super) fn failed(what: &str, name: &str, source: io::Error) -> MailboxError {
     MailboxError::Io {
         what: format!("{what} \"{name}\""),
         source,

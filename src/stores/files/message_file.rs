@@ -5,8 +5,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, CWD};
+use rustix::io::Errno;
 
 use super::layout::Links;
 use super::octets::{count, to_announce, ListedOctets};
@@ -29,6 +32,13 @@ pub fn open_message(path: &Path) -> io::Result<(File, Stamp)> {
     regular(open_message_at(CWD, path, Links::Follow, Wait::UNTIL_DONE)?)
 }
 
+/// How long is waited for the holder of a lease to give it up (fcntl(2), F_SETLEASE). A file
+/// server does that when it has written what it kept back.
+const LEASE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is tried again meanwhile.
+const RETRY_AFTER: Duration = Duration::from_millis(5);
+
 /// Opens what has the path `path` in the open directory `dir`. The caller checks whether it
 /// is a [`regular`] file.
 ///
@@ -44,7 +54,18 @@ pub fn open_message_at(
         Links::Follow => READING,
         Links::Refuse => READING | OFlags::NOFOLLOW,
     };
-    Ok(out_of_the_way(reach::open(dir, path, flags, wait)?)?.into())
+    let begin = Instant::now();
+    loop {
+        match reach::open(dir, path, flags, wait) {
+            // As O_NONBLOCK wants it, which is there for pipes; its holder is told by then.
+            Err(Errno::AGAIN)
+                if wait.may_block() && wait.is_wanted() && begin.elapsed() < LEASE_PATIENCE =>
+            {
+                sleep(RETRY_AFTER);
+            }
+            opened => return Ok(out_of_the_way(opened?)?.into()),
+        }
+    }
 }
 
 /// A file that was opened as a message, and its stamp.

@@ -3,8 +3,11 @@
 //! [`mailboxes`] is the store, [`layout`] what a kind of mailbox must provide, [`lock`] the
 //! lock across processes, [`locked`] a session's mailbox, [`listing`] and [`stamp`] its
 //! files, [`octets`] and [`octets_file`] their sizes on the wire, [`message_file`] one
-//! message. All files are opened by [`reach`].
+//! message, [`delivery`] and [`arrival`] how scripts put messages in and take them out. All
+//! files are opened by [`reach`].
 
+pub(crate) mod arrival;
+mod delivery;
 pub(crate) mod layout;
 pub(crate) mod listing;
 pub(crate) mod lock;

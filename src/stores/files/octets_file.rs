@@ -4,14 +4,16 @@
 //! where SUM is over the rest. A line counts when the sum is right and the file NAME still
 //! has that stamp. All other lines are passed over (those without `v2` are of versions that
 //! did not look at the time of change). The file is read whole, and written whole beside
-//! the old one, which it then replaces. It holds nothing that cannot be counted again, so it
+//! the old one, which it then replaces; but only where that costs less than to count what
+//! else would be counted, so that one new message in a hundred thousand is cheap. It holds
+//! nothing that cannot be counted again, so it
 //! is not synced, and a failure to write it is no failure. Its writer holds the mailbox's
 //! lock.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -33,10 +35,18 @@ const NEW_FILE: &str = ".pop3d.octets.new";
 /// The second word of a line.
 const VERSION: &str = "v2";
 
-/// The most bytes that are read of the file: for each message as many as the longest line
-/// has, and some. The owner of the mailbox may have put anything in its place.
-const MOST_BYTES_EACH: u64 = 1024;
-const MOST_BYTES_BESIDES: u64 = 16 * 1024;
+/// The most bytes that are read of the file: two million messages have fewer. The owner of the
+/// mailbox may have put anything in its place.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// Bytes of the longest line.
+const LONGEST_LINE: u64 = 1024;
+
+/// About how many bytes a line has besides the name.
+const LINE_BYTES: usize = 80;
+
+/// To open a message in order to count it costs as much as to read so many of its bytes.
+const OPENING: u64 = 4096;
 
 /// The messages of a mailbox whose octets are to be counted.
 pub struct Uncounted<'a> {
@@ -49,12 +59,17 @@ pub struct Uncounted<'a> {
     pub stamps: &'a mut [Stamp],
     /// Seconds since 1970 before the stamps were taken.
     pub moment: i64,
+    /// What it would cost to count again what an earlier listing has counted and the file of
+    /// the mailbox does not hold, in bytes to read. It is kept up to date.
+    pub unsaved: u64,
+    /// Whether to keep what is counted: the caller has the lock of the mailbox.
+    pub keep: bool,
 }
 
 impl Uncounted<'_> {
     /// Completes `octets` from the file of the mailbox. What is not in it is counted by
-    /// `count`, which gives the octets and the stamp of the file that it has read; then the
-    /// file of the mailbox is written anew.
+    /// `count`, which gives the octets and the stamp of the file that it has read. The file
+    /// of the mailbox is written anew when enough has been counted that is not in it.
     ///
     /// A message that cannot be counted has its size, as no more than that may be promised.
     /// The second result is then false: such a listing must not be kept.
@@ -66,8 +81,11 @@ impl Uncounted<'_> {
         octets: &mut [Option<u64>],
         mut count: impl FnMut(usize) -> io::Result<(u64, Stamp)>,
     ) -> io::Result<(Vec<u64>, bool)> {
-        if octets.contains(&None) {
-            let _counted_then = self.load(octets);
+        let uncounted = octets.iter().zip(&*self.stamps);
+        let uncounted = uncounted.filter(|(octets, _)| octets.is_none());
+        let costs: u64 = uncounted.fold(0, |all, (_, stamp)| all.saturating_add(cost(stamp)));
+        if costs > 0 {
+            let _counted_then = self.load(octets, costs);
         }
         let (mut has_new, mut failed) = (false, None);
         let missing = octets.iter_mut().enumerate();
@@ -76,7 +94,10 @@ impl Uncounted<'_> {
                 Ok((counted, stamp)) => {
                     *octets = Some(counted);
                     self.stamps[index] = stamp;
-                    has_new |= stamp.is_settled(self.moment);
+                    if stamp.is_settled(self.moment) {
+                        has_new = true;
+                        self.unsaved = self.unsaved.saturating_add(cost(&stamp));
+                    }
                 }
                 Err(error) if is_of_message(&error) => {}
                 Err(error) => {
@@ -85,9 +106,14 @@ impl Uncounted<'_> {
                 }
             }
         }
-        if has_new && self.store(octets).is_err() {
-            let _counted_again_next_time =
-                rustix::fs::unlinkat(self.dir, NEW_FILE, AtFlags::empty());
+        if has_new && self.keep && self.unsaved >= self.bytes(octets) {
+            match self.store(octets) {
+                Ok(()) => self.unsaved = 0,
+                Err(_) => {
+                    let _counted_again_next_time =
+                        rustix::fs::unlinkat(self.dir, NEW_FILE, AtFlags::empty());
+                }
+            }
         }
         if let Some(error) = failed {
             return Err(error);
@@ -97,27 +123,56 @@ impl Uncounted<'_> {
         Ok((sizes.collect(), !octets.contains(&None)))
     }
 
-    fn load(&mut self, octets: &mut [Option<u64>]) -> io::Result<()> {
+    /// Whether the octets of a message, which are those of this stamp, go into the file.
+    fn is_kept(&self, stamp: &Stamp) -> bool {
+        // What changes once more within the same tick has the same stamp.
+        !stamp.has_size_only() && stamp.is_settled(self.moment)
+    }
+
+    /// About how many bytes the file would have.
+    fn bytes(&self, octets: &[Option<u64>]) -> u64 {
+        let all = octets.iter().zip(&*self.stamps).enumerate();
+        let kept = all.filter(|(_, (octets, stamp))| octets.is_some() && self.is_kept(stamp));
+        kept.map(|(index, _)| (LINE_BYTES + (self.names)(index).len()) as u64)
+            .sum()
+    }
+
+    /// Reads the file, if that is cheaper than to count what is missing.
+    fn load(&mut self, octets: &mut [Option<u64>], costs: u64) -> io::Result<()> {
         // A link or a pipe in the file's place is not followed or waited for.
         let name = OCTETS_FILE.as_ref();
         let file = open_message_at(self.dir, name, Links::Refuse, Wait::UNTIL_DONE)?;
         let (file, stamp) = regular(file)?;
-        if stamp.size > MOST_BYTES_EACH * octets.len() as u64 + MOST_BYTES_BESIDES {
+        if stamp.size > costs.min(MOST_BYTES) {
             return Ok(());
         }
-        let mut bytes = Vec::new();
-        file.take(stamp.size).read_to_end(&mut bytes)?;
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: HashMap<&str, (Stamp, u64)> = text.split('\n').filter_map(parse).collect();
-        for (index, octets) in octets.iter_mut().enumerate() {
-            let line = lines.get(&*escape((self.names)(index)));
-            match line.filter(|_| octets.is_none()) {
-                Some((stamp, counted)) if self.stamps[index].may_be(stamp) => {
-                    *octets = Some(*counted);
-                    self.stamps[index] = *stamp;
-                }
-                _ => {}
+        let missing = octets.iter().enumerate();
+        let missing = missing.filter(|(_, octets)| octets.is_none());
+        let missing: HashMap<String, usize> = missing
+            .map(|(index, _)| (escape((self.names)(index)), index))
+            .collect();
+        let mut found = HashMap::new();
+        let mut lines = BufReader::new(file.take(stamp.size));
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            // A longer line comes in pieces, whose sums are wrong.
+            let mut piece = lines.by_ref().take(LONGEST_LINE);
+            if piece.read_until(b'\n', &mut line)? == 0 {
+                break;
             }
+            let text = String::from_utf8_lossy(&line);
+            if let Some((name, (stamp, counted))) = parse(text.trim_end_matches('\n')) {
+                let index = missing.get(name).copied();
+                // Of several the last counts.
+                if let Some(index) = index.filter(|&index| self.stamps[index].may_be(&stamp)) {
+                    found.insert(index, (stamp, counted));
+                }
+            }
+        }
+        for (index, (stamp, counted)) in found {
+            octets[index] = Some(counted);
+            self.stamps[index] = stamp;
         }
         Ok(())
     }
@@ -131,8 +186,7 @@ impl Uncounted<'_> {
         let mut file = BufWriter::new(File::from(fd));
         for (index, (octets, stamp)) in octets.iter().zip(&*self.stamps).enumerate() {
             match octets {
-                // What changes once more within the same tick has the same stamp.
-                Some(octets) if !stamp.has_size_only() && stamp.is_settled(self.moment) => {
+                Some(octets) if self.is_kept(stamp) => {
                     let line = line(*octets, stamp, (self.names)(index));
                     writeln!(file, "{:08x} {line}", sum(&line))?;
                 }
@@ -147,6 +201,11 @@ impl Uncounted<'_> {
             OCTETS_FILE,
         )?)
     }
+}
+
+/// What it costs to count a message, in bytes to read.
+fn cost(stamp: &Stamp) -> u64 {
+    stamp.size.saturating_add(OPENING)
 }
 
 /// Whether a message cannot be read because of what it is: it has gone, it is somebody
@@ -245,6 +304,8 @@ mod tests {
             names: &|index| all[index].as_bytes(),
             stamps: &mut stamps.to_vec(),
             moment: NOW,
+            unsaved: 0,
+            keep: true,
         };
         let octets = uncounted.fill(&mut vec![None; all.len()], |index| {
             counted.push(index);
@@ -315,6 +376,69 @@ mod tests {
         other(|stamp| stamp.changed = 7);
         other(|stamp| stamp.changed_nanos = 8);
         other(|stamp| stamp.inode = 8);
+    }
+
+    /// Names and stamps of a thousand messages and some more, of so many bytes.
+    fn many(size: u64) -> (Vec<String>, Vec<Stamp>) {
+        let names = (0..1100).map(|number| format!("message{number}"));
+        (names.collect(), vec![stamp(size); 1100])
+    }
+
+    /// Where most messages are known from an earlier listing, the file is neither read nor
+    /// written for each new one.
+    #[test]
+    fn a_new_message_is_counted_and_the_file_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (names, mut stamps) = many(100);
+        let lines = || fs::read_to_string(dir.path().join(OCTETS_FILE)).unwrap();
+        let lines = || lines().lines().count();
+        let open = File::open(dir.path()).unwrap();
+        let mut fill = |count: usize, known: usize, unsaved: u64| {
+            let mut counted = 0;
+            let mut uncounted = Uncounted {
+                dir: open.as_fd(),
+                names: &|index| names[index].as_bytes(),
+                stamps: &mut stamps[..count],
+                moment: NOW,
+                unsaved,
+                keep: true,
+            };
+            let mut octets = vec![None; count];
+            octets[..known].fill(Some(101));
+            let filled = uncounted.fill(&mut octets, |_| {
+                counted += 1;
+                Ok((101, stamp(100)))
+            });
+            assert_eq!(filled.unwrap(), (vec![101; count], true));
+            (counted, uncounted.unsaved)
+        };
+        assert_eq!(fill(1000, 0, 0), (1000, 0));
+        let (mut unsaved, mut written) = (0, Vec::new());
+        for count in 1001..=1100 {
+            let (counted, now) = fill(count, count - 1, unsaved);
+            assert_eq!(counted, 1);
+            if now == 0 {
+                written.push(count);
+            }
+            assert_eq!(lines(), written.last().copied().unwrap_or(1000));
+            unsaved = now;
+        }
+        // A line has about as many bytes as a fiftieth of what it costs to count a message.
+        assert!((3..7).contains(&written.len()), "{written:?}");
+        // Another process knows nothing, and counts what is not in the file.
+        let last = written.last().copied().unwrap();
+        assert_eq!(fill(1100, 0, 0).0, 1100 - last);
+    }
+
+    /// What is left is not counted again, if it is not tiny.
+    #[test]
+    fn a_mailbox_that_shrank_is_still_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (names, stamps) = many(20_000);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(fill(dir.path(), &names, &stamps).1.len(), 1100);
+        let left = fill(dir.path(), &names[..10], &stamps[..10]);
+        assert_eq!(left, (vec![20_001; 10], vec![]));
     }
 
     #[test]
@@ -396,6 +520,8 @@ mod tests {
             names: &|_| b"a",
             stamps: &mut [stamp(1)],
             moment: NOW,
+            unsaved: 0,
+            keep: true,
         };
         uncounted.fill(&mut [None], |_| Err(errno.into()))
     }
@@ -417,6 +543,8 @@ mod tests {
                 names: &|_| b"a",
                 stamps: &mut stamps,
                 moment: NOW,
+                unsaved: 0,
+                keep: true,
             };
             let octets = uncounted.fill(&mut [None], |_| {
                 match dir.path().join(OCTETS_FILE).exists() {

@@ -1,23 +1,123 @@
-//! What scripts call on a mailbox, in place of a session. The mailbox is found by its name,
-//! message numbers are any integers, and errors have the texts that scripts know.
+//! Mailboxes in directories as scripts use them, by their names.
 
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::super::mailbox_store::{message, of_store, MailboxStore};
+use super::lock::DirLock;
 use super::locked::Locked;
-use super::mailbox_error::MailboxError;
-use super::mailboxes::Mailboxes;
-use crate::store::{Mailbox, Message, StoreError, Wait};
-use pop3_proto::MsgNo;
+use super::mailbox_dir::{remove_mailbox, rename_new};
+use super::mailbox_error::{Fault, MailboxError};
+use super::mailboxes::{failed, Mailboxes};
+use crate::store::{Mailbox, Wait};
+use crate::text::{from_native, shown};
 
-impl Mailboxes {
-    /// Locks a mailbox for a script, until [`unlock`](Self::unlock). False when it is locked
-    /// already.
-    ///
-    /// # Errors
-    /// When the mailbox cannot be used.
-    pub fn lock_kept(&self, mailbox: &str) -> Result<bool, MailboxError> {
+impl MailboxStore for Mailboxes {
+    fn add(&self, mailbox: &str) -> Result<(), MailboxError> {
+        let Some(dir) = self.find(mailbox)? else {
+            return Err(MailboxError::AddOutside(mailbox.into()));
+        };
+        self.layout
+            .create(&dir)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => MailboxError::AddExisting(mailbox.into()),
+                _ => failed("can't create", mailbox, error),
+            })
+    }
+
+    fn remove(&self, mailbox: &str) -> Result<(), MailboxError> {
+        let missing = || MailboxError::RemoveMissing(mailbox.into());
+        let dir = self.find(mailbox)?.ok_or_else(missing)?;
+        let looked = |error| failed("couldn't read", mailbox, error);
+        let found = metadata_if_there(fs::metadata(&dir)).map_err(looked)?;
+        let is_dir = found.ok_or_else(missing)?.is_dir();
+        let is_link = fs::symlink_metadata(&dir).map_err(looked)?.is_symlink();
+        let locks = self.seize(mailbox, &dir, is_dir)?;
+        let locks = locks.ok_or_else(|| MailboxError::RemoveLocked(mailbox.into()))?;
+        self.layout.forget(&dir);
+        let removed = match is_link || !is_dir {
+            true => fs::remove_file(&dir),
+            false => remove_mailbox(&dir),
+        };
+        drop(locks);
+        removed.map_err(|error| failed("error deleting", mailbox, error))
+    }
+
+    fn rename(&self, old: &str, new: &str) -> Result<(), MailboxError> {
+        let missing = || MailboxError::MoveMissing(old.into());
+        let from = self.find(old)?.ok_or_else(missing)?;
+        let looked = |error| failed("couldn't read", old, error);
+        let found = metadata_if_there(fs::metadata(&from)).map_err(looked)?;
+        let is_dir = found.ok_or_else(missing)?.is_dir();
+        let names = |error: fn(Box<str>, Box<str>) -> MailboxError| error(old.into(), new.into());
+        let exists = || names(|old, new| MailboxError::MoveExisting { old, new });
+        let to = self.find(new)?;
+        let to = to.ok_or_else(|| names(|old, new| MailboxError::MoveOutside { old, new }))?;
+        if metadata_if_there(to.symlink_metadata())
+            .map_err(looked)?
+            .is_some()
+        {
+            return Err(exists());
+        }
+        let locks = self.seize(old, &from, is_dir)?;
+        let locks = locks.ok_or_else(|| MailboxError::MoveLocked(old.into()))?;
+        self.layout.forget(&from);
+        let renamed = rename_new(&from, &to);
+        drop(locks);
+        renamed.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(),
+            _ => failed("error renaming", old, error),
+        })
+    }
+
+    fn list(&self) -> Result<Vec<String>, MailboxError> {
+        let base = self.base()?;
+        let unreadable = |error| failed("couldn't read directory", &shown(base.as_os_str()), error);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&base).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            // What is no text in the system encoding cannot be a storage reference.
+            let Some(name) = from_native(&entry.file_name()) else {
+                continue;
+            };
+            if name.starts_with('.') {
+                continue;
+            }
+            let fault = self.fault(&entry.path());
+            let fault = fault.map_err(|error| failed("couldn't read", &name, error))?;
+            if fault.is_none() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn exists(&self, mailbox: &str) -> Result<bool, MailboxError> {
+        let Some(dir) = self.find(mailbox)? else {
+            return Ok(false);
+        };
+        let exists = || {
+            let there = metadata_if_there(fs::metadata(&dir))?.is_some();
+            let missing = |fault| matches!(fault, Fault::NotMailbox | Fault::LinkedPlace);
+            Ok(there && !self.layout.fault(&dir)?.is_some_and(missing))
+        };
+        exists().map_err(|error| failed("couldn't read", mailbox, error))
+    }
+
+    fn is_locked(&self, mailbox: &str) -> Result<bool, MailboxError> {
+        let Some(dir) = self.find(mailbox)? else {
+            return Ok(false);
+        };
+        if self.registry.has(&dir) {
+            return Ok(true);
+        }
+        DirLock::is_held(&dir).map_err(|error| failed("couldn't lock", mailbox, error))
+    }
+
+    fn lock_kept(&self, mailbox: &str) -> Result<bool, MailboxError> {
         match self.open(mailbox, Wait::UNTIL_DONE) {
             Ok(session) => {
                 self.registry.keep(session);
@@ -28,138 +128,52 @@ impl Mailboxes {
         }
     }
 
-    /// Ends the lock that a script or a session of this process has on a mailbox. The
-    /// session's handle then counts as unlocked. Without a lock it does nothing.
-    ///
-    /// # Errors
-    /// When there is no base directory.
-    pub fn unlock(&self, mailbox: &str) -> Result<(), MailboxError> {
+    fn unlock(&self, mailbox: &str) -> Result<(), MailboxError> {
         if let Some(session) = self.find(mailbox)?.and_then(|dir| self.registry.find(&dir)) {
             session.unlock();
         }
         Ok(())
     }
 
+    fn session(&self, mailbox: &str) -> Result<Option<Arc<dyn Mailbox>>, MailboxError> {
+        Ok(self
+            .locked(mailbox)?
+            .map(|session| session as Arc<dyn Mailbox>))
+    }
+}
+
+impl Mailboxes {
     /// Ends every lock: for the end of the object.
     pub fn unlock_all(&self) {
         self.registry.unlock_all();
     }
 
-    /// Number of messages in a locked mailbox.
-    ///
-    /// # Errors
-    /// When the mailbox cannot be used or is not locked in this process.
-    pub fn stat(&self, mailbox: &str) -> Result<u32, MailboxError> {
-        let session = self.session(mailbox)?;
-        let session = session.ok_or_else(|| MailboxError::NotLocked(mailbox.into()))?;
-        Ok(session.count())
-    }
-
-    /// Octets of all messages of a mailbox; 0 when it is not locked.
-    ///
-    /// # Errors
-    /// When the mailbox cannot be used.
-    pub fn size(&self, mailbox: &str) -> Result<u64, MailboxError> {
-        let session = self.session(mailbox)?;
-        Ok(session
-            .and_then(|session| session.octets().ok())
-            .unwrap_or(0))
-    }
-
-    /// Octets of one message of a locked mailbox, as they were when it was locked.
-    ///
-    /// # Errors
-    /// When the mailbox cannot be used, or has no such message, or is not locked.
-    pub fn size_of(&self, mailbox: &str, id: i64) -> Result<u64, MailboxError> {
-        let (session, number) = self.message(mailbox, id)?;
-        session.size(number).map_err(of_store)
-    }
-
-    /// Unique id of one message of a locked mailbox.
-    ///
-    /// # Errors
-    /// Those of [`size_of`](Self::size_of).
-    pub fn uid(&self, mailbox: &str, id: i64) -> Result<Box<str>, MailboxError> {
-        let (session, number) = self.message(mailbox, id)?;
-        session.uid(number).map_err(of_store)
-    }
-
-    /// Unique ids of all messages of a mailbox; none when it is not locked.
-    ///
-    /// # Errors
-    /// When the mailbox cannot be used.
-    pub fn uids(&self, mailbox: &str) -> Result<Arc<[Box<str>]>, MailboxError> {
-        let session = self.session(mailbox)?;
-        Ok(session
-            .and_then(|session| session.uids().ok())
-            .unwrap_or_default())
-    }
-
     /// The file of one message of a locked mailbox.
     ///
     /// # Errors
-    /// Those of [`size_of`](Self::size_of), and when the message has gone.
+    /// Those of [`get`](MailboxStore::get).
     pub fn path_of(&self, mailbox: &str, id: i64) -> Result<PathBuf, MailboxError> {
-        let (session, number) = self.message(mailbox, id)?;
+        let (session, number) = message(self.locked(mailbox)?, id)?;
         session.path(number).map_err(of_store)
     }
 
-    /// Opens one message of a locked mailbox.
-    ///
-    /// # Errors
-    /// Those of [`path_of`](Self::path_of).
-    pub fn get(&self, mailbox: &str, id: i64) -> Result<Message, MailboxError> {
-        let (session, number) = self.message(mailbox, id)?;
-        session.get(number, Wait::UNTIL_DONE).map_err(of_store)
-    }
-
-    /// Deletes messages of a locked mailbox, whose numbers stay as they are. All
-    /// are tried; the first error is returned.
-    ///
-    /// # Errors
-    /// When the mailbox cannot be used, or has no such message (then nothing is
-    /// deleted), or a message cannot be deleted.
-    pub fn delete(&self, mailbox: &str, ids: &[i64]) -> Result<(), MailboxError> {
-        let session = self.session(mailbox)?;
-        if ids.is_empty() {
-            return Err(MailboxError::NothingToDelete);
-        }
-        let numbers: Result<Vec<MsgNo>, _> = ids.iter().map(|&id| number(id)).collect();
-        let session = session.ok_or(MailboxError::OutOfRange(ids[0]))?;
-        session.delete(&numbers?).map_err(of_store)
-    }
-
     /// The lock that this process has on a mailbox that can be used.
-    fn session(&self, mailbox: &str) -> Result<Option<Arc<Locked>>, MailboxError> {
+    fn locked(&self, mailbox: &str) -> Result<Option<Arc<Locked>>, MailboxError> {
         let dir = self.check(mailbox)?;
         Ok(self.registry.find(&dir))
     }
-
-    fn message(&self, mailbox: &str, id: i64) -> Result<(Arc<Locked>, MsgNo), MailboxError> {
-        let session = self.session(mailbox)?;
-        let session = session.ok_or(MailboxError::OutOfRange(id))?;
-        Ok((session, number(id)?))
-    }
 }
 
-fn number(id: i64) -> Result<MsgNo, MailboxError> {
-    let number = u32::try_from(id).ok().and_then(MsgNo::new);
-    number.ok_or(MailboxError::OutOfRange(id))
-}
-
-/// What the script sees of an error that sessions see too.
-fn of_store(error: StoreError) -> MailboxError {
-    match error {
-        StoreError::InUse(mailbox) => MailboxError::Locked(mailbox.into()),
-        StoreError::NotLocked(mailbox) => MailboxError::NotLocked(mailbox.into()),
-        StoreError::NoMessage(number) => MailboxError::OutOfRange(number.into()),
-        StoreError::Io { what, source } | StoreError::Message { what, source } => {
-            MailboxError::Io { what, source }
-        }
-        StoreError::WouldBlock => MailboxError::WouldBlock,
-        StoreError::Missing(text) => MailboxError::Io {
-            what: text,
-            source: io::ErrorKind::NotFound.into(),
+/// The metadata of something; `None` where there is nothing.
+///
+/// # Errors
+/// When the system does not say.
+fn metadata_if_there(found: io::Result<fs::Metadata>) -> io::Result<Option<fs::Metadata>> {
+    match found.map(Some) {
+        Err(error) => match Fault::of_error(error)? {
+            Fault::Missing => Ok(None),
+            _ => Err(io::ErrorKind::PermissionDenied.into()),
         },
+        found => found,
     }
 }

@@ -215,6 +215,7 @@ mod tests {
     use crate::store::{Storage, StoreError, Wait};
     use crate::stores::dbox::dbox;
     use crate::stores::files::mailboxes::{Mailboxes, Octets};
+    use crate::stores::mailbox_store::MailboxStore;
     use crate::stores::maildir::maildir;
     use pop3_proto::Failure;
 

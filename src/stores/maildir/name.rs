@@ -6,6 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::store::delivery::is_uid;
 use crate::stores::dbox::hex;
 use crate::stores::files::octets::is_plausible;
 use crate::stores::files::stamp::Stamp;
@@ -13,9 +14,6 @@ use crate::stores::files::stamp::Stamp;
 /// What begins the flags. Other colons are part of the base name, though the
 /// format forbids them.
 const FLAGS: &[u8] = b":2,";
-
-/// The longest unique id (RFC 1939 §7).
-const UID_LENGTH: usize = 70;
 
 /// The part of a file name that stays.
 pub fn base(name: &[u8]) -> &[u8] {
@@ -70,11 +68,30 @@ impl NamedSize {
 /// The unique id of a message: its base name where that is one (RFC 1939 §7: 1 to
 /// 70 characters from 0x21 to 0x7E), else 32 hexadecimal digits made from it.
 pub fn uid(base: &[u8]) -> Box<str> {
-    let fits = (1..=UID_LENGTH).contains(&base.len());
     match std::str::from_utf8(base) {
-        Ok(text) if fits && base.iter().all(u8::is_ascii_graphic) => text.into(),
+        Ok(text) if is_uid(base) => text.into(),
         _ => hex(&Sha256::digest(base)[..16]),
     }
+}
+
+/// Whether `wanted` is the unique id of a message of this base name.
+pub fn is_uid_of(wanted: &str, base: &[u8]) -> bool {
+    match is_uid(base) {
+        true => base == wanted.as_bytes(),
+        false => *uid(base) == *wanted,
+    }
+}
+
+/// The time of arrival by a base name that begins with one, in seconds since 1970.
+pub fn time(base: &[u8]) -> Option<i64> {
+    let end = memchr::memchr(b'.', base)?;
+    // Later than 1973, and before the year 5138: other numbers are no times.
+    let digits = (9..=11).contains(&end) && base[..end].iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(&base[..end])
+        .ok()
+        .filter(|_| digits)?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -107,6 +124,22 @@ mod tests {
             let got = base(name.as_bytes());
             assert_eq!(got, want.as_bytes());
             assert_eq!((field(got, b'S'), field(got, b'W')), (*s, *w), "{name}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        let table = [
+            ("1700000000.M1.host", Some(1_700_000_000)),
+            ("0999999999.x", Some(999_999_999)),
+            ("1700000000", None),
+            ("1.host", None),
+            ("123456789012.host", None),
+            ("-170000000.host", None),
+            (".host", None),
+        ];
+        for (base, want) in table {
+            assert_eq!(time(base.as_bytes()), want, "{base}");
         }
     }
 

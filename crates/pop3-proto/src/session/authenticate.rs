@@ -201,7 +201,9 @@ impl Session {
     /// computed counts as a failed login, else clients could have them computed without end.
     fn break_off(&mut self, line: Line<'static>) {
         match self.end_exchange() {
-            Some((_, Exchange::ScramProof(_) | Exchange::ScramEnd(_))) => self.refuse(line),
+            Some((mechanism, Exchange::ScramProof(_) | Exchange::ScramEnd(_))) => {
+                self.refuse(mechanism, line);
+            }
             _ => self.respond(line),
         }
     }
@@ -224,13 +226,13 @@ impl Session {
                 let user = challenge.user.clone();
                 *name = user.clone();
                 *step = Step::Keys(mechanism, challenge);
-                self.request = Some(Request::Keys { user });
+                self.request = Some(Request::Keys { user, mechanism });
             }
             sasl::Step::Attempt(user, proof) => {
                 *name = user;
                 self.log_in(proof, mechanism);
             }
-            sasl::Step::Failed => self.login_failed(),
+            sasl::Step::Failed => self.login_failed(mechanism),
         }
     }
 

@@ -55,7 +55,7 @@ impl Session {
                 }));
                 self.respond(Line::Welcome);
             }
-            Reply::Refused(Refusal::Credentials) => self.login_failed(),
+            Reply::Refused(Refusal::Credentials) => self.login_failed(mechanism),
             Reply::Refused(Refusal::InUse) => {
                 let name = name.clone();
                 self.respond(Line::InUse { name: &name });
@@ -77,14 +77,14 @@ impl Session {
         }
     }
 
-    pub(super) fn login_failed(&mut self) {
-        self.refuse(Line::LoginFailed);
+    pub(super) fn login_failed(&mut self, mechanism: Mechanism) {
+        self.refuse(mechanism, Line::LoginFailed);
     }
 
     /// Has the driver count a failed login, which this line answers then.
-    pub(super) fn refuse(&mut self, line: Line<'static>) {
+    pub(super) fn refuse(&mut self, mechanism: Mechanism, line: Line<'static>) {
         if let Phase::Authorization { step, .. } = &mut self.phase {
-            *step = Step::Failed(line);
+            *step = Step::Failed(mechanism, line);
         }
     }
 
@@ -93,7 +93,7 @@ impl Session {
         let Phase::Authorization { step, .. } = &mut self.phase else {
             return;
         };
-        let Step::Failed(line) = mem::replace(step, Step::Nothing) else {
+        let Step::Failed(_, line) = mem::replace(step, Step::Nothing) else {
             return;
         };
         self.failed_logins += 1;

@@ -46,21 +46,6 @@ pub struct Snapshot {
     pub size: u64,
 }
 
-/// What a session has done, for the log line at its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Command lines, unknown ones and those too long included.
-    pub commands: u64,
-    /// Messages sent to their end, by RETR or TOP.
-    pub messages: u64,
-    /// Octets of messages put into the output, without first and last lines of
-    /// the answers.
-    pub octets: u64,
-    /// Messages that QUIT deleted. 0 for a session that ended in another way,
-    /// however many it had marked.
-    pub deleted: u64,
-}
-
 /// Why a session ended by itself. Drivers have reasons of their own besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
@@ -76,6 +61,8 @@ pub enum EndReason {
     BodyFailed,
     /// Nobody had logged in, and the server needed the room.
     MadeRoom,
+    /// The server's owner has closed it.
+    Closed,
 }
 
 impl fmt::Display for EndReason {
@@ -87,6 +74,7 @@ impl fmt::Display for EndReason {
             Self::TooManyLogins => "too many failed logins",
             Self::BodyFailed => "message unreadable",
             Self::MadeRoom => "made room for a new connection",
+            Self::Closed => "closed by script",
         })
     }
 }

@@ -110,7 +110,7 @@ impl Mailbox {
                     },
                 }
             }
-            (_, Request::Keys { user }) => Reply::Keys {
+            (_, Request::Keys { user, .. }) => Reply::Keys {
                 keys: self.keys(user),
                 nonce: [7; 18],
             },
@@ -196,7 +196,7 @@ impl Play {
             if let Some(delay) = self.session.poll_delay() {
                 assert!(!self.session.wants_input() || !self.session.output().is_empty());
                 self.delays.push(delay);
-            } else if self.session.has_failed_login() {
+            } else if self.session.failed_login().is_some() {
                 self.session.handle_failure(self.address);
             } else if self.session.turn_is_over() {
                 self.session.begin_turn();
