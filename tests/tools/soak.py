@@ -340,7 +340,7 @@ def main():
         'a message was lost': delivered - remains <= world.deleted,
         'a message came from nowhere': remains <= delivered,
         'errors in the log': logged['errors'] == 0,
-        'memory grows': early is None or late[0] < early[0] * 1.3 + 8192,
+        'memory grows': early is None or late[0] < early[0] * 1.1 + 2048,
         'descriptors leak': early is None or late[1] < early[1] + 40,
     }
     world.wrong += [what for what, good in checks.items() if not good]
