@@ -29,6 +29,8 @@ use crate::net;
 use crate::store::access::{Access, LoginRules};
 use crate::store::hold::MAX_IDLE_WAIT;
 use crate::store::ids::ServerId;
+use crate::store::jobs::Owed;
+use pop3_proto::hook::WatchedEvents;
 use pop3_proto::security::TlsMode;
 use pop3_proto::session::Config;
 
@@ -102,6 +104,8 @@ pub struct ServerObject {
     /// See [`bound_channels`](Self::bound_channels).
     most_channels: Cell<usize>,
     config: RefCell<Option<Arc<Config>>>,
+    /// Of which events `-hook` is told, in running sessions too.
+    watched: Arc<WatchedEvents>,
     direct: Direct,
     reports: Reports,
     /// What its callbacks have done.
@@ -134,6 +138,7 @@ impl ServerObject {
             channels: RefCell::default(),
             most_channels: Cell::new(usize::MAX),
             config: RefCell::default(),
+            watched: Arc::default(),
             direct: Direct::new(access),
             reports,
             callbacks: CallbackCounts::default(),
@@ -224,6 +229,7 @@ impl ServerObject {
             // A script that checks logins does not tell passwords.
             apop: options.apop && !by_script,
             capabilities: options.capabilities.clone(),
+            hook: self.watched.clone(),
             ..Config::new(&listen::host_name(), &server, options.limits.clone())
         };
         let rules = options.addresses.clone();
@@ -292,6 +298,9 @@ impl ServerObject {
         // that is not known any more, and with them unlocks.
         let owed = self.engine.kill();
         let me = self.world.remove_server(self.id);
+        // The callbacks that wait are not waited for any more: their coroutines go. So none goes
+        // on when its mailbox is unlocked.
+        self.world.tasks.drop_of(self.id);
         let channels = self.channels.take();
         for session in channels.values() {
             session.kill();
@@ -301,10 +310,17 @@ impl ServerObject {
             session.wait_idle(until);
         }
         if let Some(me) = me {
-            for (client, lock) in owed {
-                // The `unlock` before this one may have let another session lock it.
-                if lock.is_owed() {
-                    callbacks::unlock(&me, &lock.mailbox, client);
+            for (client, owed) in owed {
+                match owed {
+                    // The `unlock` before this one may have let another session lock it.
+                    Owed::Unlock(lock) if lock.is_owed() => {
+                        callbacks::unlock(&me, &lock.mailbox, client);
+                    }
+                    Owed::Unlock(_) => {}
+                    Owed::End(event) => {
+                        let connection = me.connection_name(client.connection);
+                        callbacks::tell_end(&me, &event, client, &connection);
+                    }
                 }
             }
         }
@@ -400,9 +416,20 @@ impl ServerObject {
         self.options.borrow().storage.clone()
     }
 
+    /// The `-hook` command prefix.
+    pub fn hook_prefix(&self) -> Value {
+        self.options.borrow().hook.clone()
+    }
+
     /// The `-login` command prefix.
     pub fn login_prefix(&self) -> Value {
         self.options.borrow().login.clone()
+    }
+
+    /// Milliseconds that a callback may take when it has yielded; none: any number.
+    pub fn callback_timeout(&self) -> Option<u32> {
+        let most = self.options.borrow().callback_timeout.as_millis();
+        (most > 0).then(|| u32::try_from(most).unwrap_or(u32::MAX))
     }
 
     /// Whether tokens of `get` are finalized.

@@ -15,16 +15,16 @@ use super::connection::Connection;
 use super::counters::Stats;
 use super::failures::Failures;
 use super::handshake::Encryption;
-use super::listener::{self, Listening};
+use super::listener::{self, Endpoint, Listening};
 use super::logins::AddressRules;
 use super::proxied;
 use super::record::{Log, Observer, Refused};
 use super::runtime::LoopSlot;
 use crate::descriptors::Reserve;
 use crate::store::access::Access;
-use crate::store::hold::{Lock, MAX_IDLE_WAIT};
+use crate::store::hold::MAX_IDLE_WAIT;
 use crate::store::ids::{Client, ConnectionId, ServerId};
-use crate::store::jobs::{JobQueue, OwedUnlock};
+use crate::store::jobs::{JobQueue, Owed, OwedUnlock};
 use crate::tls::Tls;
 use pop3_proto::connection::{Connection as Machine, End};
 use pop3_proto::sasl::Mechanism;
@@ -230,12 +230,12 @@ impl Server {
     ///
     /// # Errors
     /// What the system said, for example that the address is in use.
-    pub fn listen(self: &Arc<Self>, address: Option<&str>, port: u16) -> io::Result<u16> {
+    pub fn listen(self: &Arc<Self>, on: Endpoint<'_>) -> io::Result<u16> {
         if self.config().is_none() || self.is_dead() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         self.close_listener();
-        let listening = listener::start(self.clone(), address, port)?;
+        let listening = listener::start(self.clone(), on)?;
         let port = listening.port;
         *self
             .listening
@@ -341,16 +341,14 @@ impl Server {
     /// A time stamp for a greeting, `<DIGITS_SERVER_PID@HOST>`: unique, and not to
     /// be predicted, as it is what APOP digests (RFC 1939 §7).
     fn time_stamp(&self) -> Box<str> {
-        let mut random = [0; 8];
-        // Fails only on kernels without the call; then time is all there is.
-        let filled =
-            rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty());
-        let digits = match filled {
-            Ok(n) if n == random.len() => u64::from_ne_bytes(random),
-            _ => std::time::UNIX_EPOCH
+        // Without random numbers time is all there is.
+        let time = |_| {
+            std::time::UNIX_EPOCH
                 .elapsed()
-                .map_or(0, |t| t.as_nanos() as u64),
+                .unwrap_or_default()
+                .as_nanos() as u64
         };
+        let digits = crate::keyed::random().map_or_else(time, u64::from_ne_bytes);
         let config = self.config();
         let host = config.as_ref().map_or("localhost", |c| &c.host);
         format!("<{digits}_{}@{host}>", self.label).into()
@@ -367,20 +365,20 @@ impl Server {
 
     /// Ends everything at once: stops accepting, ends all connections (clients
     /// see the end of the stream) and releases the locks of built-in stores.
-    /// Returns the locks that scripts hold, with their clients: the caller, on the
-    /// interpreter's thread, runs `unlock` directly for each that [is owed](Lock::is_owed)
-    /// by then. Nothing is deleted, and queued
+    /// Returns what the caller, on the interpreter's thread, does for them directly, in this
+    /// order, with their clients: `unlock` for the locks that scripts hold, and telling the
+    /// hook. Nothing is deleted, and queued
     /// jobs of this server are dropped; [`Observer::closed`] is not called.
     ///
     /// A job that is being run at this moment, further up on the caller's stack,
     /// learns of it by [`Job::take_lock`](crate::store::jobs::Job::take_lock) and
     /// [`Job::answer`](crate::store::jobs::Job::answer).
     #[must_use = "the mailboxes stay locked otherwise"]
-    pub fn kill(&self) -> Vec<(Client, Lock)> {
+    pub fn kill(&self) -> Vec<(Client, Owed)> {
         self.dead.store(true, Ordering::Release);
         self.close_listener();
         let connections: Vec<_> = self.connection_map().values().cloned().collect();
-        let mut owed: Vec<_> = connections.iter().filter_map(|c| c.kill()).collect();
+        let mut owed: Vec<_> = connections.iter().flat_map(|c| c.kill()).collect();
         // One that came meanwhile sees that the server is dead.
         self.connection_map().clear();
         let until = Instant::now() + MAX_IDLE_WAIT;

@@ -1,6 +1,5 @@
 //! A message on its way to a client: where its next bytes come from.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -8,9 +7,16 @@ use pop3_proto::connection::{Connection, Wanted};
 use pop3_proto::Reply;
 
 use super::{Content, StartedMessage};
+use crate::system::read_in_memory;
 
 /// What is left to send of a message.
-pub struct Source(Content, usize);
+pub struct Source {
+    /// Bytes before `content`, which have been read.
+    begin: Box<[u8]>,
+    content: Content,
+    /// So many bytes of content in memory have been handed over.
+    at: usize,
+}
 
 /// What came of [`Source::feed`].
 pub enum Fed {
@@ -28,25 +34,32 @@ pub enum Fed {
 impl Source {
     /// All of `content`.
     pub fn new(content: Content) -> Self {
-        Self(content, 0)
+        Self {
+            begin: Box::default(),
+            content,
+            at: 0,
+        }
     }
 
     /// Hands the connection the next bytes, if they can be had without waiting.
     /// `buffer` is what a file is read into, and bounds how much.
     pub fn feed(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Fed {
-        match &mut self.0 {
+        if !self.begin.is_empty() {
+            return take(connection, &std::mem::take(&mut self.begin));
+        }
+        match &mut self.content {
             Content::Data(bytes) => {
                 let bytes: Arc<[u8]> = bytes.clone();
-                let end = bytes.len().min(self.1 + buffer.len());
-                let chunk = &bytes[self.1..end];
-                self.1 = end;
+                let end = bytes.len().min(self.at + buffer.len());
+                let chunk = &bytes[self.at..end];
+                self.at = end;
                 take(connection, chunk)
             }
             // The size spares the read that would find the end.
             Content::File(_, 0) => take(connection, &[]),
             Content::File(file, left) => {
                 let wanted = usize::try_from(*left).map_or(buffer.len(), |n| n.min(buffer.len()));
-                match read_cached(file, &mut buffer[..wanted]) {
+                match read_in_memory(file, &mut buffer[..wanted]) {
                     Ok(None) => Fed::Waits,
                     Ok(Some(n)) => {
                         *left -= n as u64;
@@ -64,7 +77,7 @@ impl Source {
     /// What the system said, and when the file has shrunk: less can be sent than was
     /// announced.
     pub fn read(&mut self, most: usize) -> io::Result<Vec<u8>> {
-        let Content::File(file, left) = &mut self.0 else {
+        let Content::File(file, left) = &mut self.content else {
             return Ok(Vec::new());
         };
         let mut buffer = vec![0; usize::try_from(*left).map_or(most, |n| n.min(most))];
@@ -110,6 +123,15 @@ impl StartedMessage {
         connection.handle_reply(Reply::Fetching {
             octets: self.octets,
         });
+        let session = connection.session();
+        if session.keeps_body() && !session.sends_body() {
+            // It waits for the hook.
+            let nothing = Content::Data(Arc::default());
+            return Some(Source {
+                begin: buffer[..self.length].into(),
+                ..Source::new(self.rest.unwrap_or(nothing))
+            });
+        }
         match (connection.handle_body(&buffer[..self.length]), self.rest) {
             (Wanted::Nothing, _) => None,
             (Wanted::More, Some(rest)) => Some(Source::new(rest)),
@@ -119,30 +141,4 @@ impl StartedMessage {
             }
         }
     }
-}
-
-/// Reads on in a file, if the system has that in memory; none if it must be waited for.
-///
-/// # Errors
-/// What the system said.
-#[cfg(target_os = "linux")]
-pub fn read_cached(file: &File, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    use rustix::io::{preadv2, Errno, ReadWriteFlags};
-    /// preadv2(2): as −1 it means the file's own position.
-    const HERE: u64 = u64::MAX;
-    let mut parts = [io::IoSliceMut::new(buffer)];
-    match preadv2(file, &mut parts, HERE, ReadWriteFlags::NOWAIT) {
-        // Linux 5.9 and 5.10 may say that nothing is left when it is not in memory.
-        Ok(0) => Ok(None),
-        Ok(n) => Ok(Some(n)),
-        // Not in memory, or a file system that cannot tell.
-        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(None),
-        Err(e) => Err(e.into()),
-    }
-}
-
-/// Reads on in a file: whether it must be waited for is unknown on this platform.
-#[cfg(not(target_os = "linux"))]
-pub fn read_cached(_file: &File, _buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    Ok(None)
 }

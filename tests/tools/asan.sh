@@ -18,16 +18,19 @@ asan=$PWD/build/asan
 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
     cargo build --release --locked --lib --target "$host" --target-dir "$asan/target"
 
-rm -rf "$asan/runtime" "$asan/package" "$asan"/report.*
-mkdir -p "$asan/runtime" "$asan/package"
+rm -rf "$asan/runtime" "$asan/stage" "$asan"/report.*
+mkdir -p "$asan/runtime"
 (cd "$asan/runtime" && ar x "$runtime" && rm -f ./*preinit*)
 cc -shared -o "$asan/runtime.so" "$asan"/runtime/*.o -lstdc++ -lpthread -ldl -lm -lrt
-cp "$asan/target/$host/release/libpop3d.so" pkgIndex.tcl "$asan/package/"
-cp -R tcl "$asan/package/"
+# make is not to build it anew, without the sanitizer.
+library=$asan/target/$host/release/libpop3d.so
+touch "$library"
+make --no-print-directory install LIBRARY="$library" \
+    PREFIX=/usr TCLLIBDIR=/usr/lib/tcltk DESTDIR="$asan/stage"
 
 status=0
 ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=4:log_path=$asan/report LD_PRELOAD=$asan/runtime.so \
-    POP3D_DIR=$asan/package tclsh8.6 tests/tools/run.tcl tcl "${1:-*}" || status=$?
+    POP3D_DIR=$(echo "$asan"/stage/usr/lib/tcltk/pop3d*) tclsh8.6 tests/tools/run.tcl tcl "${1:-*}" || status=$?
 # A test may pass in spite of a report, if it expects that its process dies.
 for report in "$asan"/report.*; do
     [ -e "$report" ] || continue

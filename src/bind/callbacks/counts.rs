@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// The methods of `-auth` and `-storage`; `login` is the command prefix of `-login`.
-const METHODS: [&str; 10] = [
-    "exists", "lookup", "login", "lock", "stat", "size", "get", "uidl", "dele", "unlock",
+/// The methods of `-auth` and `-storage`; `login` and `hook` are the command prefixes of
+/// `-login` and `-hook`.
+const METHODS: [&str; 11] = [
+    "exists", "lookup", "login", "lock", "stat", "size", "get", "uidl", "dele", "unlock", "hook",
 ];
 
 /// What is known of the calls of one method.
@@ -38,11 +39,11 @@ impl CallbackCounts {
         Some(&self.0[at])
     }
 
-    /// Begins a call.
-    pub fn begin(&self, method: &str) -> Timed<'_> {
+    /// A call that has begun; waits in it are part of it.
+    pub fn timed(&self, method: &str, begun: Instant) -> Timed<'_> {
         Timed {
             count: self.of(method),
-            begun: Instant::now(),
+            begun,
         }
     }
 

@@ -35,6 +35,8 @@ impl ServerObject {
                 let fields = self.state_fields(&state).into_iter();
                 Ok(Value::dict(fields.chain(info_fields(&state))))
             }
+            ("current", []) => Ok(Value::text(&self.current_connection().unwrap_or_default())),
+            ("current", _) => Err(self.identity.usage("conn current")),
             ("info", _) => Err(self.identity.usage("conn info connId")),
             ("close", [id]) => self.close_connection(&id.to_text(), ""),
             ("close", [id, text]) => self.close_connection(&id.to_text(), &text.to_text()),
@@ -45,6 +47,23 @@ impl ServerObject {
                 Err(Error::new(message, &["METHOD", method]))
             }
         }
+    }
+
+    /// The connection for which the callback runs that asks; none for other servers'.
+    fn current_connection(&self) -> Option<String> {
+        let call = self.world.calls.current()?;
+        if call.server != self.id {
+            return None;
+        }
+        Some(self.connection_name(call.connection))
+    }
+
+    /// How scripts name a connection: on a Tcl channel, by the channel's name.
+    pub fn connection_name(&self, connection: ConnectionId) -> String {
+        let channels = self.channels.borrow();
+        let session = channels.values().find(|session| session.id == connection);
+        let name = || connection_name(connection);
+        session.map_or_else(name, |session| session.name.clone())
     }
 
     fn connection_state(&self, name: &str) -> Result<ConnectionState, Error> {
