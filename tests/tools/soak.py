@@ -30,12 +30,13 @@ class World:
         self.wrong = []
         self.stopped = threading.Event()
         self.make_mailboxes()
-        self.certificate, self.key = (self.directory / name for name in ('cert.pem', 'key.pem'))
+        # Both in one file, which is replaced at once: the server looks at it by itself too.
+        self.certificate = self.directory / 'both.pem'
         self.make_certificate()
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
         command = [arguments.tclsh, str(HERE / 'soak.tcl'), str(self.directory),
-                   str(self.certificate), str(self.key)]
+                   str(self.certificate)]
         self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        text=True, bufsize=1)
         words = self.answer().split()
@@ -47,10 +48,14 @@ class World:
                 (self.directory / name / place).mkdir(parents=True, exist_ok=True)
 
     def make_certificate(self):
+        certificate, key = (self.directory / f'{name}.part' for name in ('cert', 'key'))
         subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt',
                         'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=localhost',
-                        '-keyout', self.key, '-out', self.certificate],
+                        '-keyout', key, '-out', certificate],
                        check=True, stderr=subprocess.DEVNULL)
+        with certificate.open('ab') as both:
+            both.write(key.read_bytes())
+        certificate.rename(self.certificate)
 
     def answer(self):
         line = self.server.stdout.readline()

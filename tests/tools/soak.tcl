@@ -3,7 +3,9 @@
 #	The server that soak.py tests. Commands come on standard input, one a
 #	line; each is answered by a line `OK RESULT` or `ERR MESSAGE`.
 #
-#	soak.tcl DIRECTORY CERTIFICATE KEY
+#	soak.tcl DIRECTORY CERTIFICATE
+#
+#	CERTIFICATE has the key too.
 
 set here [file dirname [file normalize [info script]]]
 set top [file dirname [file dirname $here]]
@@ -12,7 +14,7 @@ package require pop3d
 package require pop3d::udb
 package require pop3d::dbox
 package require pop3d::maildir
-lassign $argv directory certificate key
+lassign $argv directory certificate
 
 # What the log tells: event -> how often, and octets and messages of the sessions that ended
 # by QUIT.
@@ -66,7 +68,7 @@ foreach store {boxes scripted maildirs} {$store base $directory}
 # What they announce is what they send; that of boxes changes meanwhile.
 scripted configure -octets wire
 
-set tls [list -certfile $certificate -keyfile $key]
+set tls [list -certfile $certificate -keyfile $certificate]
 foreach {name options} [list \
     plain	{-auth users -storage boxes} \
     starttls	[list -auth hashed -storage boxes -tls starttls {*}$tls] \
