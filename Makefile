@@ -29,7 +29,7 @@ LIBNAME := $(if $(filter Darwin,$(SYSTEM)),libpop3d.dylib,$(if $(filter MINGW% M
 LIBRARY := $(TARGET)/release/$(LIBNAME)
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src crates -name '*.rs' -o -name Cargo.toml)
 
-.PHONY: help demo build doc lint check models portable test test-tcllib install uninstall clean
+.PHONY: help demo build doc lint check models portable test test-asan test-tcllib install uninstall clean
 
 help:
 	@echo "make demo         build, then serve a few demonstration mails on a free port"
@@ -39,9 +39,11 @@ help:
 	@echo "make models       every order of threads on a session's lock and on the job queue"
 	@echo "make portable     the tests of stores and network on what other systems than Linux get"
 	@echo "make test         every check and test, under Tcl 8.6 and 9.0"
+	@echo "make test-asan    the Tcl tests, with our library under AddressSanitizer"
 	@echo "make test-tcllib  the same Tcl tests against Tcllib's own pop3d, to compare"
 	@echo "make bench        every benchmark beside Tcllib and Dovecot; writes docs/BENCHMARK.md"
 	@echo "make bench-quick  the same in two minutes; its report goes to build/bench"
+	@echo "make bench-attack a login while others are silent, slow, or guess passwords"
 	@echo "make doc          the manual: nroff and HTML in build/doc, Markdown in docs/manual"
 	@echo "make install      install where $(TCLSH) searches, or below PREFIX; staged in DESTDIR"
 	@echo "make uninstall    remove what install wrote"
@@ -94,6 +96,10 @@ test:
 	@$(MAKE) --no-print-directory install PREFIX=/usr TCLLIBDIR=/usr/lib/tcltk DESTDIR=build/stage
 	@POP3D_DIR="$(CURDIR)/build/stage/usr/lib/tcltk/pop3d$(VERSION)" \
 		exec tclsh8.6 tests/tools/run.tcl all
+
+test-asan:
+	@tests/tools/setup.sh test
+	@exec tests/tools/asan.sh
 
 test-tcllib:
 	@tests/tools/setup.sh test

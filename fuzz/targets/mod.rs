@@ -13,13 +13,14 @@ mod line;
 mod maildir;
 mod mime;
 mod octets;
+mod proxied;
 mod sasl;
 mod tls;
 
 type Target = (&'static str, fn(&[u8]));
 
 /// Name and function of each.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("body", body::run),
     ("connection", connection::run),
     ("hash", hash::run),
@@ -27,6 +28,7 @@ pub const TARGETS: [Target; 9] = [
     ("maildir", maildir::run),
     ("mime", mime::run),
     ("octets", octets::run),
+    ("proxied", proxied::run),
     ("sasl", sasl::run),
     ("tls", tls::run),
 ];

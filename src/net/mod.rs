@@ -20,6 +20,7 @@ mod handshake;
 mod listener;
 mod logins;
 mod proxied;
+pub mod proxy_header;
 mod record;
 mod requests;
 mod runtime;

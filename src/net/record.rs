@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counters::{Counted, Counters, TurnedAway};
-use super::proxied::HeaderError;
+use super::proxy_header::HeaderError;
 use crate::store::ids::{Client, ConnectionId, ServerId};
 use crate::store::reason::Reason;
 use crate::store::StoreError;

@@ -7,7 +7,9 @@ Good, slow, rude and dropping clients, wrong passwords, STLS, TLS from the first
 dbox, a Maildir and a script's storage, on sockets and on Tcl channels. Meanwhile mail is
 delivered, servers are reconfigured, taken down and up again, certificates are reloaded, and the
 interpreter works. At the end: every message that was delivered was fetched whole before it was
-deleted, or is left; each lock was ended; nothing is connected; memory has stayed.
+deleted, or is left; each login and each lock was ended; as many octets were sent as announced, and
+as the log says; nothing is connected; memory has stayed. Descriptors and memory are shown once a
+minute.
 """
 import argparse, hashlib, os, pathlib, queue, random, re, shutil, socket, ssl
 import subprocess, sys, tempfile, threading, time
@@ -25,16 +27,16 @@ class World:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='soak-'))
         self.lock = threading.Lock()
         self.delivered, self.deleted, self.counts = {}, set(), {}
-        self.octets = 0
         self.wrong = []
         self.stopped = threading.Event()
         self.make_mailboxes()
-        self.certificate, self.key = (self.directory / name for name in ('cert.pem', 'key.pem'))
+        # Both in one file, which is replaced at once: the server looks at it by itself too.
+        self.certificate = self.directory / 'both.pem'
         self.make_certificate()
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
         command = [arguments.tclsh, str(HERE / 'soak.tcl'), str(self.directory),
-                   str(self.certificate), str(self.key)]
+                   str(self.certificate)]
         self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        text=True, bufsize=1)
         words = self.answer().split()
@@ -46,10 +48,14 @@ class World:
                 (self.directory / name / place).mkdir(parents=True, exist_ok=True)
 
     def make_certificate(self):
+        certificate, key = (self.directory / f'{name}.part' for name in ('cert', 'key'))
         subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt',
                         'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=localhost',
-                        '-keyout', self.key, '-out', self.certificate],
+                        '-keyout', key, '-out', certificate],
                        check=True, stderr=subprocess.DEVNULL)
+        with certificate.open('ab') as both:
+            both.write(key.read_bytes())
+        certificate.rename(self.certificate)
 
     def answer(self):
         line = self.server.stdout.readline()
@@ -73,12 +79,12 @@ class World:
             chance.choice([b'.', b'..', b'line\n', b'line\r\n', b'\n.\n']) * chance.randrange(40)
             for _ in range(chance.choice([1, 5, 200])))
         number = len(self.delivered)
-        text += b'\nnumber %d' % number
+        text += b'\nnumber %d' % number + chance.choice([b'', b'\n'])
         box = self.directory / name
         aside = box / ('tmp' if name.startswith('maildir') else '.') / f'.m{number}'
         aside.write_bytes(text)
         with self.lock:
-            self.delivered[wire(text)] = (name, number)
+            self.delivered[wire(text)] = len(text)
         end = box / 'new' / f'17{number:08}.h' if name.startswith('maildir') else box / f'm{number:08}'
         aside.rename(end)
 
@@ -105,6 +111,8 @@ class Client:
         if self.kind == 'implicit':
             self.socket = world.tls.wrap_socket(self.socket)
         self.slow = chance.random() < .1
+        # Messages, and octets of their bodies as they came.
+        self.fetched, self.octets = 0, 0
         self.asked = 'the greeting'
 
     def close(self):
@@ -145,6 +153,7 @@ class Client:
             self.buffer = self.buffer[3:]
             return b''
         text = self.until(b'\r\n.\r\n')[:-3]
+        self.octets += len(text)
         return re.sub(rb'(?m)^\.(?=.)', b'', text)
 
     def play(self):
@@ -180,8 +189,8 @@ class Client:
         if not reply.startswith(b'+OK'):
             raise Wrong(f'{self.kind}: login: {reply!r}')
         world.count('logins')
-        messages = int(self.ask('STAT').split()[1])
-        digests = []
+        messages, size = (int(word) for word in self.ask('STAT').split()[1:3])
+        digests, announced = [], 0
         for number in range(1, min(messages, 20) + 1):
             reply = self.ask(f'RETR {number}')
             if not reply.startswith(b'+OK'):
@@ -190,20 +199,28 @@ class Client:
                 world.count('dropped')
                 return
             text = self.body()
-            if self.kind in ('implicit', 'channel') and int(reply.split()[1]) != len(text):
-                raise Wrong(f'{len(text)} octets, but {reply!r}')
             digest = hashlib.sha256(text).digest()
             if digest not in world.delivered:
                 raise Wrong(f'a message that nobody delivered: {text[:80]!r}')
+            octets = int(reply.split()[1])
+            announced += octets
+            # `boxes` may be set to announce the size of the file.
+            may_be = [len(text)] + [world.delivered[digest]] * (self.kind in ('plain', 'starttls'))
+            if octets not in may_be:
+                raise Wrong(f'{self.kind}: {may_be} octets, but {reply!r}')
+            self.fetched += 1
             digests.append(digest)
             world.count('fetched')
             world.count('octets', len(text))
+        if messages == self.fetched and announced != size:
+            raise Wrong(f'{self.kind}: STAT has {size} octets, RETR {announced}')
         marked = [n for n in range(1, len(digests) + 1) if chance.random() < .8]
         for number in marked:
             self.ask(f'DELE {number}')
         if chance.random() < .1:
             world.count('dropped before QUIT')
             return
+        self.asked = 'QUIT'
         self.socket.sendall(b'QUIT\r\n')
         # Whoever does not hear the answer cannot know: neither can we.
         with world.lock:
@@ -212,6 +229,8 @@ class Client:
         if not self.line().startswith(b'+OK'):
             raise Wrong('QUIT')
         world.count('quits')
+        world.count('octets of quits', self.octets)
+        world.count('messages of quits', self.fetched)
 
 
 def clients(world, seed):
@@ -228,6 +247,8 @@ def clients(world, seed):
         except (OSError, EOFError) as error:
             # While a server is down, or destroyed its connections.
             world.count(f'broken: {type(error).__name__}')
+            if client and client.asked == 'QUIT':
+                world.count('quits without an answer')
         finally:
             if client:
                 client.close()
@@ -287,7 +308,7 @@ def main():
             administer(world, chance)
         if early is None and now > begin + arguments.seconds / 5:
             early = world.memory()
-        if now > shown + 30:
+        if now > shown + 60:
             shown = now
             print(f'{now - begin:.0f} s', world.memory(), world.counts, flush=True)
         time.sleep(.05)
@@ -309,16 +330,22 @@ def main():
     print('locks', locks, 'connections', connections)
     print('memory (KiB, descriptors)', early, late)
     print('delivered', len(delivered), 'deleted', len(delivered - remains), 'left', len(remains))
-    lock_words = locks.split()
-    numbers = dict(zip(lock_words[::2], lock_words[1::2]))
-    event_words = re.search(r'errors (\d+)', events)
+    logged, held = ({key: int(number) for key, number in re.findall(r'(\w+) (\d+)', words)}
+                    for words in (events, locks))
+    fetched, octets = (world.counts.get(f'{what} of quits', 0) for what in ('messages', 'octets'))
+    # The server may have heard a QUIT whose answer was lost.
+    heard_all = not world.counts.get('quits without an answer')
     checks = {
         'connections left': connections == '0',
-        'locks and unlocks differ': numbers['locked'] == numbers['unlocked'],
+        'locks and unlocks differ': held['locked'] == held['unlocked'],
+        'logins and logouts differ': logged['logins'] == logged['logouts'],
+        'logins differ from the log': logged['logins'] == world.counts['logins'],
+        'octets differ from the log': not heard_all or logged['octets'] == octets,
+        'messages differ from the log': not heard_all or logged['messages'] == fetched,
         'a message was lost': delivered - remains <= world.deleted,
         'a message came from nowhere': remains <= delivered,
-        'errors in the log': event_words[1] == '0',
-        'memory grows': early is None or late[0] < early[0] * 1.3 + 8192,
+        'errors in the log': logged['errors'] == 0,
+        'memory grows': early is None or late[0] < early[0] * 1.1 + 2048,
         'descriptors leak': early is None or late[1] < early[1] + 40,
     }
     world.wrong += [what for what, good in checks.items() if not good]

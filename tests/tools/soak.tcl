@@ -3,7 +3,9 @@
 #	The server that soak.py tests. Commands come on standard input, one a
 #	line; each is answered by a line `OK RESULT` or `ERR MESSAGE`.
 #
-#	soak.tcl DIRECTORY CERTIFICATE KEY
+#	soak.tcl DIRECTORY CERTIFICATE
+#
+#	CERTIFICATE has the key too.
 
 set here [file dirname [file normalize [info script]]]
 set top [file dirname [file dirname $here]]
@@ -12,22 +14,34 @@ package require pop3d
 package require pop3d::udb
 package require pop3d::dbox
 package require pop3d::maildir
-lassign $argv directory certificate key
+lassign $argv directory certificate
 
-# What the log tells: event -> how often, and octets and messages of all sessions.
-array set events {end 0 errors 0 octets 0 messages 0 deleted 0}
+# What the log tells: event -> how often, and octets and messages of the sessions that ended
+# by QUIT.
+array set events {end 0 errors 0 octets 0 messages 0 deleted 0 logins 0 logouts 0}
 array set locks {locked 0 unlocked 0}
+# The connections that are logged in.
+array set inside {}
 
 proc note {level text fields} {
     if {$level eq "error"} {
 	incr ::events(errors)
 	set ::events(error) $text
     }
-    if {[dict exists $fields reason]} {
+    if {[dict exists $fields ok] && [dict get $fields ok]} {
+	incr ::events(logins)
+	set ::inside([dict get $fields connection]) {}
+    }
+    # The last line of a session.
+    if {[dict exists $fields deleted]} {
 	incr ::events(end)
-	# Only where somebody had logged in.
-	foreach key {octets messages deleted} {
-	    if {[dict exists $fields $key]} {incr ::events($key) [dict get $fields $key]}
+	set connection [dict get $fields connection]
+	if {[info exists ::inside($connection)]} {
+	    incr ::events(logouts)
+	    unset ::inside($connection)
+	}
+	if {[dict get $fields reason] eq "quit"} {
+	    foreach key {octets messages deleted} {incr ::events($key) [dict get $fields $key]}
 	}
     }
 }
@@ -51,13 +65,15 @@ pop3d::dbox::new boxes
 pop3d::dbox::new scripted
 pop3d::maildir::new maildirs
 foreach store {boxes scripted maildirs} {$store base $directory}
+# What they announce is what they send; that of boxes changes meanwhile.
+scripted configure -octets wire
 
-set tls [list -certfile $certificate -keyfile $key]
+set tls [list -certfile $certificate -keyfile $certificate]
 foreach {name options} [list \
     plain	{-auth users -storage boxes} \
     starttls	[list -auth hashed -storage boxes -tls starttls {*}$tls] \
     implicit	[list -auth users -storage maildirs -tls implicit {*}$tls] \
-    script	{-auth users -storage counting} \
+    script	{-auth users -storage counting -finalize 1} \
     channel	{-auth users -storage maildirs -socket {interp eval {} ::socket -myaddr 127.0.0.1}} \
 ] {
     pop3d::new $name

@@ -301,6 +301,22 @@ fn tallies() {
     assert_eq!(tally, want);
 }
 
+/// As many as the reply announces: a last line without an end gets one.
+#[test]
+fn the_end_that_a_last_line_lacks_is_counted() {
+    for (message, octets) in [
+        ("S: 1\n\nab", 12),
+        ("S: 1\n\nab\n", 12),
+        ("x\r", 4),
+        ("", 0),
+    ] {
+        let mut play = Play::new(Mailbox::new(&[message]), Limits::default());
+        play.set_up(OPEN);
+        play.set_up(&["RETR 1"]);
+        assert_eq!(play.session.tally().octets, octets, "{message:?}");
+    }
+}
+
 #[test]
 fn output_over_its_mark_stops_everything() {
     let limits = Limits {
