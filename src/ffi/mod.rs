@@ -22,6 +22,7 @@
 pub mod channel;
 pub mod command;
 pub mod coroutine;
+pub mod descriptor;
 pub mod entry;
 pub mod input;
 pub mod interp;

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -14,7 +15,7 @@ use crate::ffi::coroutine::Failure;
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
 
-/// A method of a command prefix, or, of `-login`, the prefix itself.
+/// A method of a command prefix, or, of `-login` and `-hook`, the prefix itself.
 pub(super) struct Target<'a> {
     pub(super) prefix: Value,
     pub(super) method: Option<&'a str>,
@@ -48,20 +49,18 @@ impl Callbacks<'_> {
         if interp::is_deleted(&self.server.identity.interp) {
             return None;
         }
-        let timed = self.server.callbacks.begin(counted);
+        let since = Instant::now();
         let begun = self.begin(&self.for_client(None), target, words);
         if let Begun::Ended(outcome) = begun {
-            drop(timed);
             let outcome = self.conclude(target, outcome);
+            drop(self.server.callbacks.timed(counted, since));
             let _logged = outcome.map_err(|raised| self.raised_by(counted, what, &raised));
             return None;
         }
         let (over, waits) = oneshot::channel();
         let (server, client) = (self.server.clone(), self.client.clone());
         let (prefix, has_method) = (target.prefix.clone(), target.method.is_some());
-        let begun_at = timed.goes_on();
         self.server.world.spawn(None, async move {
-            let _timed = server.callbacks.resume(counted, begun_at);
             let callbacks = Callbacks {
                 server: &server,
                 job: None,
@@ -73,6 +72,7 @@ impl Callbacks<'_> {
                 method,
                 counted,
             };
+            let _timed = server.callbacks.timed(counted, since);
             let said = callbacks.finish(&target, begun).await;
             let _logged = said.map_err(|raised| callbacks.raised_by(counted, what, &raised));
             let _nobody_waits = over.send(());
@@ -112,7 +112,7 @@ impl Callbacks<'_> {
         target: &Target<'_>,
         words: &[Value],
     ) -> Result<Value, Raised> {
-        let _timed = self.server.callbacks.begin(target.counted);
+        let _timed = self.server.callbacks.timed(target.counted, Instant::now());
         let begun = self.begin(call, target, words);
         self.finish(target, begun).await
     }

@@ -39,18 +39,12 @@ impl CallbackCounts {
         Some(&self.0[at])
     }
 
-    /// Begins a call.
-    pub fn begin(&self, method: &str) -> Timed<'_> {
+    /// A call that has begun; waits in it are part of it.
+    pub fn timed(&self, method: &str, begun: Instant) -> Timed<'_> {
         Timed {
             count: self.of(method),
-            begun: Instant::now(),
+            begun,
         }
-    }
-
-    /// Goes on with a call that has yielded.
-    pub fn resume(&self, method: &str, begun: Instant) -> Timed<'_> {
-        let count = self.of(method);
-        Timed { count, begun }
     }
 
     /// A call, or what it returned, was no good.
@@ -67,15 +61,6 @@ impl CallbackCounts {
     /// All of them, with their methods.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, CallbackCount)> + '_ {
         METHODS.into_iter().zip(self.0.iter().map(Cell::get))
-    }
-}
-
-impl Timed<'_> {
-    /// Does not count it yet, as it has yielded: [`resume`](CallbackCounts::resume). When it
-    /// was begun.
-    pub fn goes_on(mut self) -> Instant {
-        self.count = None;
-        self.begun
     }
 }
 

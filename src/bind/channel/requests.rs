@@ -32,7 +32,7 @@ pub(super) enum Awaited {
         is_login: bool,
         /// See [`Request::decided_login`].
         decided: Option<Mechanism>,
-        /// The mechanism, if it answers a login or is asked on the way to one.
+        /// The mechanism, if it answers a login or a step of one.
         mechanism: Option<Mechanism>,
         /// See [`Request::is_carried_out`].
         carried_out: bool,
@@ -181,8 +181,8 @@ impl ChannelSession {
             self.release_session();
         }
         let whose = mechanism.map(|mechanism| (peer, mechanism));
-        let told = is_login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures);
-        if let Some(whose) = whose.filter(|_| told) {
+        let is_told = is_login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures);
+        if let Some(whose) = whose.filter(|_| is_told) {
             engine.login_answered(client, whose, refusal);
         }
         if let Some(mechanism) = decided {
