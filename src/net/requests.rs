@@ -68,8 +68,8 @@ impl Driver<'_> {
             connection.release_session();
         }
         let whose = mechanism.map(|mechanism| (peer, mechanism));
-        let is_told = is_login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures);
-        if let Some(whose) = whose.filter(|_| is_told) {
+        let told = is_login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures);
+        if let Some(whose) = whose.filter(|_| told) {
             connection.server.login_answered(client, whose, refusal);
         }
         if let Some(mechanism) = decided {

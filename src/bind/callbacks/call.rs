@@ -52,8 +52,8 @@ impl Callbacks<'_> {
         let since = Instant::now();
         let begun = self.begin(&self.for_client(None), target, words);
         if let Begun::Ended(outcome) = begun {
-            let outcome = self.conclude(target, outcome);
             drop(self.server.callbacks.timed(counted, since));
+            let outcome = self.conclude(target, outcome);
             let _logged = outcome.map_err(|raised| self.raised_by(counted, what, &raised));
             return None;
         }
