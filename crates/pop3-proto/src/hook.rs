@@ -170,8 +170,8 @@ pub enum Detail {
     End {
         /// Why.
         end: End,
-        /// What it has done.
-        tally: Tally,
+        /// What it has done. Boxed, as it is larger than all others.
+        tally: Box<Tally>,
     },
 }
 

@@ -15,7 +15,7 @@ use crate::ffi::coroutine::Failure;
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
 
-/// A method of a command prefix, or, of `-login`, the prefix itself.
+/// A method of a command prefix, or, of `-login` and `-hook`, the prefix itself.
 pub(super) struct Target<'a> {
     pub(super) prefix: Value,
     pub(super) method: Option<&'a str>,

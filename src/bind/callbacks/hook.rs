@@ -123,7 +123,7 @@ fn details(detail: &Detail) -> Vec<(&'static str, Value)> {
                 octets,
                 deleted,
                 ..
-            } = tally;
+            } = &**tally;
             vec![
                 ("reason", Value::text(&end.to_string())),
                 ("commands", number(*commands)),

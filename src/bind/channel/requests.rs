@@ -181,8 +181,8 @@ impl ChannelSession {
             self.release_session();
         }
         let whose = mechanism.map(|mechanism| (peer, mechanism));
-        let told = is_login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures);
-        if let Some(whose) = whose.filter(|_| told) {
+        let is_told = is_login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures);
+        if let Some(whose) = whose.filter(|_| is_told) {
             engine.login_answered(client, whose, refusal);
         }
         if let Some(mechanism) = decided {

@@ -57,7 +57,7 @@ impl Session {
             tls: self.tls.is_some(),
             detail: Detail::End {
                 end,
-                tally: *self.tally,
+                tally: self.tally.clone(),
             },
         }
     }
