@@ -21,7 +21,9 @@ use std::rc::Rc;
 
 use self::complaints::Asked;
 pub use self::counts::{CallbackCount, CallbackCounts};
+use super::escape::shortened;
 use super::message::{self, Fetching, Got};
+use super::options::PREFIX;
 use super::server::ServerObject;
 use super::step::step;
 use crate::ffi::interp::{self, Raised};
@@ -32,6 +34,9 @@ use crate::store::reason::Reason;
 use crate::store::{Message, Wait};
 use crate::text;
 use pop3_proto::{Attempt, Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request};
+
+/// What `get` may return.
+const MESSAGE: &str = "a mime token, \"file PATH\", \"data BYTES\" or \"text TEXT\"";
 
 /// A callback that did not do its part. It has been logged already.
 pub struct Trouble(Failure);
@@ -288,7 +293,12 @@ impl Callbacks<'_> {
         let is_wanted = || self.check_wanted().is_ok();
         let wait = Wait::While(&is_wanted);
         message::from_value(interp, &got, fetching, finalize, wait).map_err(|error| match error {
-            message::Error::Script(raised) => self.raised("get", &raised),
+            message::Error::Script(raised) => {
+                let said = shortened(&got.to_text());
+                let returned = format!("get returned \"{said}\", taken for a mime token");
+                let note = format!("{returned}; expected {MESSAGE}");
+                self.raised("get", &raised.with_note(&note))
+            }
             message::Error::Unreadable(path, error) => {
                 let (path, reason) = (text::shown(path.as_os_str()), Reason(&error));
                 wrong(&format!("readable: {path}: {reason}"))
@@ -296,9 +306,7 @@ impl Callbacks<'_> {
             message::Error::NoBytes => {
                 wrong("bytes, as one character is above 255; text is returned as \"text TEXT\"")
             }
-            message::Error::Form => {
-                wrong("a mime token, \"file PATH\", \"data BYTES\" or \"text TEXT\"")
-            }
+            message::Error::Form => wrong(MESSAGE),
         })
     }
 
@@ -340,8 +348,16 @@ impl Callbacks<'_> {
                 interp::call(interp, &error.map(Value::text))
             }
             Some(prefix) => interp::call(interp, &[&prefix, words].concat()),
-            // Let Tcl say what is wrong with the list.
-            None => interp::call(interp, &[Value::text("llength"), prefix.clone()]),
+            None => {
+                let option = match method {
+                    "exists" | "lookup" => "-auth",
+                    "login" => "-login",
+                    _ => "-storage",
+                };
+                let value = shortened(&prefix.to_text());
+                let message = format!("bad value \"{value}\" for {option}: expected {PREFIX}");
+                Err(Raised::new(&message, &["POP3D", "CALLBACK"]))
+            }
         }
     }
 

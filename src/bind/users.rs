@@ -20,6 +20,7 @@ const KIND: Kind = Kind {
     namespace: "::pop3d::udb::udb",
     constructor: "::pop3d::udb::new",
     methods: "add, destroy, exists, lookup, read, remove, rename, save, or who",
+    more: "addhash, and hash",
 };
 
 /// Makes the commands of the package.
@@ -141,6 +142,11 @@ impl UsersObject {
                         if {[clock seconds] >= [interp limit $safe time -seconds]} {
                             set said \"couldn't read \\\"$file\\\": it takes longer than 10 seconds\"
                             set options {-code error -errorcode {POP3D USER FILE}}
+                        } elseif {[regexp {.*\\(file \"[^\n]*\" line (\\d+)\\)} [dict get $options -errorinfo] all line]} {
+                            set note \"line $line of \\\"$file\\\": expected add USER PASSWORD MAILBOX,\"
+                            append note { or addhash USER HASH MAILBOX}
+                            dict set options -errorinfo \"$said\\n    ($note)\"
+                            dict set options -errorstack {}
                         }
                         return -options $options $said
                     }
@@ -158,9 +164,13 @@ impl UsersObject {
         for entry in entries.chunks_exact(4) {
             let [command, user, password, storage] = [0, 1, 2, 3].map(|at| entry[at].to_text());
             match &*command {
-                "addhash" => read.add_hash(&user, &password, &storage)?,
-                _ => read.add(&user, &password, &storage)?,
+                "addhash" => read.add_hash(&user, &password, &storage),
+                _ => read.add(&user, &password, &storage),
             }
+            .map_err(|error| {
+                let entry = format!("entry of user \"{user}\" in \"{}\"", file.to_text());
+                Error::from(error).with_note(&entry)
+            })?;
         }
         self.users.replace_all(read);
         self.identity.set("lastfile", file);
@@ -186,6 +196,6 @@ impl From<UserError> for Error {
             UserError::Hashed(_) => "HASHED",
             UserError::NoFileToSave | UserError::NoFileToRead | UserError::Save { .. } => "FILE",
         };
-        Error::new(error.to_string(), &["USER", word])
+        Error::new(error.to_string(), &["USER", word]).with_advice(error.advice())
     }
 }

@@ -40,11 +40,12 @@ impl Callbacks<'_> {
     /// A callback raised an error: its stack trace goes to the log, unless the error is
     /// a refusal.
     pub(super) fn raised(&self, method: &str, raised: &Raised) -> Trouble {
-        let text = match is_refusal(method, raised) {
-            true => raised.message(),
+        let raised = explained(method, raised);
+        let text = match is_refusal(method, &raised) {
+            true => raised.noted_message(),
             false => raised.info(),
         };
-        self.complain(method, &format!("{method}: {text}"), raised)
+        self.complain(method, &format!("{method}: {text}"), &raised)
     }
 
     /// A callback returned what it should not, which is shown if that may be.
@@ -78,6 +79,33 @@ impl Callbacks<'_> {
     /// Logs a failure; whether anybody takes the line.
     pub(super) fn log(&self, message: &str) -> bool {
         self.server.log_failure(self.client.clone(), message)
+    }
+}
+
+/// The error, with how the method is called if it may be that there is no such command, or
+/// that it takes other arguments.
+pub(super) fn explained(method: &str, raised: &Raised) -> Raised {
+    let is_miscalled =
+        has_code(raised, &["TCL", "LOOKUP", "COMMAND"]) || has_code(raised, &["TCL", "WRONGARGS"]);
+    match is_miscalled {
+        true => raised.clone().with_note(usage(method)),
+        false => raised.clone(),
+    }
+}
+
+/// How a method of a command prefix is called.
+fn usage(method: &str) -> &'static str {
+    match method {
+        "exists" => "-auth is called as: PREFIX exists USER",
+        "lookup" => "-auth is called as: PREFIX lookup USER",
+        "login" => "-login is called as: PREFIX DICTIONARY",
+        "lock" => "-storage is called as: PREFIX lock MAILBOX",
+        "stat" => "-storage is called as: PREFIX stat MAILBOX",
+        "size" => "-storage is called as: PREFIX size MAILBOX ?NUMBER?",
+        "get" => "-storage is called as: PREFIX get MAILBOX NUMBER",
+        "uidl" => "-storage is called as: PREFIX uidl MAILBOX ?NUMBER?",
+        "dele" => "-storage is called as: PREFIX dele MAILBOX NUMBERS",
+        _ => "-storage is called as: PREFIX unlock MAILBOX",
     }
 }
 

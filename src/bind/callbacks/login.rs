@@ -35,9 +35,9 @@ impl Callbacks<'_> {
         let checked = self.call("login", prefix, &[self.described(attempt, &secret)]);
         let checked = checked.map_err(|raised| {
             // Tcl shows the call in its stack traces, and the secret is in the call.
-            let raised = redact::without(&raised, &secret);
+            let raised = complaints::explained("login", &redact::without(&raised, &secret));
             interp::replace_last_error(&self.server.identity.interp, &raised);
-            let line = format!("login: {}", raised.message());
+            let line = format!("login: {}", raised.noted_message());
             self.complain("login", &line, &raised)
         })?;
         let storage = checked.to_text();
