@@ -57,7 +57,8 @@ impl Command for UsersObject {
             ("addhash", _) => Err(self.identity.usage("addhash user hash storage")),
             ("hash", [password, scheme @ ..]) if scheme.len() < 2 => {
                 let scheme = scheme.first().map(Value::to_text);
-                let hash = hash(&password.to_text(), scheme.as_deref())?;
+                let hashed = hash(&password.to_text(), scheme.as_deref());
+                let hash = hashed.map_err(|error| bad_scheme(error, scheme.as_deref()))?;
                 Ok(Value::text(hash.text()))
             }
             ("hash", _) => Err(self.identity.usage("hash password ?scheme?")),
@@ -183,6 +184,13 @@ fn path(file: &Value) -> Result<std::path::PathBuf, Error> {
         let message = format!("\"{}\" is no file name", file.to_text());
         Error::new(message, &["FILE"])
     })
+}
+
+/// The error of `hash`, with the scheme that there is not.
+fn bad_scheme(error: UserError, scheme: Option<&str>) -> Error {
+    let scheme = scheme.filter(|_| matches!(error, UserError::Hash(HashError::Scheme)));
+    let note = scheme.map(|scheme| format!("the scheme given is \"{scheme}\""));
+    Error::from(error).with_advice(note.as_deref())
 }
 
 impl From<UserError> for Error {

@@ -122,6 +122,8 @@ impl Raised {
 
     /// Puts it back into the interpreter, as the outcome of the running command.
     pub(super) fn put_back(&self, interp: &Interp) -> c_int {
+        // Else the trace would be added to the one that Tcl has of the error.
+        reset(interp);
         // SAFETY: live values; Tcl takes references of its own.
         unsafe {
             clib::Tcl_SetObjResult(interp.as_ptr(), self.message.as_ptr());
