@@ -4,6 +4,7 @@
 //! each knows only the ones above it:
 //!
 //! - [`pop3_proto`] – POP3 itself, without I/O: a crate of its own.
+//! - [`system`] – what systems do differently.
 //! - [`tls`] – certificates, and the TLS side of one connection.
 //! - [`store`] – what a session asks of users and mailboxes, and how that reaches them.
 //! - [`stores`] – the built-in users and mailboxes.
@@ -22,6 +23,7 @@ mod keyed;
 pub mod net;
 pub mod store;
 pub mod stores;
+pub mod system;
 pub mod text;
 pub mod tls;
 

@@ -9,14 +9,19 @@
 
 if {[info commands ::pop3d_native] eq {}} {
     # Beside pkgIndex.tcl when installed; in a checkout whatever was built last.
-    set library [file join $dir libpop3d[info sharedlibextension]]
+    # Named as cargo names it: libpop3d.so, libpop3d.dylib, pop3d.dll.
+    set name pop3d[info sharedlibextension]
+    if {$::tcl_platform(platform) ne "windows"} {
+	set name lib$name
+    }
+    set library [file join $dir $name]
     if {![file exists $library]} {
 	set newest -1
 	set targets [list target]
 	if {[info exists ::env(CARGO_TARGET_DIR)]} {lappend targets $::env(CARGO_TARGET_DIR)}
 	foreach target $targets {
 	    foreach profile {release debug} {
-		set built [file join $dir $target $profile libpop3d[info sharedlibextension]]
+		set built [file join $dir $target $profile $name]
 		if {[file exists $built] && [file mtime $built] > $newest} {
 		    set newest [file mtime $built]
 		    set library $built

@@ -1,5 +1,5 @@
 //! The rooms keep their order: each knows only those before it. `unsafe` stands in
-//! `src/ffi` only. The crates below `crates/` are kept apart by Cargo.
+//! `src/ffi` only, what is of one system in `src/system`. The crates below `crates/` are kept apart by Cargo.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `src`, in order; what each may not name besides the rooms after it.
-const ROOMS: [(&str, &[&str]); 6] = [
+const ROOMS: [(&str, &[&str]); 7] = [
+    ("system", &["tcl::", "clib", "Tcl_", "tokio", "pop3_proto"]),
     ("tls", &["tcl::", "clib", "Tcl_", "tokio", "pop3_proto"]),
     ("store", &["tcl::", "clib", "Tcl_"]),
     ("stores", &["tcl::", "clib", "Tcl_", "tokio"]),
@@ -127,6 +128,38 @@ fn unsafe_stands_in_ffi_only() {
         let found = has_word(&code(&path).replace("forbid(unsafe_code)", ""), "unsafe");
         assert!(!found, "{} has unsafe", path.display());
     }
+}
+
+/// What only some systems have, so far as this project has met it; and the question which
+/// system it is.
+const OF_ONE_SYSTEM: [&str; 12] = [
+    "target_os",
+    "target_vendor",
+    "openat2",
+    "preadv2",
+    "RawDir",
+    "OFlags::PATH",
+    "fstatfs",
+    "renameat_with",
+    "acceptfrom_with",
+    "set_tcp_user_timeout",
+    "SendFlags::MORE",
+    "rustix::rand",
+];
+
+#[test]
+fn what_is_of_one_system_stands_in_its_room() {
+    let mut wrong = Vec::new();
+    for path in ["crates", "src"].into_iter().flat_map(files) {
+        if path.components().any(|part| part.as_os_str() == "system") {
+            continue;
+        }
+        let code = code(&path);
+        for name in OF_ONE_SYSTEM.iter().filter(|name| has_word(&code, name)) {
+            wrong.push(format!("{} names {name}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

@@ -710,7 +710,7 @@ struct Cached {
 }
 
 impl Cached {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(feature = "portable")))]
     fn on(dir: &Path) -> Self {
         use rustix::fs::{openat2, Mode, OFlags, ResolveFlags, CWD};
         use rustix::io::{preadv2, ReadWriteFlags};
@@ -735,7 +735,7 @@ impl Cached {
         }
     }
 
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(all(target_os = "linux", not(feature = "portable"))))]
     fn on(_dir: &Path) -> Self {
         Self {
             open: false,

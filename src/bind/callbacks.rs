@@ -1,14 +1,15 @@
 //! The script's `-auth` and `-storage` command prefixes: what they are asked, in
 //! which order, and what becomes of everything that they may do.
 //!
-//! A callback is a list, never a string, and runs at the global level. It may do
-//! anything, even destroy its own server, so nothing is borrowed while it runs and
+//! A callback is a list, never a string, and runs at the global level, as a coroutine. It may do
+//! anything, even destroy its own server, and wait: so nothing is borrowed while it runs and
 //! everything is looked at afresh afterwards.
 //!
-//! Here are logins, sizes, messages and deletions; `uids` has the unique ids, with
+//! Here are logins, sizes, messages and deletions; `call` calls and waits; `uids` has the unique ids, with
 //! `digests` where the storage gives none and `unknown` to tell that, `complaints` what
 //! becomes of failures.
 
+mod call;
 mod complaints;
 mod counts;
 mod digests;
@@ -16,17 +17,16 @@ mod login;
 mod uids;
 mod unknown;
 
-use std::mem;
 use std::rc::Rc;
 
 use self::complaints::Asked;
 pub use self::counts::{CallbackCount, CallbackCounts};
 use super::escape::shortened;
 use super::message::{self, Fetching, Got};
-use super::options::PREFIX;
 use super::server::ServerObject;
-use super::step::step;
-use crate::ffi::interp::{self, Raised};
+use super::step::Turn;
+use super::tasks::Owner;
+use crate::ffi::interp::Raised;
 use crate::ffi::Value;
 use crate::store::ids::Client;
 use crate::store::jobs::{Job, Outcome, UnlockNow, Work};
@@ -48,38 +48,34 @@ impl Trouble {
     }
 }
 
-/// How far a long job is. Digests are kept with the session instead.
-#[derive(Default)]
-pub struct Progress {
-    sizes: Vec<u64>,
-}
-
-/// Runs a job for `server` and answers it, or, when it is long, a part of it: then it
-/// comes back with its progress.
-pub fn run(server: &Rc<ServerObject>, job: Job, mut progress: Progress) -> Option<(Job, Progress)> {
-    let callbacks = Callbacks {
-        server,
-        job: Some(&job),
-        client: &job.client,
+/// Runs a job for `server`: at once, as far as no callback yields and it is not long. Then it
+/// is answered.
+pub fn run(server: &Rc<ServerObject>, job: Job) {
+    let owner = Owner {
+        server: server.id,
+        session: job.session(),
     };
-    match callbacks.outcome(&job, &mut progress) {
-        Some(outcome) => {
-            job.answer(outcome);
-            None
-        }
-        None => Some((job, progress)),
-    }
+    let own = server.clone();
+    server.world.spawn(Some(owner), async move {
+        let callbacks = Callbacks {
+            server: &own,
+            job: Some(&job),
+            client: &job.client,
+        };
+        let outcome = callbacks.outcome(&job).await;
+        job.answer(outcome);
+    });
 }
 
-/// Calls the storage's `unlock` for a client's session. An error reaches
-/// nobody but the log.
+/// Calls the storage's `unlock` for a client's session. An error reaches nobody but the log.
+/// An `unlock` that yields goes on by itself, even when the server is destroyed.
 pub fn unlock(server: &Rc<ServerObject>, mailbox: &str, client: Client) {
     let callbacks = Callbacks {
         server,
         job: None,
         client: &client,
     };
-    callbacks.unlock(mailbox);
+    let _nobody_waits = callbacks.begin_unlock(mailbox);
 }
 
 /// The callbacks of one server, for a job or for the end of a session.
@@ -91,8 +87,8 @@ struct Callbacks<'a> {
 }
 
 impl Callbacks<'_> {
-    /// Does the job; none when a part of it is left.
-    fn outcome(&self, job: &Job, progress: &mut Progress) -> Option<Outcome> {
+    /// Does the job.
+    async fn outcome(&self, job: &Job) -> Outcome {
         let reply = match &job.work {
             // Others that waited with it have failed since it was asked.
             Work::Login(_) | Work::Check(_) | Work::Lookup { .. }
@@ -101,96 +97,93 @@ impl Callbacks<'_> {
                 Reply::Refused(Refusal::TooManyFailures)
             }
             Work::Login(attempt) => {
-                let opened = self.login(job, attempt);
+                let opened = self.login(job, attempt).await;
                 opened.unwrap_or_else(Reply::Refused)
             }
-            Work::Check(attempt) => match self.check(attempt) {
-                Ok(mailbox) => return Some(Outcome::Mailbox(mailbox)),
+            Work::Check(attempt) => match self.check(attempt).await {
+                Ok(mailbox) => return Outcome::Mailbox(mailbox),
                 Err(trouble) => Reply::Refused(trouble.at(LoginStep::Users)),
             },
-            Work::Open { mailbox } => self.open(job, mailbox).unwrap_or_else(Reply::Refused),
-            Work::Lookup { user } => match self.lookup(user) {
-                Ok(account) => return Some(Outcome::Account(account)),
+            Work::Open { mailbox } => {
+                let opened = self.open(job, mailbox).await;
+                opened.unwrap_or_else(Reply::Refused)
+            }
+            Work::Lookup { user } => match self.lookup(user).await {
+                Ok(account) => return Outcome::Account(account),
                 Err(trouble) => Reply::Refused(trouble.at(LoginStep::Users)),
             },
             Work::Ask {
                 mailbox,
                 count,
                 request,
-            } => match self.ask(job, mailbox, *count, request, progress) {
+            } => match self.ask(job, mailbox, *count, request).await {
                 Ok(outcome) => return outcome,
                 Err(Trouble(failure)) => Reply::Failed(failure),
             },
             Work::Release(lock, _) => {
-                self.unlock(&lock.mailbox);
+                self.unlock(&lock.mailbox).await;
                 Reply::Updated
             }
         };
-        Some(Outcome::Reply(reply))
+        Outcome::Reply(reply)
     }
 
-    /// What a session asks of its mailbox; none when a part of it is left.
-    fn ask(
+    /// What a session asks of its mailbox.
+    async fn ask(
         &self,
         job: &Job,
         mailbox: &str,
         count: u32,
         request: &Request,
-        Progress { sizes }: &mut Progress,
-    ) -> Result<Option<Outcome>, Trouble> {
+    ) -> Result<Outcome, Trouble> {
         let reply = match request {
             Request::Fetch { number, extent } => {
-                let message = self.fetch(mailbox, *number, *extent)?;
-                return Ok(Some(Outcome::Message(message)));
+                let message = self.fetch(mailbox, *number, *extent).await?;
+                return Ok(Outcome::Message(message));
             }
             Request::Size(number) => {
-                let octets = self.size(mailbox, Some(*number))?;
-                Some(Reply::Sizes([octets].into()))
+                let octets = self.size(mailbox, Some(*number)).await?;
+                Reply::Sizes([octets].into())
             }
             Request::SizesOf(numbers) => {
-                let left = numbers[sizes.len()..].iter().copied();
-                self.more_sizes(mailbox, left, sizes)?;
-                (sizes.len() == numbers.len()).then(|| Reply::Sizes(mem::take(sizes).into()))
+                let sizes = self.sizes(mailbox, numbers.iter().copied()).await?;
+                Reply::Sizes(sizes.into())
             }
             Request::Sizes => {
-                let left = numbers_after(sizes.len(), count);
-                self.more_sizes(mailbox, left, sizes)?;
-                (sizes.len() == count as usize).then(|| Reply::Sizes(mem::take(sizes).into()))
+                let sizes = self.sizes(mailbox, numbers_after(0, count)).await?;
+                Reply::Sizes(sizes.into())
             }
-            Request::Uids => {
-                let uids = self.all_uids(job, mailbox, count)?;
-                uids.map(|uids| Reply::Uids(uids.into()))
-            }
+            Request::Uids => Reply::Uids(self.all_uids(job, mailbox, count).await?.into()),
             Request::Uid(number) => {
-                let uid = self.one_uid(job, mailbox, *number, count)?;
-                uid.map(|uid| Reply::Uids([uid].into()))
+                let uid = self.one_uid(job, mailbox, *number, count).await?;
+                Reply::Uids([uid].into())
             }
             Request::Update { delete } => {
-                let deleted = self.delete(mailbox, delete);
+                let deleted = self.delete(mailbox, delete).await;
                 // Whether or not that went well the mailbox is unlocked, once.
                 if job.take_lock().is_some() {
-                    self.unlock(mailbox);
+                    self.unlock(mailbox).await;
                 }
                 deleted?;
-                Some(Reply::Updated)
+                Reply::Updated
             }
-            Request::Login(_) | Request::Keys { .. } => Some(Reply::Failed(Failure::Temporary)),
+            Request::Login(_) | Request::Keys { .. } => Reply::Failed(Failure::Temporary),
         };
-        Ok(reply.map(Outcome::Reply))
+        Ok(Outcome::Reply(reply))
     }
 
     /// Logs in: the check, `lock`, `stat`, `size`.
-    fn login(&self, job: &Job, attempt: &Attempt) -> Result<Reply, Refusal> {
-        let mailbox = self.check(attempt);
+    async fn login(&self, job: &Job, attempt: &Attempt) -> Result<Reply, Refusal> {
+        let mailbox = self.check(attempt).await;
         match mailbox.map_err(|trouble| trouble.at(LoginStep::Users))? {
-            Some(mailbox) => self.open(job, &mailbox),
+            Some(mailbox) => self.open(job, &mailbox).await,
             None => Err(Refusal::Credentials),
         }
     }
 
     /// `lock`, `stat`, `size`. A mailbox that cannot be counted is unlocked again.
-    fn open(&self, job: &Job, mailbox: &str) -> Result<Reply, Refusal> {
-        match self.lock(mailbox) {
+    async fn open(&self, job: &Job, mailbox: &str) -> Result<Reply, Refusal> {
+        match self.lock(mailbox).await {
             Ok(true) => {}
             Ok(false) => return Err(Refusal::InUse),
             // Not the lock's fault, and nothing that waiting for another session mends.
@@ -200,42 +193,42 @@ impl Callbacks<'_> {
             Err(trouble) => return Err(trouble.at(LoginStep::Lock)),
         }
         if let Err(UnlockNow(lock)) = job.keep_lock(mailbox) {
-            self.unlock(&lock.mailbox);
+            self.unlock(&lock.mailbox).await;
             return Err(Trouble(Failure::Temporary).at(LoginStep::Server));
         }
-        match self.count(mailbox) {
+        match self.count(mailbox).await {
             Ok((count, octets)) => Ok(Reply::Opened {
                 storage: mailbox.into(),
                 count,
                 octets,
             }),
             Err(trouble) => {
-                // Unless the callback has ended the session, which unlocks.
+                // Unless the session has ended meanwhile, which unlocks.
                 if job.take_lock().is_some() {
-                    self.unlock(mailbox);
+                    self.unlock(mailbox).await;
                 }
                 Err(trouble.at(LoginStep::Mailbox))
             }
         }
     }
 
-    fn lock(&self, mailbox: &str) -> Result<bool, Trouble> {
-        let locked = self.storage("lock", mailbox, &[])?;
+    async fn lock(&self, mailbox: &str) -> Result<bool, Trouble> {
+        let locked = self.storage("lock", mailbox, &[]).await?;
         let wrong = || self.wrong(Asked::new("lock", mailbox), Some(&locked), "a boolean");
         locked.to_bool().ok_or_else(wrong)
     }
 
-    fn count(&self, mailbox: &str) -> Result<(u32, u64), Trouble> {
-        let said = self.storage("stat", mailbox, &[])?;
+    async fn count(&self, mailbox: &str) -> Result<(u32, u64), Trouble> {
+        let said = self.storage("stat", mailbox, &[]).await?;
         let asked = Asked::new("stat", mailbox);
         let count = said.to_int().and_then(|n| u32::try_from(n).ok());
-        let count = count.ok_or_else(|| self.wrong(asked, Some(&said), "a number of messages"));
-        Ok((count?, self.size(mailbox, None)?))
+        let count = count.ok_or_else(|| self.wrong(asked, Some(&said), "a number of messages"))?;
+        Ok((count, self.size(mailbox, None).await?))
     }
 
-    fn size(&self, mailbox: &str, number: Option<MsgNo>) -> Result<u64, Trouble> {
+    async fn size(&self, mailbox: &str, number: Option<MsgNo>) -> Result<u64, Trouble> {
         let argument = number.map(|n| Value::int(n.get().into()));
-        let said = self.storage("size", mailbox, argument.as_slice())?;
+        let said = self.storage("size", mailbox, argument.as_slice()).await?;
         let size = said.to_int().and_then(|n| u64::try_from(n).ok());
         size.ok_or_else(|| {
             let asked = Asked {
@@ -247,43 +240,50 @@ impl Callbacks<'_> {
         })
     }
 
-    /// Asks for a few more sizes.
-    fn more_sizes(
+    /// The sizes of some messages. There may be a hundred thousand of them.
+    async fn sizes(
         &self,
         mailbox: &str,
         numbers: impl Iterator<Item = MsgNo>,
-        sizes: &mut Vec<u64>,
-    ) -> Result<(), Trouble> {
-        for number in step(numbers) {
-            sizes.push(self.size(mailbox, Some(number))?);
+    ) -> Result<Vec<u64>, Trouble> {
+        let mut sizes = Vec::new();
+        let mut turn = Turn::begin();
+        for number in numbers {
+            turn.next_item().await;
+            sizes.push(self.size(mailbox, Some(number)).await?);
         }
-        Ok(())
+        Ok(sizes)
     }
 
     /// RETR: `size`, `get`; TOP: `get`.
-    fn fetch(&self, mailbox: &str, number: MsgNo, extent: Extent) -> Result<Message, Trouble> {
+    async fn fetch(
+        &self,
+        mailbox: &str,
+        number: MsgNo,
+        extent: Extent,
+    ) -> Result<Message, Trouble> {
         let size = match extent {
-            Extent::Whole => Some(self.size(mailbox, Some(number))?),
+            Extent::Whole => Some(self.size(mailbox, Some(number)).await?),
             Extent::Top(_) => None,
         };
-        let mut message = self.get(mailbox, number, size)?.message;
+        let mut message = self.get(mailbox, number, size).await?.message;
         // A client may wait for as many octets as were announced.
         message.octets = message.octets.min(size.unwrap_or(u64::MAX));
         Ok(message)
     }
 
     /// `get`, of a message that has `size` octets, as far as that was asked.
-    fn get(&self, mailbox: &str, number: MsgNo, size: Option<u64>) -> Result<Got, Trouble> {
-        let under_way = &self.server.world.fetching;
-        under_way.borrow_mut().push(Fetching {
+    async fn get(&self, mailbox: &str, number: MsgNo, size: Option<u64>) -> Result<Got, Trouble> {
+        self.check_wanted()?;
+        let call = self.for_client(Some(Fetching {
             number,
             opened: None,
             size,
-        });
-        let got = self.storage("get", mailbox, &[Value::int(number.get().into())]);
-        // Callbacks nest: the last to begin is the first to end.
-        let fetching = under_way.borrow_mut().pop();
-        let (got, fetching) = (got?, fetching.ok_or(Trouble(Failure::Temporary))?);
+        }));
+        let words = [Value::text(mailbox), Value::int(number.get().into())];
+        let got = self.call(&call, &self.storage_method("get"), &words).await;
+        let got = got.map_err(|raised| self.raised("get", &raised))?;
+        let fetching = call.fetching.take().ok_or(Trouble(Failure::Temporary))?;
         let finalize = self.server.finalizes() || self.server.storage_is_ours();
         let interp = &self.server.identity.interp;
         let wrong = |expected: &str| {
@@ -310,55 +310,14 @@ impl Callbacks<'_> {
         })
     }
 
-    fn delete(&self, mailbox: &str, numbers: &[MsgNo]) -> Result<(), Trouble> {
+    async fn delete(&self, mailbox: &str, numbers: &[MsgNo]) -> Result<(), Trouble> {
         if numbers.is_empty() {
             return Ok(());
         }
         let numbers: Vec<_> = numbers.iter().map(|n| Value::int(n.get().into())).collect();
-        self.storage("dele", mailbox, &[Value::list(&numbers)])?;
+        self.storage("dele", mailbox, &[Value::list(&numbers)])
+            .await?;
         Ok(())
-    }
-
-    fn unlock(&self, mailbox: &str) {
-        if !interp::is_deleted(&self.server.identity.interp) {
-            let said = self.call_storage(&[Value::text("unlock"), Value::text(mailbox)]);
-            let _logged = said.map_err(|raised| self.raised("unlock", &raised));
-        }
-    }
-
-    fn call_auth(&self, words: &[Value]) -> Result<Value, Raised> {
-        let prefix = self.server.auth_prefix();
-        self.call(&words[0].to_text(), &prefix, words)
-    }
-
-    fn call_storage(&self, words: &[Value]) -> Result<Value, Raised> {
-        let prefix = self.server.storage_prefix();
-        self.call(&words[0].to_text(), &prefix, words)
-    }
-
-    /// Calls a command prefix; `method` is what the call counts as.
-    fn call(&self, method: &str, prefix: &Value, words: &[Value]) -> Result<Value, Raised> {
-        let _timed = self.server.callbacks.begin(method);
-        let interp = &self.server.identity.interp;
-        match prefix.to_list() {
-            // Taken away while the job waited. Without it the method itself would be
-            // taken for a command.
-            Some(prefix) if prefix.is_empty() => {
-                let error = ["::error", "no command prefix is set", "", "POP3D CALLBACK"];
-                interp::call(interp, &error.map(Value::text))
-            }
-            Some(prefix) => interp::call(interp, &[&prefix, words].concat()),
-            None => {
-                let option = match method {
-                    "exists" | "lookup" => "-auth",
-                    "login" => "-login",
-                    _ => "-storage",
-                };
-                let value = shortened(&prefix.to_text());
-                let message = format!("bad value \"{value}\" for {option}: expected {PREFIX}");
-                Err(Raised::new(&message, &["POP3D", "CALLBACK"]))
-            }
-        }
     }
 
     /// Whether the callback before this one has not destroyed the server, or let the
@@ -371,12 +330,20 @@ impl Callbacks<'_> {
         }
     }
 
+    /// Calls a method of the users.
+    async fn users(&self, method: &str, user: &Value) -> Result<Value, Raised> {
+        let call = self.for_client(None);
+        let user = std::slice::from_ref(user);
+        self.call(&call, &self.users_method(method), user).await
+    }
+
     /// Calls a method of the storage, for a session.
-    fn storage(&self, method: &str, mailbox: &str, args: &[Value]) -> Result<Value, Trouble> {
+    async fn storage(&self, method: &str, mailbox: &str, args: &[Value]) -> Result<Value, Trouble> {
         self.check_wanted()?;
-        let words = [&[Value::text(method), Value::text(mailbox)], args].concat();
-        self.call_storage(&words)
-            .map_err(|raised| self.raised(method, &raised))
+        let words = [&[Value::text(mailbox)], args].concat();
+        let call = self.for_client(None);
+        let said = self.call(&call, &self.storage_method(method), &words).await;
+        said.map_err(|raised| self.raised(method, &raised))
     }
 }
 

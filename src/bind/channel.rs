@@ -133,7 +133,8 @@ impl ChannelSession {
             .set(self.postponed.get().or_else(|| Some(Instant::now())));
         self.alarm.stop();
         self.channel.watch(false, false);
-        self.server.world.wakes.postpone(self.server.id, &self.name);
+        let sleeper = (self.server.id, Arc::from(&*self.name));
+        self.server.world.wakes.postpone(sleeper);
     }
 
     /// Steps until one must wait, or for as long as others may be kept waiting.

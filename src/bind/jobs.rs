@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use super::callbacks::{self, Progress};
+use super::callbacks;
 use super::log;
 use super::step::step;
 use super::world::World;
@@ -20,8 +20,15 @@ const SLICE: Duration = Duration::from_millis(3);
 /// The event source of one interpreter's jobs.
 pub struct JobSource {
     world: Weak<World>,
-    /// Whose turn is next, so that new jobs and unfinished ones alternate.
-    long_next: Cell<bool>,
+    /// Whose turn is next, so that new jobs and those that have waited alternate.
+    woken_next: Cell<bool>,
+}
+
+/// What is done next.
+enum Next {
+    New(Job),
+    /// A job that has waited, by its number.
+    Woken(u64),
 }
 
 impl JobSource {
@@ -29,26 +36,29 @@ impl JobSource {
     pub fn new(world: &Rc<World>) -> Self {
         Self {
             world: Rc::downgrade(world),
-            long_next: Cell::new(false),
+            woken_next: Cell::new(false),
         }
     }
 
-    fn next(&self, world: &World) -> Option<(Job, Progress)> {
-        let long = || world.unfinished.borrow_mut().pop_front();
-        let new = || world.jobs.pop().map(|job| (job, Progress::default()));
-        if self.long_next.replace(!self.long_next.get()) {
-            long().or_else(new)
+    fn next(&self, world: &World) -> Option<Next> {
+        let woken = || world.tasks.pop_woken().map(Next::Woken);
+        let new = || world.jobs.pop().map(Next::New);
+        if self.woken_next.replace(!self.woken_next.get()) {
+            woken().or_else(new)
         } else {
-            new().or_else(long)
+            new().or_else(woken)
         }
     }
 
     /// A job whose server has been destroyed is dropped, which answers it.
-    fn step(&self, world: &World, job: Job, progress: Progress) {
-        if let Some(server) = world.server(job.server).filter(|_| job.is_wanted()) {
-            if let Some(rest) = callbacks::run(&server, job, progress) {
-                world.unfinished.borrow_mut().push_back(rest);
+    fn step(world: &World, next: Next) {
+        match next {
+            Next::New(job) => {
+                if let Some(server) = world.server(job.server) {
+                    callbacks::run(&server, job);
+                }
             }
+            Next::Woken(number) => world.resume(number),
         }
     }
 
@@ -94,7 +104,7 @@ impl Source for JobSource {
             return false;
         }
         let waiting = !world.jobs.is_empty() || !world.network.is_empty();
-        waiting || !world.wakes.is_empty() || !world.unfinished.borrow().is_empty()
+        waiting || !world.wakes.is_empty() || world.tasks.is_any_woken()
     }
 
     fn run(&self) {
@@ -120,7 +130,7 @@ impl Source for JobSource {
             }
             let _level = world.depth.descend();
             match self.next(&world) {
-                Some((job, progress)) => self.step(&world, job, progress),
+                Some(next) => Self::step(&world, next),
                 None if !more_lines => return,
                 None => {}
             }

@@ -7,8 +7,10 @@ use super::channel::AcceptCommand;
 use super::options::{bad_value, PREFIX};
 use super::server::ServerObject;
 use crate::ffi::command::{self, Error, Token};
+use crate::ffi::descriptor;
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::{Interp, Value};
+use crate::net::Endpoint;
 use pop3_proto::security::TlsMode;
 
 /// How Tcl's error code begins when no channel has a name.
@@ -50,8 +52,10 @@ pub fn open(
     port: &Value,
 ) -> Result<(Listener, Value), Error> {
     let interp = &server.identity.interp;
-    let Some(address) = native_address(interp, socket) else {
-        return open_channel(server, socket, port);
+    let address = match Native::of(interp, socket) {
+        Some(Native::Address(address)) => address,
+        Some(Native::Inherited(number)) => return inherit(server, socket, &number),
+        None => return open_channel(server, socket, port),
     };
     let number = match port.to_text().parse::<u16>() {
         Ok(number) => number,
@@ -59,7 +63,9 @@ pub fn open(
         // and says so in its own words.
         Err(_) => port_by_tcl(interp, socket, port)?,
     };
-    let bound = server.engine.listen(address.as_deref(), number);
+    let bound = server
+        .engine
+        .listen(Endpoint::Address(address.as_deref(), number));
     let bound = bound.map_err(|error| {
         let address = address.as_deref().unwrap_or("any address");
         socket_error(&error, &format!("listening on {address}, port {number}"))
@@ -67,12 +73,37 @@ pub fn open(
     Ok((Listener::Native, Value::int(bound.into())))
 }
 
+/// Serves on a copy of a descriptor that the process was started with: `down` leaves the
+/// descriptor as it is, for the next `up`.
+fn inherit(
+    server: &ServerObject,
+    socket: &Value,
+    number: &str,
+) -> Result<(Listener, Value), Error> {
+    let listening = number
+        .parse()
+        .map_err(|_| io::ErrorKind::InvalidInput.into())
+        .and_then(descriptor::copy)
+        .and_then(|copy| server.engine.listen(Endpoint::Inherited(copy)));
+    match listening {
+        Ok(port) => Ok((Listener::Native, Value::int(port.into()))),
+        Err(_) => {
+            let message = format!(
+                "cannot serve on descriptor \"{number}\": \
+                 expected the number of a TCP socket that listens"
+            );
+            let socket = socket.to_text();
+            Err(Error::new(message, &["OPTION", "-socket", &socket]))
+        }
+    }
+}
+
 /// Refuses the options that a socket of the script's own cannot have.
 ///
 /// # Errors
 /// `-tls` or `-proxy` is set.
 pub fn check_channel(server: &ServerObject, socket: &Value) -> Result<(), Error> {
-    let expected = "expected \"socket\" or \"socket -myaddr ADDRESS\"";
+    let expected = "expected \"socket\", \"socket -myaddr ADDRESS\" or \"pop3d::inherit NUMBER\"";
     let refused = |what: &str, code: &str| {
         let socket = socket.to_text();
         let message = format!("{what} with -socket \"{socket}\": {expected}");
@@ -134,18 +165,30 @@ fn port_of(interp: &Interp, channel: &Value) -> Result<Option<Value>, Raised> {
     }
 }
 
-/// The `-myaddr` of a prefix that is Tcl's own `socket` command (`Some(None)`: all
-/// addresses); none for any other prefix.
-fn native_address(interp: &Interp, socket: &Value) -> Option<Option<String>> {
-    let words = socket.to_list()?;
-    let words: Vec<_> = words.iter().map(Value::to_text).collect();
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let address = match words[..] {
-        ["socket" | "::socket"] => None,
-        ["socket" | "::socket", "-myaddr", address] => Some(address.to_owned()),
-        _ => return None,
-    };
-    is_tcls_own(interp).then_some(address)
+/// A `-socket` that the network side serves.
+enum Native {
+    /// Tcl's own `socket` command, with its `-myaddr`; none: all addresses.
+    Address(Option<String>),
+    /// `pop3d::inherit NUMBER`: a listening socket that the process was started with.
+    Inherited(String),
+}
+
+impl Native {
+    /// What a prefix means; none for a command of the script's own.
+    fn of(interp: &Interp, socket: &Value) -> Option<Self> {
+        let words = socket.to_list()?;
+        let words: Vec<_> = words.iter().map(Value::to_text).collect();
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        let address = match words[..] {
+            ["socket" | "::socket"] => None,
+            ["socket" | "::socket", "-myaddr", address] => Some(address.to_owned()),
+            ["pop3d::inherit" | "::pop3d::inherit", number] => {
+                return Some(Self::Inherited(number.to_owned()));
+            }
+            _ => return None,
+        };
+        is_tcls_own(interp).then_some(Self::Address(address))
+    }
 }
 
 /// Whether `::socket` is the command that Tcl came with: neither a procedure nor an

@@ -1,7 +1,6 @@
 //! `pop3d::dbox` and `pop3d::maildir`: mailboxes as Tcl objects.
 
 use std::any::Any;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
@@ -14,7 +13,6 @@ use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
 use crate::ffi::value::learn_system_encoding;
 use crate::ffi::{Interp, Value};
-use crate::store::Message;
 use crate::stores::files::mailbox_error::{MailboxError, NUMBERS};
 use crate::stores::files::mailboxes::{Links, Mailboxes, Octets};
 use crate::stores::mailbox_store::MailboxStore;
@@ -127,25 +125,18 @@ impl MailboxesObject {
     fn get(&self, mailbox: &str, id: i64) -> Result<Value, Error> {
         let found = self.mailboxes.path_of(mailbox, id)?;
         let path = Value::text(&shown(found.as_os_str()));
-        let is_fetched = self.world.is_fetched(id);
-        if is_fetched {
+        let fetched = self.world.calls.fetching(id);
+        if let Some(call) = &fetched {
             let message = self.mailboxes.get(mailbox, id)?;
-            self.opened(id, found, message);
+            if let Some(fetching) = &mut *call.fetching.borrow_mut() {
+                fetching.opened = Some((found, message));
+            }
         }
         let words = ["::mime::initialize", "-file"].map(Value::text);
         let words = [&words[..], slice::from_ref(&path)].concat();
         match interp::call(&self.identity.interp, &words) {
-            Err(_) if is_fetched => Ok(Value::list(&[Value::text("file"), path])),
+            Err(_) if fetched.is_some() => Ok(Value::list(&[Value::text("file"), path])),
             token => Ok(token?),
-        }
-    }
-
-    /// Gives the session that waits for a message of this number the open message.
-    fn opened(&self, id: i64, path: PathBuf, message: Message) {
-        let mut fetching = self.world.fetching.borrow_mut();
-        let mut waiting = fetching.iter_mut().rev();
-        if let Some(one) = waiting.find(|one| i64::from(one.number.get()) == id) {
-            one.opened = Some((path, message));
         }
     }
 

@@ -73,7 +73,9 @@ impl MemoryObject {
         let words = ["::mime::initialize", "-string"].map(Value::text);
         let words = [&words[..], slice::from_ref(&bytes)].concat();
         match interp::call(&self.identity.interp, &words) {
-            Err(_) if self.world.is_fetched(id) => Ok(Value::list(&[Value::text("data"), bytes])),
+            Err(_) if self.world.calls.fetching(id).is_some() => {
+                Ok(Value::list(&[Value::text("data"), bytes]))
+            }
             token => Ok(token?),
         }
     }

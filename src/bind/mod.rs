@@ -14,6 +14,8 @@
 //!   [`reports`] – what goes to `interp bgerror`;
 //! - [`message`] – what a storage's `get` may return, as bytes;
 //! - [`mime`] – the fallback package `mime`, for machines without Tcllib;
+//! - [`calls`] – the callbacks that are under way, as coroutines; [`tasks`] – jobs that wait
+//!   for them;
 //! - [`jobs`] – runs the job queue from the event loop; [`wakes`] – what else wakes it;
 //!   [`step`] – how much is done before others have their turn, [`depth`] – and how much on
 //!   top of each other;
@@ -21,6 +23,7 @@
 //!   `pop3d::maildir`, and of `pop3d::memory`; [`delivery`] – methods on single messages.
 
 pub mod callbacks;
+pub mod calls;
 pub mod channel;
 pub mod delivery;
 pub mod depth;
@@ -39,6 +42,7 @@ pub mod options;
 pub mod reports;
 pub mod server;
 pub mod step;
+pub mod tasks;
 pub mod token;
 pub mod users;
 pub mod wakes;

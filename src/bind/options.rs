@@ -36,6 +36,8 @@ pub struct Options {
     pub uidl: UidlSource,
     /// `-login`: command prefix that checks logins instead of `-auth`; empty: none.
     pub login: Value,
+    /// `-callbacktimeout`: how long a callback that has yielded may take.
+    pub callback_timeout: Duration,
     /// `-apop`: whether APOP is taken.
     pub apop: bool,
     /// `-mechanisms`: those of AUTH; none: all but LOGIN.
@@ -87,6 +89,7 @@ impl Default for Options {
             log: Value::text(""),
             uidl: UidlSource::Auto,
             login: Value::text(""),
+            callback_timeout: Duration::from_secs(60),
             apop: true,
             mechanisms: None,
             plaintext: Plaintext::Auto,
@@ -141,7 +144,7 @@ type Chosen = (fn(&Options) -> usize, fn(&mut Options, usize));
 const SHORTEST_IDLE: Duration = Duration::from_secs(600);
 
 /// The options that Tcllib's server does not have.
-const OURS: [Row; 30] = [
+const OURS: [Row; 31] = [
     Row {
         name: "-addressblock",
         field: Field::Time(|all| &mut all.limits.address_block, Duration::ZERO),
@@ -157,6 +160,10 @@ const OURS: [Row; 30] = [
     Row {
         name: "-cafile",
         field: Field::File(|all| &mut all.cafile),
+    },
+    Row {
+        name: "-callbacktimeout",
+        field: Field::Time(|all| &mut all.callback_timeout, Duration::ZERO),
     },
     Row {
         name: "-capa",

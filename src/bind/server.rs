@@ -293,6 +293,9 @@ impl ServerObject {
         // that is not known any more, and with them unlocks.
         let owed = self.engine.kill();
         let me = self.world.remove_server(self.id);
+        // The callbacks that wait are not waited for any more: their coroutines go. So none goes
+        // on when its mailbox is unlocked.
+        self.world.tasks.drop_of(self.id);
         let channels = self.channels.take();
         for session in channels.values() {
             session.kill();
@@ -404,6 +407,12 @@ impl ServerObject {
     /// The `-login` command prefix.
     pub fn login_prefix(&self) -> Value {
         self.options.borrow().login.clone()
+    }
+
+    /// Milliseconds that a callback may take when it has yielded; none: any number.
+    pub fn callback_timeout(&self) -> Option<u32> {
+        let most = self.options.borrow().callback_timeout.as_millis();
+        (most > 0).then(|| u32::try_from(most).unwrap_or(u32::MAX))
     }
 
     /// Whether tokens of `get` are finalized.

@@ -1,6 +1,8 @@
 //! Long work is done in steps, between which others have their turn.
 
+use std::future;
 use std::iter;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// How long a step takes, whatever is done in it.
@@ -18,6 +20,43 @@ pub fn step<T>(items: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
         let in_time = std::mem::take(&mut first) || begun.elapsed() < STEP.1;
         in_time.then(|| items.next()).flatten()
     })
+}
+
+/// Counts what a job does in its turn.
+pub struct Turn {
+    left: usize,
+    begun: Instant,
+}
+
+impl Turn {
+    /// The first.
+    pub fn begin() -> Self {
+        let (left, begun) = (STEP.0, Instant::now());
+        Self { left, begun }
+    }
+
+    /// Before each item: waits for the job's next turn if as much is done as belongs to one
+    /// step.
+    pub async fn next_item(&mut self) {
+        if self.left == 0 || self.begun.elapsed() >= STEP.1 {
+            turn_over().await;
+            *self = Self::begin();
+        }
+        self.left -= 1;
+    }
+}
+
+/// Lets others have their turn.
+async fn turn_over() {
+    let mut over = false;
+    future::poll_fn(|context| {
+        if std::mem::replace(&mut over, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[cfg(test)]

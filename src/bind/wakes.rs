@@ -1,5 +1,5 @@
-//! Wakes sessions on Tcl channels when an answer has come for them. The thread that has the
-//! answer wakes them; they go on in the event loop of their interpreter.
+//! Wakes what waits for an answer or for its turn: sessions on Tcl channels, and jobs. The
+//! thread that has the answer wakes them; they go on in the event loop of their interpreter.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,16 @@ use std::task::{Wake, Waker};
 use crate::ffi::notifier::Alert;
 use crate::store::ids::ServerId;
 
-/// The sessions of one interpreter that can go on.
-pub struct Wakes {
-    woken: Mutex<VecDeque<Sleeper>>,
+/// Those of one interpreter that can go on, by what names them.
+pub struct Wakes<T> {
+    woken: Mutex<VecDeque<T>>,
     alert: Alert,
 }
 
 /// A session: its server, and the name of its channel.
-pub type Sleeper = (ServerId, Arc<str>);
+pub type Session = (ServerId, Arc<str>);
 
-impl Wakes {
+impl<T: Clone + Send + Sync + 'static> Wakes<T> {
     /// For the interpreter of the calling thread.
     pub fn for_this_thread() -> Arc<Self> {
         Arc::new(Self {
@@ -26,42 +26,42 @@ impl Wakes {
         })
     }
 
-    /// Wakes a session.
-    pub fn waker(self: &Arc<Self>, server: ServerId, channel: &str) -> Waker {
-        Waker::from(Arc::new(SessionWaker {
+    /// Wakes this one.
+    pub fn waker(self: &Arc<Self>, sleeper: T) -> Waker {
+        Waker::from(Arc::new(SleeperWaker {
             wakes: self.clone(),
-            sleeper: (server, channel.into()),
+            sleeper,
         }))
     }
 
-    fn woken(&self) -> MutexGuard<'_, VecDeque<Sleeper>> {
+    fn woken(&self) -> MutexGuard<'_, VecDeque<T>> {
         self.woken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether no session was woken.
+    /// Whether none was woken.
     pub fn is_empty(&self) -> bool {
         self.woken().is_empty()
     }
 
-    /// Has a session go on later, when the event loop comes to it.
-    pub fn postpone(&self, server: ServerId, channel: &str) {
-        self.woken().push_back((server, channel.into()));
+    /// Has one go on later, when the event loop comes to it.
+    pub fn postpone(&self, sleeper: T) {
+        self.woken().push_back(sleeper);
     }
 
-    /// Takes out the session that was woken first.
-    pub fn pop(&self) -> Option<Sleeper> {
+    /// Takes out the one that was woken first.
+    pub fn pop(&self) -> Option<T> {
         self.woken().pop_front()
     }
 }
 
-struct SessionWaker {
-    wakes: Arc<Wakes>,
-    sleeper: Sleeper,
+struct SleeperWaker<T> {
+    wakes: Arc<Wakes<T>>,
+    sleeper: T,
 }
 
-impl Wake for SessionWaker {
+impl<T: Clone + Send + Sync + 'static> Wake for SleeperWaker<T> {
     fn wake(self: Arc<Self>) {
-        self.wakes.woken().push_back(self.sleeper.clone());
+        self.wakes.postpone(self.sleeper.clone());
         // Without the lock: the interpreter may look at once.
         self.wakes.alert.wake();
     }

@@ -1,18 +1,18 @@
 //! What one interpreter has of us.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::callbacks::Progress;
+use super::calls::Calls;
 use super::channel::ChannelSession;
 use super::depth::Depth;
 use super::jobs::JobSource;
-use super::message::Fetching;
 use super::network_events::NetworkEvents;
 use super::server::ServerObject;
-use super::wakes::Wakes;
+use super::tasks::Tasks;
+use super::wakes::{Session, Wakes};
 use super::watched::WatchedCommands;
 use super::{mailboxes, memory, mime, server, users};
 use crate::ffi::command::{self, Command, Error};
@@ -22,7 +22,7 @@ use crate::ffi::thread;
 use crate::ffi::{Interp, Value};
 use crate::net;
 use crate::store::ids::ServerId;
-use crate::store::jobs::{Job, JobQueue};
+use crate::store::jobs::JobQueue;
 
 /// Sessions on Tcl channels that may wait for their clients to close: few, as Tcl 8.6
 /// cannot watch many channels.
@@ -40,15 +40,17 @@ pub struct World {
     pub interp: Interp,
     /// Jobs for this interpreter.
     pub jobs: Arc<JobQueue>,
-    /// Long jobs (the sizes of a hundred thousand messages) that have had a turn.
-    pub unfinished: RefCell<VecDeque<(Job, Progress)>>,
+    /// Jobs that wait for a callback, or for their next turn.
+    pub tasks: Tasks,
+    /// The callbacks that are under way.
+    pub calls: Rc<Calls>,
     /// Sessions on Tcl channels that have an answer.
-    pub wakes: Arc<Wakes>,
+    pub wakes: Arc<Wakes<Session>>,
     /// What network threads have for this interpreter.
     pub network: Arc<NetworkEvents>,
     /// The commands of built-in stores that its servers use directly.
     pub watched: WatchedCommands,
-    /// Its callbacks that are under way.
+    /// How many callbacks are on top of each other.
     pub depth: Rc<Depth>,
     servers: RefCell<HashMap<ServerId, Rc<ServerObject>>>,
     counters: RefCell<HashMap<&'static str, u32>>,
@@ -57,8 +59,6 @@ pub struct World {
     /// Sessions on Tcl channels that have left their servers, with a farewell to write or
     /// a client to wait for.
     departing: RefCell<HashMap<String, Rc<ChannelSession>>>,
-    /// The messages for which a storage's `get` is under way for a session.
-    pub fetching: RefCell<Vec<Fetching>>,
 }
 
 impl World {
@@ -74,7 +74,8 @@ impl World {
         let world = Rc::new(World {
             interp: interp.clone(),
             jobs: Arc::new(JobQueue::new(move || alert.wake())),
-            unfinished: RefCell::default(),
+            tasks: Tasks::for_this_thread(),
+            calls: Calls::new(interp),
             wakes: Wakes::for_this_thread(),
             network: Arc::new(NetworkEvents::for_this_thread()),
             watched: WatchedCommands::default(),
@@ -84,7 +85,6 @@ impl World {
             source: RefCell::default(),
             ended: Cell::new(false),
             departing: RefCell::default(),
-            fetching: RefCell::default(),
         });
         let source = EventSource::new(Box::new(JobSource::new(&world)));
         *world.source.borrow_mut() = Some(source);
@@ -105,12 +105,6 @@ impl World {
         let counter = counters.entry(prefix).or_default();
         *counter += 1;
         *counter
-    }
-
-    /// Whether a session waits for what a storage's `get` gives for this number.
-    pub fn is_fetched(&self, id: i64) -> bool {
-        let fetching = self.fetching.borrow();
-        fetching.iter().any(|one| i64::from(one.number.get()) == id)
     }
 
     /// Makes a server known, so that jobs find it.
@@ -155,6 +149,11 @@ impl World {
         drop(session);
     }
 
+    /// Whether the interpreter or the process is going.
+    pub fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
     /// The interpreter or the process goes: end every session and give up the queue.
     fn end(&self) {
         if self.ended.replace(true) {
@@ -169,7 +168,7 @@ impl World {
         }
         self.depth.end();
         self.jobs.close();
-        drop(self.unfinished.take());
+        self.tasks.clear();
         self.source.borrow_mut().take();
         let this = self.interp.as_ptr();
         WORLDS.with_borrow_mut(|worlds| worlds.retain(|world| world.interp.as_ptr() != this));

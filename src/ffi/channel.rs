@@ -13,6 +13,7 @@ use super::command::guarded;
 use super::interp::c_string;
 use super::{stubs, Interp};
 use crate::descriptors::SELECTABLE;
+use crate::system::bound_stalls;
 
 const OK: c_int = clib::TCL_OK as c_int;
 const READABLE: c_int = clib::TCL_READABLE as c_int;
@@ -125,21 +126,10 @@ impl Channel {
     }
 
     /// Lets the system break the connection when its peer takes nothing for so long, also
-    /// of what Tcl still writes after [`close`](Self::close) (tcp(7), TCP_USER_TIMEOUT).
-    /// Whether it will: it cannot for what is no socket of TCP.
-    #[cfg(target_os = "linux")]
+    /// of what Tcl still writes after [`close`](Self::close). Whether it will: it cannot for
+    /// what is no socket of TCP, and not on every system.
     pub fn limit_writing(&self, time: Duration) -> bool {
-        let set = self.with_descriptor(|socket| {
-            let milliseconds = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-            rustix::net::sockopt::set_tcp_user_timeout(socket, milliseconds)
-        });
-        set.is_some_and(|set| set.is_ok())
-    }
-
-    /// Lets the system break the connection: not on this platform.
-    #[cfg(not(target_os = "linux"))]
-    pub fn limit_writing(&self, _time: Duration) -> bool {
-        false
+        self.with_descriptor(|socket| bound_stalls(socket, time)) == Some(true)
     }
 
     /// Breaks the connection: what is still to be written is not.

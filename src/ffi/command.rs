@@ -184,7 +184,7 @@ fn find_token(interp: &Interp, name: &str) -> Tcl_Command {
     find_full_name(interp, &c_string(name))
 }
 
-fn find_full_name(interp: &Interp, name: &CStr) -> Tcl_Command {
+pub(super) fn find_full_name(interp: &Interp, name: &CStr) -> Tcl_Command {
     let flags = clib::TCL_GLOBAL_ONLY as c_int;
     // SAFETY: C string; the global namespace is meant.
     unsafe { clib::Tcl_FindCommand(interp.as_ptr(), name.as_ptr(), ptr::null_mut(), flags) }
@@ -284,9 +284,13 @@ impl Watch {
     /// Watches the command of this name, from the global namespace
     /// (Tcl_TraceCommand(3tcl)); none if there is no such command.
     pub fn new(interp: &Interp, name: &str, call: Box<dyn Fn()>) -> Option<Self> {
+        Self::of(interp, find_token(interp, name), call)
+    }
+
+    /// Watches a command; none if `command` is null.
+    pub(super) fn of(interp: &Interp, command: Tcl_Command, call: Box<dyn Fn()>) -> Option<Self> {
         // Traces are set and removed by name, seen from wherever a script is just
         // then: only the full name means the same command each time.
-        let command = find_token(interp, name);
         let c_name = full_name(interp, command)?;
         let name = RefCell::new(Some(c_name.clone()));
         let data = Rc::new(WatchData { call, name });
@@ -316,6 +320,28 @@ impl Watch {
         // SAFETY: there is no trace to own the reference.
         unsafe { Rc::decrement_strong_count(Rc::as_ptr(&watch.data)) };
         None
+    }
+}
+
+impl Watch {
+    /// Deletes the command, if it still exists.
+    pub(super) fn delete_command(&self) {
+        if !self.is_gone() {
+            // SAFETY: the trace clears the name when the command goes, so Tcl still has it.
+            unsafe { clib::Tcl_DeleteCommandFromToken(self.interp.as_ptr(), self.command) };
+        }
+    }
+
+    /// Whether the command has been deleted, or is being deleted.
+    pub(super) fn is_gone(&self) -> bool {
+        self.data.name.borrow().is_none()
+    }
+
+    /// Whether this is the command's full name now.
+    pub fn is_named(&self, name: &Value) -> bool {
+        let now = self.data.name.borrow();
+        now.as_deref()
+            .is_some_and(|now| now.to_bytes() == name.raw_text())
     }
 }
 

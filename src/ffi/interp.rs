@@ -3,7 +3,7 @@
 use std::ffi::{c_int, CString};
 use std::ptr;
 
-use clib::{ClientData, Tcl_Interp};
+use clib::{ClientData, Tcl_Interp, Tcl_Obj};
 
 use super::command::guarded;
 use super::value::{encoded, result, Value};
@@ -11,7 +11,7 @@ use super::Interp;
 
 const OK: c_int = clib::TCL_OK as c_int;
 const ERROR: c_int = clib::TCL_ERROR as c_int;
-const EVAL_GLOBAL: c_int = clib::TCL_EVAL_GLOBAL as c_int;
+pub(super) const EVAL_GLOBAL: c_int = clib::TCL_EVAL_GLOBAL as c_int;
 const GLOBAL_ONLY: c_int = clib::TCL_GLOBAL_ONLY as c_int;
 
 /// What a script raised: any return code but `ok`.
@@ -82,7 +82,7 @@ impl Raised {
         }
     }
 
-    fn take(interp: &Interp, code: c_int) -> Self {
+    pub(super) fn take(interp: &Interp, code: c_int) -> Self {
         let message = result(interp);
         // SAFETY: the options of the command that has just returned `code`.
         let options = unsafe { Value::from_raw(clib::Tcl_GetReturnOptions(interp.as_ptr(), code)) };
@@ -190,15 +190,30 @@ pub fn is_deleted(interp: &Interp) -> bool {
 /// Whatever the command raises.
 pub fn call(interp: &Interp, words: &[Value]) -> Result<Value, Raised> {
     let _preserved = Preserved::new(interp);
-    let pointers: Vec<_> = words.iter().map(Value::as_ptr).collect();
-    let count = c_int::try_from(pointers.len()).unwrap_or(c_int::MAX);
-    // SAFETY: `words` keeps every value live during the call.
-    let code =
-        unsafe { clib::Tcl_EvalObjv(interp.as_ptr(), count, pointers.as_ptr(), EVAL_GLOBAL) };
+    // SAFETY: a live interpreter, and values that `words` keeps live during the call.
+    let code = unsafe { call_raw(interp, words) };
     match code {
         OK => Ok(result(interp)),
         code => Err(Raised::take(interp, code)),
     }
+}
+
+/// Calls a command at the global level; the code that it returns.
+///
+/// # Safety
+/// The interpreter is live, and preserved where the command may delete it.
+pub(super) unsafe fn call_raw(interp: &Interp, words: &[Value]) -> c_int {
+    // SAFETY: `words` is an array of live values.
+    unsafe {
+        let (count, items) = objv(words);
+        clib::Tcl_EvalObjv(interp.as_ptr(), count, items, EVAL_GLOBAL)
+    }
+}
+
+/// Values as a number and an array, as Tcl takes the words of a command.
+pub(super) fn objv(words: &[Value]) -> (c_int, *const *mut Tcl_Obj) {
+    let count = c_int::try_from(words.len()).unwrap_or(c_int::MAX);
+    (count, words.as_ptr().cast())
 }
 
 /// Evaluates a script of ours at the global level.

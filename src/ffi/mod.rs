@@ -6,6 +6,7 @@
 //! - [`value`] – Tcl values, reference counted;
 //! - [`interp`] – evaluation, results, variables, namespaces;
 //! - [`command`] – object commands, and the barrier that no panic crosses;
+//! - [`coroutine`] – commands that run as coroutines;
 //! - [`channel`] – Tcl channels of sessions; [`input`] – a script's channel, read to its end;
 //! - [`notifier`] – waking an interpreter's thread, and the event source that runs its jobs;
 //!
@@ -20,6 +21,8 @@
 
 pub mod channel;
 pub mod command;
+pub mod coroutine;
+pub mod descriptor;
 pub mod entry;
 pub mod input;
 pub mod interp;

@@ -168,6 +168,7 @@ forward! {
     146 fn Tcl_Flush(chan: Tcl_Channel) -> c_int;
     151 fn Tcl_GetChannel(interp: *mut Tcl_Interp, name: *const c_char, mode: *mut c_int) -> Tcl_Channel;
     153 fn Tcl_GetChannelHandle(chan: Tcl_Channel, direction: c_int, handle: *mut ClientData) -> c_int;
+    160 fn Tcl_GetCommandName(interp: *mut Tcl_Interp, command: Tcl_Command) -> *const c_char;
     165 fn Tcl_GetNameOfExecutable() -> *const c_char;
     166 fn Tcl_GetObjResult(interp: *mut Tcl_Interp) -> *mut Tcl_Obj;
     184 fn Tcl_InterpDeleted(interp: *mut Tcl_Interp) -> c_int;
@@ -201,12 +202,21 @@ forward! {
     507 fn Tcl_DeleteNamespace(namespace: *mut Tcl_Namespace);
     514 fn Tcl_FindNamespace(interp: *mut Tcl_Interp, name: *const c_char, context: *mut Tcl_Namespace, flags: c_int) -> *mut Tcl_Namespace;
     515 fn Tcl_FindCommand(interp: *mut Tcl_Interp, name: *const c_char, context: *mut Tcl_Namespace, flags: c_int) -> Tcl_Command;
+    516 fn Tcl_GetCommandFromObj(interp: *mut Tcl_Interp, name: *mut Tcl_Obj) -> Tcl_Command;
     517 fn Tcl_GetCommandFullName(interp: *mut Tcl_Interp, command: Tcl_Command, out: *mut Tcl_Obj);
     538 fn Tcl_SetReturnOptions(interp: *mut Tcl_Interp, options: *mut Tcl_Obj) -> c_int;
     539 fn Tcl_GetReturnOptions(interp: *mut Tcl_Interp, result: c_int) -> *mut Tcl_Obj;
     574 fn Tcl_AppendObjToErrorInfo(interp: *mut Tcl_Interp, info: *mut Tcl_Obj);
+    583 fn Tcl_NRCreateCommand(interp: *mut Tcl_Interp, name: *const c_char, call: Tcl_ObjCmdProc, nre_call: Tcl_ObjCmdProc, data: ClientData, gone: Tcl_CmdDeleteProc) -> Tcl_Command;
+    585 fn Tcl_NREvalObjv(interp: *mut Tcl_Interp, count: c_int => isize, items: *const *mut Tcl_Obj, flags: c_int) -> c_int;
+    587 fn Tcl_NRAddCallback(interp: *mut Tcl_Interp, call: Option<NrPostProc>, data0: ClientData, data1: ClientData, data2: ClientData, data3: ClientData);
+    588 fn Tcl_NRCallObjProc(interp: *mut Tcl_Interp, call: Tcl_ObjCmdProc, data: ClientData, count: c_int => isize, items: *const *mut Tcl_Obj) -> c_int;
     609 fn Tcl_BackgroundException(interp: *mut Tcl_Interp, code: c_int);
 }
+
+/// What Tcl calls when an evaluation has ended (Tcl_NRAddCallback(3tcl)): with four words of
+/// data, the interpreter, and the code.
+pub type NrPostProc = unsafe extern "C" fn(*mut ClientData, *mut Tcl_Interp, c_int) -> c_int;
 
 /// The string representation of a value, and its length.
 ///

@@ -18,7 +18,8 @@ const OK: c_int = clib::TCL_OK as c_int;
 
 /// A reference to a Tcl value (Tcl_Obj(3tcl)), counted like any other.
 ///
-/// Values belong to the thread that made them.
+/// Values belong to the thread that made them. A slice of them is an array of `Tcl_Obj *`.
+#[repr(transparent)]
 pub struct Value(NonNull<Tcl_Obj>, PhantomData<*mut ()>);
 
 impl Value {

@@ -48,15 +48,22 @@ impl Listening {
     }
 }
 
+/// Where a server listens.
+pub enum Endpoint<'a> {
+    /// On a port, at this address; without one at all of them.
+    Address(Option<&'a str>, u16),
+    /// On a socket that listens already.
+    Inherited(OwnedFd),
+}
+
 /// Binds, and has loops accept connections for `server`: the one that is free first
 /// takes the next.
-pub(super) fn start(
-    server: Arc<Server>,
-    address: Option<&str>,
-    port: u16,
-) -> io::Result<Listening> {
+pub(super) fn start(server: Arc<Server>, on: Endpoint<'_>) -> io::Result<Listening> {
     let loops = super::runtime::loops()?;
-    let listener = bind(address, port)?;
+    let listener = match on {
+        Endpoint::Address(address, port) => bind(address, port)?,
+        Endpoint::Inherited(socket) => adopt(socket)?,
+    };
     let port = listener.local_addr()?.port();
     let (stop, stopping) = watch::channel(());
     let (confirm, stopped) = mpsc::channel();
@@ -157,14 +164,30 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
     }
     // So that `up` works at once after `down`, past connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
+    prepare(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Sets what accepted sockets inherit, and what accepting needs.
+fn prepare(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     // Replies are short and written whole: nothing is won by waiting for more.
     socket.set_tcp_nodelay(true)?;
     // A client that vanished without a word must not hold its mailbox for ever, even
-    // without an idle time-out. Accepted sockets inherit it.
-    socket.set_keepalive(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    // without an idle time-out.
+    socket.set_keepalive(true)
+}
+
+/// Takes a socket that another process has bound, and that listens.
+fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
+    let socket = Socket::from(socket);
+    let is_tcp = socket.local_addr()?.as_socket().is_some() && socket.r#type()? == Type::STREAM;
+    if !is_tcp || !rustix::net::sockopt::socket_acceptconn(&socket)? {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    prepare(&socket)?;
     Ok(socket.into())
 }
 
@@ -233,30 +256,12 @@ fn is_of_the_client(e: &io::Error) -> bool {
 
 /// One connection: not blocking, without delay.
 fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, peer) = accept_ready(listener)?;
+    let (stream, peer) = crate::system::accept(listener)?;
     let stream = TcpStream::from(out_of_the_way(stream)?);
     Ok((
         stream,
         SocketAddr::new(peer.ip().to_canonical(), peer.port()),
     ))
-}
-
-/// One system call for all: Linux hands the listener's TCP_NODELAY on.
-#[cfg(target_os = "linux")]
-fn accept_ready(listener: &TcpListener) -> io::Result<(OwnedFd, SocketAddr)> {
-    use rustix::net::{acceptfrom_with, SocketFlags};
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (stream, peer) = acceptfrom_with(listener, flags)?;
-    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
-    Ok((stream, peer.try_into()?))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn accept_ready(listener: &TcpListener) -> io::Result<(OwnedFd, SocketAddr)> {
-    let (stream, peer) = listener.accept()?;
-    stream.set_nonblocking(true)?;
-    stream.set_nodelay(true)?;
-    Ok((stream.into(), peer))
 }
 
 #[cfg(test)]

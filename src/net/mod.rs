@@ -30,6 +30,7 @@ mod wait;
 pub use addresses::AddressList;
 pub use admission::Permit;
 pub use counters::{Counted, Named, Stats};
+pub use listener::Endpoint;
 pub use logins::AddressRules;
 pub use record::{Event, Level, Log, Observer, Record, Refused};
 pub use runtime::{blocking, init, shutdown};

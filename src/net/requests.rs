@@ -48,7 +48,7 @@ impl Driver<'_> {
         // Replies to earlier commands need not wait for this one. What the socket does
         // not take, or says, is met again when they are written.
         let _ = self.write_now();
-        let login = matches!(request, Request::Login(_));
+        let is_login = matches!(request, Request::Login(_));
         let mechanism = request.login_mechanism();
         let connection = &*self.connection;
         let peer = connection.peer.ip();
@@ -56,19 +56,18 @@ impl Driver<'_> {
         if let Some(refused) = connection.server.refuse_login(client, peer, &request) {
             return self.settle(refused);
         }
-        let answer = match login && !connection.reserve_session() {
+        let answer = match is_login && !connection.reserve_session() {
             true => Answer::too_few_descriptors(),
             false => self.perform(request).await?,
         };
         let refusal = answer.refusal();
-        if login && refusal.is_some() {
+        if is_login && refusal.is_some() {
             connection.release_session();
         }
-        let told = login || refusal == Some(Refusal::TooManyFailures);
-        if let Some(mechanism) = mechanism.filter(|_| told) {
-            connection
-                .server
-                .login_answered(client, (peer, mechanism), refusal);
+        let is_told = is_login || refusal == Some(Refusal::TooManyFailures);
+        if let Some(mechanism) = mechanism.filter(|_| is_told) {
+            let whose = (peer, mechanism);
+            connection.server.login_answered(client, whose, refusal);
         }
         self.settle(answer)
     }
@@ -95,7 +94,7 @@ impl Driver<'_> {
     /// Asks the stores; none when the connection breaks meanwhile, or others end it.
     async fn perform(&self, request: Request) -> Option<Answer> {
         let carried_out = request.is_carried_out();
-        let login = matches!(request, Request::Login(_));
+        let is_login = matches!(request, Request::Login(_));
         let runner = BlockingPool(&self.connection);
         let Connection { server, hold, .. } = &*self.connection;
         let answer = server.access.perform(hold, request, &runner);
@@ -103,19 +102,26 @@ impl Driver<'_> {
             return Some(answer.await);
         }
         let ended = self.connection.ended_outside.come();
-        let gone = first(ended, self.connection.transport.broken());
-        let broken = match first(answer, gone).await {
-            Either::First(answer) if !self.connection.machine().is_over() => return Some(answer),
-            Either::First(_) => None,
-            Either::Second(Either::First(())) => Some(io::ErrorKind::ConnectionAborted),
-            Either::Second(Either::Second(())) => Some(io::ErrorKind::ConnectionReset),
-        };
-        if login && broken != Some(io::ErrorKind::ConnectionAborted) {
+        let answered = first(answer, self.connection.transport.broken());
+        match first(ended, answered).await {
+            Either::First(()) => {
+                // Whoever ends it does not make a guesser of its client.
+                let kind = io::ErrorKind::ConnectionAborted;
+                self.connection.machine().handle_broken(kind);
+                return None;
+            }
+            Either::Second(Either::First(answer)) if !self.connection.machine().is_over() => {
+                return Some(answer);
+            }
+            Either::Second(Either::First(_)) => {}
+            Either::Second(Either::Second(())) => {
+                let kind = io::ErrorKind::ConnectionReset;
+                self.connection.machine().handle_broken(kind);
+            }
+        }
+        if is_login {
             // It may have cost as much as one that was answered.
             server.count_failure(self.connection.peer.ip());
-        }
-        if let Some(kind) = broken {
-            self.connection.machine().handle_broken(kind);
         }
         None
     }

@@ -15,7 +15,7 @@ use super::connection::Connection;
 use super::counters::Stats;
 use super::failures::Failures;
 use super::handshake::Encryption;
-use super::listener::{self, Listening};
+use super::listener::{self, Endpoint, Listening};
 use super::logins::AddressRules;
 use super::proxied;
 use super::record::{Log, Observer, Refused};
@@ -230,12 +230,12 @@ impl Server {
     ///
     /// # Errors
     /// What the system said, for example that the address is in use.
-    pub fn listen(self: &Arc<Self>, address: Option<&str>, port: u16) -> io::Result<u16> {
+    pub fn listen(self: &Arc<Self>, on: Endpoint<'_>) -> io::Result<u16> {
         if self.config().is_none() || self.is_dead() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         self.close_listener();
-        let listening = listener::start(self.clone(), address, port)?;
+        let listening = listener::start(self.clone(), on)?;
         let port = listening.port;
         *self
             .listening
@@ -341,16 +341,14 @@ impl Server {
     /// A time stamp for a greeting, `<DIGITS_SERVER_PID@HOST>`: unique, and not to
     /// be predicted, as it is what APOP digests (RFC 1939 §7).
     fn time_stamp(&self) -> Box<str> {
-        let mut random = [0; 8];
-        // Fails only on kernels without the call; then time is all there is.
-        let filled =
-            rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty());
-        let digits = match filled {
-            Ok(n) if n == random.len() => u64::from_ne_bytes(random),
-            _ => std::time::UNIX_EPOCH
+        // Without random numbers time is all there is.
+        let time = |_| {
+            std::time::UNIX_EPOCH
                 .elapsed()
-                .map_or(0, |t| t.as_nanos() as u64),
+                .unwrap_or_default()
+                .as_nanos() as u64
         };
+        let digits = crate::keyed::random().map_or_else(time, u64::from_ne_bytes);
         let config = self.config();
         let host = config.as_ref().map_or("localhost", |c| &c.host);
         format!("<{digits}_{}@{host}>", self.label).into()

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::system::{bound_stalls, send_flags};
 use crate::tls::{Facts, Session, Tls};
 
 /// What a client whose handshake has failed may have sent besides, in bytes. It is thrown
@@ -119,7 +121,7 @@ impl Transport {
         if let Some(mut session) = self.session() {
             return session.write_last(&mut self.io(), bytes);
         }
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let flags = send_flags(false) | SendFlags::DONTWAIT;
         // Refused: the driver finds out why.
         send(&self.socket, bytes, flags).unwrap_or(0)
     }
@@ -154,18 +156,11 @@ impl Transport {
         let _ = self.socket.ready(Interest::ERROR).await;
     }
 
-    /// Has the system break the connection when the client takes nothing for so long
-    /// (tcp(7), TCP_USER_TIMEOUT); whether it will. A slow reader may take less than
-    /// what the system tells us of, for hours.
-    #[cfg(target_os = "linux")]
+    /// Has the system break the connection when the client takes nothing for so long;
+    /// whether it will. A slow reader may take less than what the system tells us of, for
+    /// hours.
     pub(super) fn bound_stalls(&self, most: Duration) -> bool {
-        let most = u32::try_from(most.as_millis()).unwrap_or(u32::MAX);
-        rustix::net::sockopt::set_tcp_user_timeout(&self.socket, most).is_ok()
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn bound_stalls(&self, _most: Duration) -> bool {
-        false
+        bound_stalls(self.socket.as_fd(), most)
     }
 
     /// Half-closes: the client sees the end of the stream, what it still sends can be
@@ -245,28 +240,15 @@ impl Read for Io<'_> {
     }
 }
 
-#[cfg(target_os = "linux")]
-impl Io<'_> {
-    fn flags(&self) -> rustix::net::SendFlags {
-        use rustix::net::SendFlags;
-        // And not the signal of a broken pipe, but the error.
-        match self.last {
-            true => SendFlags::MORE | SendFlags::NOSIGNAL,
-            false => SendFlags::NOSIGNAL,
-        }
-    }
-}
-
-#[cfg(target_os = "linux")]
 impl Write for Io<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = self.flags();
+        let flags = send_flags(self.last);
         let send = || Ok(rustix::net::send(self.socket, bytes, flags)?);
         self.socket.try_io(Interest::WRITABLE, send)
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let flags = self.flags();
+        let flags = send_flags(self.last);
         self.socket.try_io(Interest::WRITABLE, || {
             let mut nothing = rustix::net::SendAncillaryBuffer::default();
             Ok(rustix::net::sendmsg(
@@ -276,21 +258,6 @@ impl Write for Io<'_> {
                 flags,
             )?)
         })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl Write for Io<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.try_write(bytes)
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket.try_write_vectored(slices)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -159,6 +159,12 @@ impl Job {
         }
     }
 
+    /// The session that waits for the answer; none of a [`Work::Release`].
+    pub fn session(&self) -> Option<Arc<Hold>> {
+        let waits = !matches!(self.work, Work::Release(..));
+        waits.then(|| self.hold.clone())
+    }
+
     /// Takes the session's lock, just before `unlock` is called for it: for a
     /// [`Request::Update`], and for a mailbox that cannot be counted after
     /// [`keep_lock`](Self::keep_lock).

@@ -1,6 +1,5 @@
 //! A message on its way to a client: where its next bytes come from.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use pop3_proto::connection::{Connection, Wanted};
 use pop3_proto::Reply;
 
 use super::{Content, StartedMessage};
+use crate::system::read_in_memory;
 
 /// What is left to send of a message.
 pub struct Source(Content, usize);
@@ -46,7 +46,7 @@ impl Source {
             Content::File(_, 0) => take(connection, &[]),
             Content::File(file, left) => {
                 let wanted = usize::try_from(*left).map_or(buffer.len(), |n| n.min(buffer.len()));
-                match read_cached(file, &mut buffer[..wanted]) {
+                match read_in_memory(file, &mut buffer[..wanted]) {
                     Ok(None) => Fed::Waits,
                     Ok(Some(n)) => {
                         *left -= n as u64;
@@ -119,30 +119,4 @@ impl StartedMessage {
             }
         }
     }
-}
-
-/// Reads on in a file, if the system has that in memory; none if it must be waited for.
-///
-/// # Errors
-/// What the system said.
-#[cfg(target_os = "linux")]
-pub fn read_cached(file: &File, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    use rustix::io::{preadv2, Errno, ReadWriteFlags};
-    /// preadv2(2): as −1 it means the file's own position.
-    const HERE: u64 = u64::MAX;
-    let mut parts = [io::IoSliceMut::new(buffer)];
-    match preadv2(file, &mut parts, HERE, ReadWriteFlags::NOWAIT) {
-        // Linux 5.9 and 5.10 may say that nothing is left when it is not in memory.
-        Ok(0) => Ok(None),
-        Ok(n) => Ok(Some(n)),
-        // Not in memory, or a file system that cannot tell.
-        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(None),
-        Err(e) => Err(e.into()),
-    }
-}
-
-/// Reads on in a file: whether it must be waited for is unknown on this platform.
-#[cfg(not(target_os = "linux"))]
-pub fn read_cached(_file: &File, _buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    Ok(None)
 }

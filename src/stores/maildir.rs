@@ -27,7 +27,6 @@ use self::name::{base, is_uid_of, uid, NamedSize};
 use self::places::{open_places, stamp_of, Entry, FoundFiles, Renamed, ATTEMPTS, PLACES};
 use super::files::listing::{lock, Cache, MailboxDir};
 use super::files::locked::Messages;
-use super::files::mailbox_dir::rename_new;
 use super::files::mailbox_error::Fault;
 use super::files::mailboxes::{Layout, Links, Mailboxes, Octets, Rules};
 use super::files::message_file::{open_message_at, regular};
@@ -35,6 +34,7 @@ use super::files::octets::{is_plausible, sum, Counter, ListedOctets};
 use super::files::octets_file::Uncounted;
 use super::files::stamp::{DirStamp, Stamp};
 use crate::store::Wait;
+use crate::system::rename_new;
 
 /// The directories of a Maildir; what is being delivered is in the first.
 const ALL_PLACES: [&str; 3] = [TMP, "new", "cur"];

@@ -395,7 +395,7 @@ fn the_process_ends_inner() {
     let ended = bench.heard.ended.lock().unwrap().clone();
     assert!(ended.values().all(|end| *end == End::Dropped.to_string()));
     assert!(TcpStream::connect(("127.0.0.1", bench.port)).is_err());
-    assert!(bench.server.listen(None, 0).is_err());
+    assert!(bench.server.listen(Endpoint::Address(None, 0)).is_err());
     bench.server.close_listener();
     pop3d::net::shutdown();
 }

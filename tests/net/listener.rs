@@ -23,7 +23,9 @@ fn the_port_is_free_when_it_returns() {
         bench.server.close_listener();
         assert!(TcpStream::connect(("127.0.0.1", bench.port)).is_err());
         drop(TcpListener::bind(("127.0.0.1", bench.port)).unwrap());
-        let again = bench.server.listen(Some("127.0.0.1"), bench.port);
+        let again = bench
+            .server
+            .listen(Endpoint::Address(Some("127.0.0.1"), bench.port));
         assert_eq!(again.unwrap(), bench.port);
         bench.connect();
     }
@@ -41,10 +43,16 @@ fn a_port_in_use() {
         Bench::direct(&store, limits()),
     );
     for address in [Some("127.0.0.1"), Some("localhost"), None] {
-        let error = two.server.listen(address, one.port).unwrap_err();
+        let error = two
+            .server
+            .listen(Endpoint::Address(address, one.port))
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse, "{address:?}");
     }
-    let error = two.server.listen(Some("192.0.2.1"), 0).unwrap_err();
+    let error = two
+        .server
+        .listen(Endpoint::Address(Some("192.0.2.1"), 0))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
     one.connect();
 }
@@ -54,7 +62,7 @@ fn a_port_in_use() {
 fn dual_stack() {
     let store = Same::of(&["m"]);
     let bench = Bench::direct(&store, limits());
-    let port = bench.server.listen(None, 0).unwrap();
+    let port = bench.server.listen(Endpoint::Address(None, 0)).unwrap();
     for address in ["127.0.0.1", "::1"] {
         let Ok(stream) = TcpStream::connect((address, port)) else {
             assert_eq!(address, "::1", "IPv4 is always there");

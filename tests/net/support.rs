@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use pop3_proto::limits::Limits;
 use pop3_proto::session::Config;
 use pop3_proto::{MsgNo, Proof, Secret};
+pub use pop3d::net::Endpoint;
 use pop3d::net::{Event, Level, Observer, Record, Server};
 use pop3d::store::access::{Access, Route};
 use pop3d::store::ids::{ConnectionId, ServerId};
@@ -307,7 +308,9 @@ impl Bench {
         let id = ServerId::new();
         let server = Server::new(id, "serv", access.clone(), jobs, heard.clone());
         server.configure(config(limits));
-        let port = server.listen(Some("127.0.0.1"), 0).unwrap();
+        let port = server
+            .listen(Endpoint::Address(Some("127.0.0.1"), 0))
+            .unwrap();
         Self {
             server,
             heard,

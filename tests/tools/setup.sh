@@ -1,7 +1,8 @@
 #!/bin/sh
-# Installs what `make demo`, `make test` or `make bench` needs and the machine lacks.
+# Installs what `make demo`, `make test`, `make bench`, `make doc`, `make deb` or `make test-packages`
+# needs and the machine lacks.
 #
-#   setup.sh demo|test|bench
+#   setup.sh demo|test|bench|doc|deb|packages
 #
 # On Debian as root, or with a sudo that asks for no password, it installs the
 # packages itself; anywhere else it says what is missing and how to get it.
@@ -10,13 +11,16 @@ set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 
-need_build="tcl tcl-dev libclang-dev pkg-config"
+need_build="tcl"
 # The demonstration tells its user to fetch mail with curl.
 need_demo="$need_build curl"
 # Programs that fetch mail, for tests/clients.
 need_clients="curl fetchmail getmail6 mpop mutt neomutt bsdutils"
-need_test="$need_demo $need_clients tcllib tcl-tls tcl-thread python3 openssl patchelf binutils bindfs iproute2 python3-prometheus-client"
+need_test="$need_demo $need_clients tcllib tcl-tls tcl-thread python3 openssl patchelf binutils bindfs iproute2 python3-prometheus-client libsqlite3-tcl"
+need_doc="tcl8.6 tcllib"
 need_bench="$need_build tcllib dovecot-core dovecot-pop3d"
+need_deb="$need_build debhelper dpkg-dev binutils lintian"
+need_packages="debootstrap curl python3"
 need_tcl9="tcl9.0 tcl9.0-thread"
 
 say() { printf '%s\n' "$*" >&2; }
@@ -26,7 +30,10 @@ case "${1:-}" in
     demo) need=$need_demo ;;
     test) need=$need_test ;;
     bench) need=$need_bench ;;
-    *) say "usage: setup.sh demo|test|bench"; exit 2 ;;
+    doc) need=$need_doc ;;
+    deb) need=$need_deb ;;
+    packages) need=$need_packages ;;
+    *) say "usage: setup.sh demo|test|bench|doc|deb|packages"; exit 2 ;;
 esac
 purpose=$1
 
@@ -48,12 +55,9 @@ fi
 # Not Debian: name the programs and leave the rest to the user.
 if [ "$id" != debian ] || ! have apt-get; then
     lacking=
-    programs="tclsh8.6 pkg-config cc"
+    programs="tclsh8.6 cc"
     [ "$purpose" != test ] || programs="$programs curl python3 openssl readelf nm"
     for program in $programs; do have "$program" || lacking="$lacking $program"; done
-    if have pkg-config && ! pkg-config --exists tcl8.6 && ! pkg-config --exists tcl; then
-        lacking="$lacking tcl-headers(tcl.pc)"
-    fi
     if [ "$purpose" = test ]; then
         have tclsh9.0 || lacking="$lacking tclsh9.0"
     fi

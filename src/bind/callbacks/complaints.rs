@@ -115,6 +115,12 @@ const UNUSABLE: [&str; 3] = ["POP3D", "MAILBOX", "UNUSABLE"];
 /// What may work later.
 const TEMPORARY: [&str; 2] = ["POP3D", "TEMP"];
 
+/// What has ended a callback before it returned.
+const ENDED: [[&str; 3]; 2] = [
+    ["POP3D", "CALLBACK", "DELETED"],
+    ["POP3D", "CALLBACK", "TIMEOUT"],
+];
+
 fn has_code(raised: &Raised, code: &[&str]) -> bool {
     let words = raised.error_code();
     words.len() >= code.len() && words.iter().zip(code).all(|(word, code)| word == code)
@@ -122,7 +128,8 @@ fn has_code(raised: &Raised, code: &[&str]) -> bool {
 
 /// Whether an error of `lookup` says that it failed, rather than that there is no such user.
 pub(super) fn is_failure(raised: &Raised) -> bool {
-    has_code(raised, &UNUSABLE) || has_code(raised, &TEMPORARY)
+    let ended = ENDED.iter().any(|code| has_code(raised, code));
+    ended || has_code(raised, &UNUSABLE) || has_code(raised, &TEMPORARY)
 }
 
 /// Whether a script says no in its own words, where a stack trace tells nobody anything:

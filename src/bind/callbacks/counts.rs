@@ -38,11 +38,11 @@ impl CallbackCounts {
         Some(&self.0[at])
     }
 
-    /// Begins a call.
-    pub fn begin(&self, method: &str) -> Timed<'_> {
+    /// A call that has begun; waits in it are part of it.
+    pub fn timed(&self, method: &str, begun: Instant) -> Timed<'_> {
         Timed {
             count: self.of(method),
-            begun: Instant::now(),
+            begun,
         }
     }
 

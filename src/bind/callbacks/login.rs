@@ -2,6 +2,7 @@
 
 mod redact;
 
+use super::call::Target;
 use super::complaints::{self, Asked};
 use super::{Callbacks, Trouble};
 use crate::ffi::{interp, Value};
@@ -12,19 +13,19 @@ use pop3_proto::{Attempt, Proof, Secret};
 
 impl Callbacks<'_> {
     /// The storage reference of the user, if the proof fits.
-    pub(super) fn check(&self, attempt: &Attempt) -> Result<Option<Box<str>>, Trouble> {
+    pub(super) async fn check(&self, attempt: &Attempt) -> Result<Option<Box<str>>, Trouble> {
         let prefix = self.server.login_prefix();
         if !prefix.is_empty() {
-            return self.check_by_script(&prefix, attempt);
+            return self.check_by_script(prefix, attempt).await;
         }
-        let account = self.lookup(&attempt.user)?;
+        let account = self.lookup(&attempt.user).await?;
         Ok(account.and_then(|account| account.admits(&attempt.proof)))
     }
 
     /// Calls `-login`. Its result is the storage reference; an empty one refuses.
-    fn check_by_script(
+    async fn check_by_script(
         &self,
-        prefix: &Value,
+        prefix: Value,
         attempt: &Attempt,
     ) -> Result<Option<Box<str>>, Trouble> {
         let Some(secret) = judged_by_script(attempt) else {
@@ -32,7 +33,12 @@ impl Callbacks<'_> {
         };
         self.check_wanted()?;
         let secret = characters(secret);
-        let checked = self.call("login", prefix, &[self.described(attempt, &secret)]);
+        let target = Target {
+            prefix,
+            method: None,
+        };
+        let words = [self.described(attempt, &secret)];
+        let checked = self.call(&self.for_client(None), &target, &words).await;
         let checked = checked.map_err(|raised| {
             // Tcl shows the call in its stack traces, and the secret is in the call.
             let raised = complaints::explained("login", &redact::without(&raised, &secret));
@@ -65,26 +71,26 @@ impl Callbacks<'_> {
     }
 
     /// The entry of the user whom a client names, by either name that a script may know.
-    pub(super) fn lookup(&self, user: &[u8]) -> Result<Option<Account>, Trouble> {
+    pub(super) async fn lookup(&self, user: &[u8]) -> Result<Option<Account>, Trouble> {
         let (name, other) = text::names(user);
-        match (self.lookup_name(&name)?, other) {
-            (None, Some(other)) => self.lookup_name(&other),
+        match (self.lookup_name(&name).await?, other) {
+            (None, Some(other)) => self.lookup_name(&other).await,
             (account, _) => Ok(account),
         }
     }
 
     /// The user's entry. With an error of `lookup` scripts say that there is none, unless
     /// its code says that something else has failed.
-    fn lookup_name(&self, user: &str) -> Result<Option<Account>, Trouble> {
+    async fn lookup_name(&self, user: &str) -> Result<Option<Account>, Trouble> {
         let name = Value::text(user);
-        let exists = self.call_auth(&[Value::text("exists"), name.clone()]);
+        let exists = self.users("exists", &name).await;
         let exists = exists.map_err(|raised| self.raised("exists", &raised))?;
         // What users return is shown to nobody: there may be a password in it.
         let exists = exists.to_bool();
         if !exists.ok_or_else(|| self.wrong(Asked::new("exists", user), None, "a boolean"))? {
             return Ok(None);
         }
-        let entry = match self.call_auth(&[Value::text("lookup"), name]) {
+        let entry = match self.users("lookup", &name).await {
             Ok(entry) => entry,
             Err(raised) if complaints::is_failure(&raised) => {
                 return Err(self.raised("lookup", &raised));

@@ -6,7 +6,7 @@ use super::complaints::Asked;
 use super::unknown::is_unknown_method;
 use super::{digests, numbers_after, Callbacks, Trouble};
 use crate::bind::escape::shortened;
-use crate::bind::step::step;
+use crate::bind::step::Turn;
 use crate::ffi::interp::Raised;
 use crate::ffi::Value;
 use crate::store::delivery::is_uid;
@@ -29,43 +29,42 @@ fn read_some<T>(made: Option<T>) -> Result<T, Trouble> {
 }
 
 impl Callbacks<'_> {
-    /// One id; none when more is to be done for it. Without `uidl` it takes the digests of
-    /// all messages before this one, since equal ones are told apart by their order.
-    pub(super) fn one_uid(
+    /// One id. Without `uidl` it takes the digests of all messages before this one, since
+    /// equal ones are told apart by their order.
+    pub(super) async fn one_uid(
         &self,
         job: &Job,
         mailbox: &str,
         number: MsgNo,
         count: u32,
-    ) -> Result<Option<Box<str>>, Trouble> {
+    ) -> Result<Box<str>, Trouble> {
         if self.server.storage_has_uidl() {
-            if let Some(uid) = self.uidl(mailbox, &[Value::int(number.get().into())])? {
+            let argument = Value::int(number.get().into());
+            if let Some(uid) = self.uidl(mailbox, &[argument]).await? {
                 let asked = Asked::message("uidl", mailbox, number);
-                return self.valid_uid(asked, &uid).map(Some);
+                return self.valid_uid(asked, &uid);
             }
         }
         let id = |digests: &[Option<Digest>]| digests::last_id(&digests[..=number.index()]);
-        let id = |digests: &[_]| any_read(digests).then(|| id(digests));
-        match self.with_digests(job, mailbox, number.get(), id)? {
+        let id = |digests: &[_]| any_read(digests).then(|| id(digests)).flatten();
+        let mut made = self.with_digests(job, mailbox, number.get(), id).await?;
+        if made.is_none() && number.get() < count {
             // Of the messages up to this one none can be read: others may be.
-            Some(None) if number.get() < count => {
-                let tried = count.min(MOST_TRIED).max(number.get());
-                let id = self.with_digests(job, mailbox, tried, id)?;
-                id.map(read_some).transpose().map(Option::flatten)
-            }
-            id => id.map(read_some).transpose().map(Option::flatten),
+            let tried = count.min(MOST_TRIED).max(number.get());
+            made = self.with_digests(job, mailbox, tried, id).await?;
         }
+        read_some(made)
     }
 
-    /// All ids; none when more is to be done for them.
-    pub(super) fn all_uids(
+    /// All ids.
+    pub(super) async fn all_uids(
         &self,
         job: &Job,
         mailbox: &str,
         count: u32,
-    ) -> Result<Option<Vec<Box<str>>>, Trouble> {
+    ) -> Result<Vec<Box<str>>, Trouble> {
         if count > 0 && self.server.storage_has_uidl() {
-            if let Some(said) = self.uidl(mailbox, &[])? {
+            if let Some(said) = self.uidl(mailbox, &[]).await? {
                 let asked = Asked::new("uidl", mailbox);
                 let wrong = |expected| self.wrong(asked, Some(&said), expected);
                 let list = said.to_list().filter(|list| list.len() == count as usize);
@@ -75,45 +74,45 @@ impl Callbacks<'_> {
                 if uids.iter().collect::<HashSet<_>>().len() < uids.len() {
                     return Err(wrong("different ids"));
                 }
-                return Ok(Some(uids));
+                return Ok(uids);
             }
         }
         let ids = |digests: &[_]| (count == 0 || any_read(digests)).then(|| digests::ids(digests));
-        let ids = self.with_digests(job, mailbox, count, ids)?;
-        ids.map(read_some).transpose()
+        read_some(self.with_digests(job, mailbox, count, ids).await?)
     }
 
-    /// Makes something of the digests of the first `count` messages; none when a step has
-    /// not taken all of them yet.
-    fn with_digests<T>(
+    /// Makes something of the digests of the first `count` messages.
+    async fn with_digests<T>(
         &self,
         job: &Job,
         mailbox: &str,
         count: u32,
         make: impl FnOnce(&[Option<Digest>]) -> T,
-    ) -> Result<Option<T>, Trouble> {
+    ) -> Result<T, Trouble> {
         let mut digests = job.take_digests();
-        let taken = self.more_digests(mailbox, count, &mut digests);
+        let taken = self.more_digests(mailbox, count, &mut digests).await;
         if taken.is_err() && !any_read(&digests) {
             // Nothing shows that it is only these: they are tried again.
             digests.clear();
         }
-        let made = taken.map(|()| digests.get(..count as usize).map(make));
+        let made = taken.map(|()| make(&digests[..count as usize]));
         job.keep_digests(digests);
         made
     }
 
-    fn more_digests(
+    async fn more_digests(
         &self,
         mailbox: &str,
         count: u32,
         digests: &mut Vec<Option<Digest>>,
     ) -> Result<(), Trouble> {
-        for number in step(numbers_after(digests.len(), count)) {
-            let digest = match self.digest(mailbox, number) {
+        let mut turn = Turn::begin();
+        for number in numbers_after(digests.len(), count) {
+            turn.next_item().await;
+            let digest = match self.digest(mailbox, number).await {
                 Ok(digest) => Some(digest),
                 Err(trouble) => {
-                    self.check_others(mailbox, digests, trouble)?;
+                    self.check_others(mailbox, digests, trouble).await?;
                     None
                 }
             };
@@ -126,7 +125,7 @@ impl Callbacks<'_> {
     /// digest. But when the storage as a whole fails, clients must not be told that all
     /// ids are other ones now: they would fetch everything again later. So a message
     /// that could be read must be readable still.
-    fn check_others(
+    async fn check_others(
         &self,
         mailbox: &str,
         digests: &[Option<Digest>],
@@ -137,7 +136,7 @@ impl Callbacks<'_> {
         let read = read.and_then(|index| MsgNo::new(u32::try_from(index + 1).ok()?));
         match (read, trouble) {
             (_, trouble @ Trouble(Failure::Permanent)) => Err(trouble),
-            (Some(number), _) => self.digest(mailbox, number).map(drop),
+            (Some(number), _) => self.digest(mailbox, number).await.map(drop),
             (None, trouble) if digests.len() + 1 >= MOST_TRIED as usize => Err(trouble),
             (None, _) => Ok(()),
         }
@@ -145,15 +144,16 @@ impl Callbacks<'_> {
 
     /// What the storage's `uidl` says; none, for good, when the first call shows that the
     /// storage does not know the method.
-    fn uidl(&self, mailbox: &str, number: &[Value]) -> Result<Option<Value>, Trouble> {
+    async fn uidl(&self, mailbox: &str, number: &[Value]) -> Result<Option<Value>, Trouble> {
         self.check_wanted()?;
-        let words = [&[Value::text("uidl"), Value::text(mailbox)], number].concat();
+        let words = [&[Value::text(mailbox)], number].concat();
         let asked = self.server.storage_number();
-        let prefix = self.server.storage_prefix().to_list().unwrap_or_default();
-        let said = self.call_storage(&words);
+        let target = self.storage_method("uidl");
+        let said = self.call(&self.for_client(None), &target, &words).await;
         // Another storage may have been configured meanwhile: this says nothing of it.
         let is_the_same = self.server.storage_number() == asked;
         if self.server.storage_uidl_is_in_doubt() {
+            let prefix = target.prefix.to_list().unwrap_or_default();
             let prefix: Vec<_> = prefix.iter().map(Value::to_text).collect();
             let reason = match &said {
                 // A `switch` without a default says nothing.
@@ -188,8 +188,8 @@ impl Callbacks<'_> {
         }
     }
 
-    fn digest(&self, mailbox: &str, number: MsgNo) -> Result<Digest, Trouble> {
-        let got = self.get(mailbox, number, None)?;
+    async fn digest(&self, mailbox: &str, number: MsgNo) -> Result<Digest, Trouble> {
+        let got = self.get(mailbox, number, None).await?;
         digests::digest(got).map_err(|error| {
             let line = format!("get {mailbox} {number}: {}", Reason(&error));
             self.complain("get", &line, &Raised::new(&line, &["POP3D", "LOG"]))

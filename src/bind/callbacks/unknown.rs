@@ -16,6 +16,8 @@ pub fn is_unknown_method(raised: &Raised, prefix: &[String]) -> bool {
         ["TCL", "LOOKUP", kind, .., name] => KINDS.contains(&kind) && tail(name) == "uidl",
         ["TCL", "WRONGARGS"] => is_usage_of(&raised.message(), prefix),
         ["POP3D", "METHOD", name] => name == "uidl",
+        // It has not said anything.
+        ["POP3D", "CALLBACK", "DELETED" | "TIMEOUT"] => false,
         // Of the system, of other programs, and of Tcl where no method is missing.
         ["POSIX" | "CHILDSTATUS" | "CHILDKILLED" | "CHILDSUSP" | "TCL" | "ARITH", ..] => false,
         _ => says_unknown(&raised.message()),

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot::Receiver;
 
 use super::{ChannelSession, Step, CHUNK};
-use crate::bind::callbacks::{self, Progress};
+use crate::bind::callbacks;
 use crate::bind::server::ServerObject;
 use crate::net;
 use crate::store::access::{Answer, AnsweredNow, Runner};
@@ -30,7 +30,7 @@ pub(super) enum Awaited {
         answer: Pin<Box<dyn Future<Output = Answer>>>,
         /// Whether it answers a login.
         is_login: bool,
-        /// The mechanism, if it answers a login or is asked on the way to one.
+        /// The mechanism, if it answers a login or a step of one.
         mechanism: Option<Mechanism>,
         /// See [`Request::is_carried_out`].
         carried_out: bool,
@@ -128,7 +128,8 @@ impl ChannelSession {
     pub(super) fn hear(self: &Rc<Self>, mut awaited: Awaited) -> Step {
         self.channel.watch(false, false);
         let server = &self.server;
-        let waker = server.world.wakes.waker(server.id, &self.name);
+        let sleeper = (server.id, Arc::from(&*self.name));
+        let waker = server.world.wakes.waker(sleeper);
         let mut context = Context::from_waker(&waker);
         let has_come = match &mut awaited {
             Awaited::Answer {
@@ -167,8 +168,8 @@ impl ChannelSession {
         if is_login && refusal.is_some() {
             self.release_session();
         }
-        let told = is_login || refusal == Some(Refusal::TooManyFailures);
-        if let Some(mechanism) = mechanism.filter(|_| told) {
+        let is_told = is_login || refusal == Some(Refusal::TooManyFailures);
+        if let Some(mechanism) = mechanism.filter(|_| is_told) {
             let (client, whose) = (|| self.client(), (self.peer.ip(), mechanism));
             self.server.engine.login_answered(client, whose, refusal);
         }
@@ -215,10 +216,7 @@ struct LocalRunner {
 impl Runner for LocalRunner {
     fn script(&self, hold: &Arc<Hold>, work: Work) -> Receiver<Outcome> {
         let (job, answer) = Job::new(self.server.id, self.client.clone(), hold.clone(), work);
-        if let Some(rest) = callbacks::run(&self.server, job, Progress::default()) {
-            let mut unfinished = self.server.world.unfinished.borrow_mut();
-            unfinished.push_back(rest);
-        }
+        callbacks::run(&self.server, job);
         answer
     }
 

@@ -35,6 +35,8 @@ impl ServerObject {
                 let fields = self.state_fields(&state).into_iter();
                 Ok(Value::dict(fields.chain(info_fields(&state))))
             }
+            ("current", []) => Ok(Value::text(&self.current_connection().unwrap_or_default())),
+            ("current", _) => Err(self.identity.usage("conn current")),
             ("info", _) => Err(self.identity.usage("conn info connId")),
             ("close", [id]) => self.close_connection(&id.to_text(), ""),
             ("close", [id, text]) => self.close_connection(&id.to_text(), &text.to_text()),
@@ -46,6 +48,19 @@ impl ServerObject {
                 Err(error.with_note("there are also close, and info"))
             }
         }
+    }
+
+    /// The connection for which the callback runs that asks; none for other servers'.
+    fn current_connection(&self) -> Option<String> {
+        let call = self.world.calls.current()?;
+        if call.server != self.id {
+            return None;
+        }
+        let channels = self.channels.borrow();
+        let mut sessions = channels.values();
+        let session = sessions.find(|session| session.id == call.connection);
+        let name = || connection_name(call.connection);
+        Some(session.map_or_else(name, |session| session.name.clone()))
     }
 
     fn connection_state(&self, name: &str) -> Result<ConnectionState, Error> {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
@@ -15,13 +15,14 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use once_cell::sync::OnceCell;
 use pop3_proto::body::OctetCounter;
-use rustix::fs::{flock, renameat_with, AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{flock, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::listing::{entries, lock};
+use super::listing::lock;
 use super::stamp::{is_regular, now, Stamp};
 use crate::keyed::random;
 use crate::store::delivery::UID_LENGTH;
+use crate::system::{entries, rename_file_new};
 
 /// Begins the names of what is being written. Dot files are not messages.
 const TEMPORARY: &str = ".pop3d.new.";
@@ -141,27 +142,12 @@ impl Arrival {
     /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where something has that name. The
     /// message is not there then, nor after any other error.
     pub fn deliver(&mut self, dir: &OwnedFd, name: &str) -> io::Result<()> {
-        self.rename(dir, name)?;
+        rename_file_new((self.dir.as_fd(), &self.name), (dir.as_fd(), name))?;
         self.is_delivered = true;
         rustix::fs::fsync(dir).map_err(|error| {
             let _may_be_there_after_a_crash = rustix::fs::unlinkat(dir, name, AtFlags::empty());
             error.into()
         })
-    }
-
-    fn rename(&self, dir: &OwnedFd, name: &str) -> io::Result<()> {
-        let no_replace = RenameFlags::NOREPLACE;
-        match renameat_with(&self.dir, &self.name, dir, name, no_replace) {
-            // Not every file system can promise it. A link replaces nothing either; when
-            // this is dropped the first name goes.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                let no_flags = AtFlags::empty();
-                rustix::fs::linkat(&self.dir, &self.name, dir, name, no_flags)?;
-                let _swept_later = rustix::fs::unlinkat(&self.dir, &self.name, no_flags);
-                Ok(())
-            }
-            result => Ok(result?),
-        }
     }
 }
 

@@ -9,10 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
-use rustix::fs::{FileType, RawDir, SeekFrom};
-
-/// Room for directory entries, filled by one system call.
-const ENTRIES: usize = 64 * 1024;
+use rustix::fs::FileType;
 
 /// Memory for cached listings; about 600,000 messages. What is not in it is read
 /// from the disk again.
@@ -126,27 +123,11 @@ impl Names {
 /// # Errors
 /// When the directory cannot be read.
 pub fn read_dir(dir: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io::Result<()> {
-    entries(dir, |name, kind| {
+    crate::system::entries(dir, |name, kind| {
         if !name.starts_with(b".") && kind != FileType::Directory {
             each(name, kind);
         }
     })
-}
-
-/// Calls `each` for every entry of a directory, `.` and `..` included.
-///
-/// # Errors
-/// When the directory cannot be read.
-pub fn entries(dir: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io::Result<()> {
-    // It may have been read before by this descriptor.
-    rustix::fs::seek(dir, SeekFrom::Start(0))?;
-    let mut room: Vec<u8> = Vec::with_capacity(ENTRIES);
-    let mut entries = RawDir::new(dir, room.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        each(entry.file_name().to_bytes(), entry.file_type());
-    }
-    Ok(())
 }
 
 /// Listings of mailboxes by their directory, bounded in memory. The least recently used are

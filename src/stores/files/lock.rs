@@ -22,10 +22,11 @@ use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::layout::Links;
-use super::reach::{self, is_local, open_dir, DirPath};
+use super::reach::{self, open_dir, DirPath};
 use crate::descriptors::out_of_the_way;
 use crate::store::reason::is_permanent;
 use crate::store::Wait;
+use crate::system::is_local;
 
 /// Name of the file in the mailbox. Dot files are not messages.
 pub const LOCK_FILE: &str = ".pop3d.lock";

@@ -4,9 +4,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{renameat_with, RenameFlags, CWD};
-use rustix::io::Errno;
-
 use super::lock::{DirLock, LockFile, LOCK_FILE};
 use crate::store::reason::is_permanent;
 use crate::text::to_native;
@@ -91,17 +88,5 @@ pub fn remove_mailbox(dir: &Path) -> io::Result<()> {
     match fs::remove_file(dir.join(LOCK_FILE)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => fs::remove_dir(dir),
-    }
-}
-
-/// Renames, but never onto something.
-///
-/// # Errors
-/// [`AlreadyExists`](io::ErrorKind::AlreadyExists) and whatever the system says.
-pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Not every file system can promise it.
-        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to),
-        result => Ok(result?),
     }
 }

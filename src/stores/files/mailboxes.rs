@@ -21,9 +21,10 @@ use super::lock::{DirLock, LockFile};
 use super::locked::{Locked, Registry};
 use super::mailbox_dir::{if_there, lock_within, path_within};
 use super::mailbox_error::{Fault, MailboxError};
-use super::reach::{is_local, open_dir, DirPath};
+use super::reach::{open_dir, DirPath};
 use crate::descriptors::out_of_the_way;
 use crate::store::{Mailbox, Storage, StoreError, Wait};
+use crate::system::is_local;
 
 /// Mailboxes below a base directory.
 pub struct Mailboxes {

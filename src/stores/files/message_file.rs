@@ -16,8 +16,8 @@ use super::octets::{count, to_announce, ListedOctets};
 use super::reach;
 use super::stamp::{is_regular, Stamp};
 use crate::descriptors::out_of_the_way;
-use crate::store::source::read_cached;
 use crate::store::{Content, StartedMessage, Wait};
+use crate::system::read_in_memory;
 
 const READING: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC)
@@ -104,7 +104,7 @@ impl StartedMessage {
     /// stamp. `None` if the size is wrong, which a byte too few or too many shows.
     fn read_whole(file: &File, size: u64, buffer: &mut [u8]) -> Option<Self> {
         let room = buffer.get_mut(..=usize::try_from(size).ok()?)?;
-        let length = read_cached(file, room).ok()?.unwrap_or(0);
+        let length = read_in_memory(file, room).ok()?.unwrap_or(0);
         (length as u64 == size).then(|| Self {
             octets: count(&buffer[..length]),
             length,
@@ -120,7 +120,9 @@ impl StartedMessage {
         }
         let length = match most {
             0 => 0,
-            _ => read_cached(&file, &mut buffer[..most]).ok()?.unwrap_or(0),
+            _ => read_in_memory(&file, &mut buffer[..most])
+                .ok()?
+                .unwrap_or(0),
         };
         let left = size - length as u64;
         let octets = match listed {

@@ -3,11 +3,11 @@
 //!
 //! With [`Wait::No`] a file is reached only if the directories on the path are in memory, and
 //! if the path crosses no mount: behind a mount another machine or process may be asked.
-//! That is openat2(2) of Linux; other systems cannot tell, and always give
+//! Systems other than Linux cannot tell, and always give
 //! [`WouldBlock`](io::ErrorKind::WouldBlock).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, Stat, CWD};
@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::layout::Links;
 use crate::store::Wait;
+use crate::system::{open_in_memory, stat_in_memory};
 
 /// How directories are opened.
 const READING_DIR: OFlags = OFlags::RDONLY
@@ -35,25 +36,9 @@ pub fn open(
     wait: Wait<'_>,
 ) -> Result<OwnedFd, Errno> {
     match wait {
-        Wait::No => open_cached(dir, path, flags),
+        Wait::No => open_in_memory(dir, path, flags),
         Wait::While(_) => rustix::fs::openat(dir, path, flags, Mode::empty()),
     }
-}
-
-#[cfg(target_os = "linux")]
-fn open_cached(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    use rustix::fs::{openat2, ResolveFlags};
-    let links = match flags.contains(OFlags::NOFOLLOW) {
-        true => ResolveFlags::NO_SYMLINKS,
-        false => ResolveFlags::empty(),
-    };
-    let resolve = links | ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
-    openat2(dir, path, flags, Mode::empty(), resolve)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open_cached(_dir: BorrowedFd<'_>, _path: &Path, _flags: OFlags) -> Result<OwnedFd, Errno> {
-    Err(Errno::AGAIN)
 }
 
 /// The status of the file `path` of the directory `dir`.
@@ -61,15 +46,10 @@ fn open_cached(_dir: BorrowedFd<'_>, _path: &Path, _flags: OFlags) -> Result<Own
 /// # Errors
 /// Those of [`open`].
 pub fn stat(dir: BorrowedFd<'_>, path: &Path, links: Links, wait: Wait<'_>) -> Result<Stat, Errno> {
-    if wait.may_block() {
-        return rustix::fs::statat(dir, path, links.stat_flags());
+    match wait.may_block() {
+        true => rustix::fs::statat(dir, path, links.stat_flags()),
+        false => stat_in_memory(dir, path, links == Links::Follow),
     }
-    // statat(2) would ask whatever is mounted there.
-    let flags = match links {
-        Links::Follow => OFlags::PATH | OFlags::CLOEXEC,
-        Links::Refuse => OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-    };
-    rustix::fs::fstat(open_cached(dir, path, flags)?)
 }
 
 /// Opens a directory to read it and to reach its files.
@@ -127,35 +107,4 @@ impl DirPath<'_> {
     pub fn stat(&self) -> io::Result<Stat> {
         Ok(stat(self.from, self.path, Links::Follow, self.wait)?)
     }
-}
-
-/// Whether `fd` is on a file system that asks no other machine and no other process. It
-/// may have to ask to find that out.
-#[cfg(target_os = "linux")]
-pub fn is_local(fd: impl AsFd) -> bool {
-    /// Magic numbers of statfs(2): NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS (two), Coda,
-    /// autofs, Lustre, GPFS.
-    const REMOTE: [u32; 13] = [
-        0x6969,
-        0x517B,
-        0xFF53_4D42,
-        0xFE53_4D42,
-        0x6573_5546,
-        0x0102_1997,
-        0x00C3_6400,
-        0x5346_414F,
-        0x6B41_4653,
-        0x7375_7245,
-        0x0187,
-        0x0BD0_0BD0,
-        0x4750_4653,
-    ];
-    let kind = rustix::fs::fstatfs(fd).map(|found| found.f_type as u32);
-    kind.is_ok_and(|kind| !REMOTE.contains(&kind))
-}
-
-/// Whether `fd` is on a file system of this machine: unknown on this platform.
-#[cfg(not(target_os = "linux"))]
-pub fn is_local(_fd: impl AsFd) -> bool {
-    false
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use super::super::mailbox_store::{message, of_store, MailboxStore};
 use super::lock::DirLock;
 use super::locked::Locked;
-use super::mailbox_dir::{remove_mailbox, rename_new};
+use super::mailbox_dir::remove_mailbox;
 use super::mailbox_error::{Fault, MailboxError};
 use super::mailboxes::{failed, Mailboxes};
 use crate::store::{Mailbox, Wait};
+use crate::system::rename_new;
 use crate::text::{from_native, shown};
 
 impl MailboxStore for Mailboxes {

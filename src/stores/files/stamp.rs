@@ -160,7 +160,7 @@ impl DirStamp {
 
     fn new(stat: &Stat) -> Self {
         Self {
-            device: stat.st_dev,
+            device: crate::system::device(stat),
             inode: stat.st_ino,
             seconds: stat.st_ctime,
             nanos: stat.st_ctime_nsec as u32,
