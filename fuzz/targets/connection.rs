@@ -2,10 +2,12 @@
 //! pieces, times and ends.
 
 use std::io::ErrorKind;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pop3_proto::connection::{Action, Connection, Stall, Wanted};
+use pop3_proto::hook::{Detail, EventKind, Rejection, Terms, Verdict};
 use pop3_proto::limits::Limits;
 use pop3_proto::sasl::scram::ScramKeys;
 use pop3_proto::sasl::SASL;
@@ -52,8 +54,11 @@ pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let start = Instant::now();
     let mark = 1 + input.number() % 2000;
-    let mut connection = Connection::new(config(&mut input, mark), origin(&mut input), start);
-    let (mut now, mut left, mut updates, mut largest) = (start, false, 0, 0);
+    let config = config(&mut input, mark);
+    let refuses_logins = config.hook.contains(EventKind::Login);
+    let mut connection = Connection::new(config, origin(&mut input), start);
+    let (mut now, mut left, mut largest) = (start, false, 0);
+    let (mut logins, mut updates) = (0, 0);
     let most = 2000 + 100 * data.len();
     for step in 0.. {
         assert!(step < most, "no end: {connection:?}");
@@ -68,8 +73,10 @@ pub fn run(data: &[u8]) {
             Action::Write => write(&mut connection, &mut input, &mut now),
             Action::Ask(request) => {
                 assert!(!left);
+                logins += u32::from(request.login_mechanism().is_some());
                 updates += u32::from(matches!(request, Request::Update { .. }));
-                assert!(updates <= 1);
+                // A login that the hook refuses unlocks the mailbox.
+                assert!(updates <= if refuses_logins { logins } else { 1 });
                 let numbers = numbers(&request);
                 assert!(numbers.iter().all(|number| number.get() <= COUNT));
                 connection.handle_reply(reply(&request, &mut input));
@@ -120,6 +127,13 @@ fn config(input: &mut Input<'_>, mark: usize) -> Arc<Config> {
     config.tls = [TlsMode::Off, TlsMode::StartTls, TlsMode::Implicit][usize::from(choice % 3)];
     config.plaintext = plaintext(choice / 3);
     config.apop = choice < 128;
+    // Half of them without a hook.
+    let watched = match choice / 9 % 4 {
+        2 => vec![EventKind::Command, EventKind::Retrieve],
+        3 => EventKind::ALL.into(),
+        _ => Vec::new(),
+    };
+    config.hook.set(watched.into_iter().collect());
     Arc::new(config)
 }
 
@@ -245,6 +259,25 @@ fn reply(request: &Request, input: &mut Input<'_>) -> Reply {
         (_, Request::Uids) => Reply::Uids((0..COUNT).map(|n| n.to_string().into()).collect()),
         (_, Request::Fetch { .. }) => Reply::Fetching { octets: 9 },
         (_, Request::Update { .. }) => Reply::Updated,
+        (_, Request::Hook(_)) => Reply::Hook(verdict(choice, input)),
+    }
+}
+
+/// Any verdict, fit for its event or not.
+fn verdict(choice: u8, input: &mut Input<'_>) -> Verdict {
+    let rejection = |code| Rejection::new("no", code).map_or(Verdict::Close, Verdict::Reject);
+    match choice {
+        31..=60 => rejection(None),
+        61..=80 => rejection(Some("SYS/TEMP")),
+        81..=90 => Verdict::Close,
+        91..=120 => Verdict::Reply(input.bytes().into()),
+        121..=180 => Verdict::Proceed(Terms {
+            delay: time(input),
+            cut: (choice & 1 == 0).then(|| u64::from(input.byte())),
+            announce: (choice & 2 == 0).then(|| u64::from(input.byte())),
+            throttle: NonZeroU64::new(u64::from(input.byte()) * u64::from(choice % 5)),
+        }),
+        _ => Verdict::default(),
     }
 }
 
@@ -256,6 +289,11 @@ fn numbers(request: &Request) -> Vec<MsgNo> {
             vec![*number]
         }
         Request::Update { delete } => delete.clone(),
+        Request::Hook(event) => match &event.detail {
+            Detail::Retrieve { number, .. } | Detail::Delete { number } => vec![*number],
+            Detail::Update { delete } => delete.clone(),
+            _ => vec![],
+        },
         Request::Login(_) | Request::Keys { .. } | Request::Sizes | Request::Uids => vec![],
     }
 }

@@ -1,18 +1,19 @@
-//! The script's `-auth` and `-storage` command prefixes: what they are asked, in
-//! which order, and what becomes of everything that they may do.
+//! The script's `-auth`, `-storage`, `-login` and `-hook` command prefixes: what they are
+//! asked, in which order, and what becomes of everything that they may do.
 //!
 //! A callback is a list, never a string, and runs at the global level, as a coroutine. It may do
 //! anything, even destroy its own server, and wait: so nothing is borrowed while it runs and
 //! everything is looked at afresh afterwards.
 //!
-//! Here are logins, sizes, messages and deletions; `call` calls and waits; `uids` has the unique ids, with
-//! `digests` where the storage gives none and `unknown` to tell that, `complaints` what
-//! becomes of failures.
+//! Here are logins, sizes, messages and deletions; `call` calls and waits; `hook` has what
+//! happens in sessions, `uids` the unique ids, with `digests` where the storage gives none and
+//! `unknown` to tell that, `complaints` what becomes of failures.
 
 mod call;
 mod complaints;
 mod counts;
 mod digests;
+mod hook;
 mod login;
 mod uids;
 mod unknown;
@@ -33,6 +34,7 @@ use crate::store::jobs::{Job, Outcome, UnlockNow, Work};
 use crate::store::reason::Reason;
 use crate::store::{Message, Wait};
 use crate::text;
+use pop3_proto::hook::Event;
 use pop3_proto::{Attempt, Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request};
 
 /// What `get` may return.
@@ -76,6 +78,17 @@ pub fn unlock(server: &Rc<ServerObject>, mailbox: &str, client: Client) {
         client: &client,
     };
     let _nobody_waits = callbacks.begin_unlock(mailbox);
+}
+
+/// Tells the hook of the end of a client's session, on a connection of this name. An error reaches nobody but the log. A
+/// hook that yields goes on by itself, even when the server is destroyed.
+pub fn tell_end(server: &Rc<ServerObject>, event: &Event, client: Client, connection: &str) {
+    let callbacks = Callbacks {
+        server,
+        job: None,
+        client: &client,
+    };
+    let _nobody_waits = callbacks.begin_end(event, connection);
 }
 
 /// The callbacks of one server, for a job or for the end of a session.
@@ -124,6 +137,15 @@ impl Callbacks<'_> {
                 self.unlock(&lock.mailbox).await;
                 Reply::Updated
             }
+            Work::Hook(event) => self.hook(event).await,
+            Work::Ended(event, _) => {
+                let connection = self.server.connection_name(self.client.connection);
+                if let Some(over) = self.begin_end(event, &connection) {
+                    // If nothing tells, the interpreter has gone.
+                    let _ = over.await;
+                }
+                Reply::Updated
+            }
         };
         Outcome::Reply(reply)
     }
@@ -167,7 +189,9 @@ impl Callbacks<'_> {
                 deleted?;
                 Reply::Updated
             }
-            Request::Login(_) | Request::Keys { .. } => Reply::Failed(Failure::Temporary),
+            Request::Login(_) | Request::Keys { .. } | Request::Hook(_) => {
+                Reply::Failed(Failure::Temporary)
+            }
         };
         Ok(Outcome::Reply(reply))
     }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pop3_proto::connection::{Action, Connection as Machine, End, Stall};
+use pop3_proto::hook::EventKind;
 use pop3_proto::limits::LINGER_BYTES;
 use pop3_proto::session::{EndReason, Tally};
 
@@ -277,7 +278,22 @@ impl ChannelSession {
             self.channel.break_off();
         }
         self.log_end(end);
+        self.tell_end(end);
         self.server.connection_closed();
+    }
+
+    /// Tells the hook of its end, if that wants to be told.
+    fn tell_end(&self, end: End) {
+        let event = {
+            let machine = self.machine.borrow();
+            let session = machine.session();
+            session
+                .is_watched(EventKind::End)
+                .then(|| session.end_event(end))
+        };
+        if let Some(event) = event {
+            callbacks::tell_end(&self.server, &event, self.client(), &self.name);
+        }
     }
 
     fn unlock(&self) {
@@ -345,6 +361,7 @@ impl ChannelSession {
         if !self.left.replace(true) {
             self.unlock();
             self.log_end(End::Killed);
+            self.tell_end(End::Killed);
         }
         self.channel.break_off();
         self.close();

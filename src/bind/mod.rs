@@ -5,7 +5,8 @@
 //! - [`object`] – what servers, user databases and mailbox databases have in common
 //!   as Tcl objects;
 //! - [`server`] with [`options`] – `::pop3d::new` and its objects;
-//! - [`callbacks`] – the script's `-auth` and `-storage` command prefixes;
+//! - [`callbacks`] – the script's `-auth`, `-storage`, `-login` and `-hook` command prefixes,
+//!   [`verdict`] – and what the last of them may return;
 //! - [`listen`] – what `up` opens; [`direct`] – when stores are used
 //!   without scripts, [`watched`] – and when no longer;
 //! - [`channel`] – the second driver: sessions on Tcl channels;
@@ -45,6 +46,7 @@ pub mod step;
 pub mod tasks;
 pub mod token;
 pub mod users;
+pub mod verdict;
 pub mod wakes;
 pub mod watched;
 pub mod world;

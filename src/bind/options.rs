@@ -7,6 +7,7 @@ use crate::ffi::command::Error;
 use crate::ffi::Value;
 use crate::net::{AddressList, AddressRules};
 use crate::text::from_native;
+use pop3_proto::hook::{EventKind, Events};
 use pop3_proto::is_capability;
 use pop3_proto::limits::Limits;
 use pop3_proto::sasl::{Mechanism, Mechanisms, SASL};
@@ -36,6 +37,11 @@ pub struct Options {
     pub uidl: UidlSource,
     /// `-login`: command prefix that checks logins instead of `-auth`; empty: none.
     pub login: Value,
+    /// `-hook`: command prefix that is told of events in sessions, and decides on them;
+    /// empty: none.
+    pub hook: Value,
+    /// `-hookevents`: of which.
+    pub hook_events: Events,
     /// `-callbacktimeout`: how long a callback that has yielded may take.
     pub callback_timeout: Duration,
     /// `-apop`: whether APOP is taken.
@@ -89,6 +95,8 @@ impl Default for Options {
             log: Value::text(""),
             uidl: UidlSource::Auto,
             login: Value::text(""),
+            hook: Value::text(""),
+            hook_events: EventKind::ALL.into_iter().collect(),
             callback_timeout: Duration::from_secs(60),
             apop: true,
             mechanisms: None,
@@ -127,6 +135,8 @@ enum Field {
     Choice(&'static [&'static str], Chosen),
     /// The mechanisms of AUTH.
     Mechanisms,
+    /// Events of the hook.
+    Events,
     /// Lines of the answer to CAPA.
     Capabilities,
     /// A file's name; empty: none.
@@ -144,7 +154,7 @@ type Chosen = (fn(&Options) -> usize, fn(&mut Options, usize));
 const SHORTEST_IDLE: Duration = Duration::from_secs(600);
 
 /// The options that Tcllib's server does not have.
-const OURS: [Row; 31] = [
+const OURS: [Row; 33] = [
     Row {
         name: "-addressblock",
         field: Field::Time(|all| &mut all.limits.address_block, Duration::ZERO),
@@ -200,6 +210,14 @@ const OURS: [Row; 31] = [
     Row {
         name: "-finalize",
         field: Field::Boolean(|all| &mut all.finalize),
+    },
+    Row {
+        name: "-hook",
+        field: Field::Prefix(|all| &mut all.hook),
+    },
+    Row {
+        name: "-hookevents",
+        field: Field::Events,
     },
     Row {
         name: "-idle",
@@ -294,6 +312,14 @@ const OURS: [Row; 31] = [
 ];
 
 impl Options {
+    /// The events that sessions ask about: none without a hook.
+    pub fn watched_events(&self) -> Events {
+        match self.hook.is_empty() {
+            true => Events::default(),
+            false => self.hook_events,
+        }
+    }
+
     /// The mechanisms of AUTH that are wanted.
     pub fn wanted_mechanisms(&self) -> Mechanisms {
         let all_but_login = || SASL.into_iter().filter(|m| *m != Mechanism::Login);
@@ -344,6 +370,7 @@ impl Field {
                 None => Value::text(AUTO),
                 Some(some) => Value::texts(some.iter().map(Mechanism::name)),
             },
+            Self::Events => Value::texts(all.hook_events.iter().map(EventKind::name)),
             Self::Capabilities => Value::texts(&all.capabilities),
             Self::Addresses(field) => Value::texts(field(all).words()),
         }
@@ -366,6 +393,7 @@ impl Field {
                 choose(all, at.ok_or_else(|| one_of(words))?);
             }
             Self::Mechanisms => all.mechanisms = mechanisms(value)?,
+            Self::Events => all.hook_events = events(value)?,
             Self::Capabilities => all.capabilities = capabilities(value)?,
             Self::Addresses(field) => *field(all) = addresses(value)?,
             Self::File(field) => *field(all) = absolute(value),
@@ -410,6 +438,18 @@ fn mechanisms(value: &Value) -> Result<Option<Mechanisms>, String> {
         let names = SASL.map(Mechanism::name);
         format!("{AUTO}, or a list of some of {}", names.join(" "))
     })
+}
+
+fn events(value: &Value) -> Result<Events, String> {
+    let names = EventKind::ALL.map(EventKind::name).join(" ");
+    let expected = || format!("a list of some of {names}");
+    let words = value.to_list().ok_or_else(expected)?;
+    let named = |word: &Value| EventKind::named(&word.to_text());
+    words
+        .iter()
+        .map(named)
+        .collect::<Option<_>>()
+        .ok_or_else(expected)
 }
 
 fn capabilities(value: &Value) -> Result<Vec<Box<str>>, String> {

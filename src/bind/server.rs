@@ -29,6 +29,8 @@ use crate::net;
 use crate::store::access::{Access, LoginRules};
 use crate::store::hold::MAX_IDLE_WAIT;
 use crate::store::ids::ServerId;
+use crate::store::jobs::Owed;
+use pop3_proto::hook::WatchedEvents;
 use pop3_proto::security::TlsMode;
 use pop3_proto::session::Config;
 
@@ -103,6 +105,8 @@ pub struct ServerObject {
     /// See [`bound_channels`](Self::bound_channels).
     most_channels: Cell<usize>,
     config: RefCell<Option<Arc<Config>>>,
+    /// Of which events `-hook` is told, in running sessions too.
+    watched: Arc<WatchedEvents>,
     direct: Direct,
     reports: Reports,
     /// What its callbacks have done.
@@ -135,6 +139,7 @@ impl ServerObject {
             channels: RefCell::default(),
             most_channels: Cell::new(usize::MAX),
             config: RefCell::default(),
+            watched: Arc::default(),
             direct: Direct::new(access),
             reports,
             callbacks: CallbackCounts::default(),
@@ -225,6 +230,7 @@ impl ServerObject {
             // A script that checks logins does not tell passwords.
             apop: options.apop && !by_script,
             capabilities: options.capabilities.clone(),
+            hook: self.watched.clone(),
             ..Config::new(&listen::host_name(), &server, options.limits.clone())
         };
         let rules = options.addresses.clone();
@@ -305,10 +311,17 @@ impl ServerObject {
             session.wait_idle(until);
         }
         if let Some(me) = me {
-            for (client, lock) in owed {
-                // The `unlock` before this one may have let another session lock it.
-                if lock.is_owed() {
-                    callbacks::unlock(&me, &lock.mailbox, client);
+            for (client, owed) in owed {
+                match owed {
+                    // The `unlock` before this one may have let another session lock it.
+                    Owed::Unlock(lock) if lock.is_owed() => {
+                        callbacks::unlock(&me, &lock.mailbox, client);
+                    }
+                    Owed::Unlock(_) => {}
+                    Owed::End(event) => {
+                        let connection = me.connection_name(client.connection);
+                        callbacks::tell_end(&me, &event, client, &connection);
+                    }
                 }
             }
         }
@@ -402,6 +415,11 @@ impl ServerObject {
     /// The `-storage` command prefix.
     pub fn storage_prefix(&self) -> Value {
         self.options.borrow().storage.clone()
+    }
+
+    /// The `-hook` command prefix.
+    pub fn hook_prefix(&self) -> Value {
+        self.options.borrow().hook.clone()
     }
 
     /// The `-login` command prefix.

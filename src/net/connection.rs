@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use pop3_proto::connection::{Connection as Machine, End};
+use pop3_proto::hook::{Event, EventKind};
 use pop3_proto::session::{Config, EndReason};
 
 use super::admission::Permit;
@@ -17,7 +18,7 @@ use super::Server;
 use crate::descriptors::Reserve;
 use crate::store::hold::{Ended, Hold, Lock, MAX_IDLE_WAIT};
 use crate::store::ids::{Client, ConnectionId};
-use crate::store::jobs::{Afterwards, OwedUnlock, Work};
+use crate::store::jobs::{Afterwards, Owed, OwedUnlock, Work};
 use crate::text::characters;
 
 /// A connection: its machine, its socket and its lock.
@@ -111,7 +112,13 @@ impl Connection {
                 return;
             }
             let (server, id) = (self.server.clone(), self.id);
-            let permit = self.permit().take();
+            let mut permit = self.permit().take();
+            let told = self.end_event(reason).map(|event| {
+                // It counts until the hook is told: clients that come and go cannot fill the
+                // queue of a busy interpreter.
+                let permit = permit.take();
+                Work::Ended(event, Some(Afterwards::new(move || drop(permit))))
+            });
             afterwards = Some(Afterwards::new(move || {
                 server.remove(id);
                 drop(permit);
@@ -126,8 +133,26 @@ impl Connection {
                     });
                 }
             }
+            // After the unlock.
+            if let Some(work) = told {
+                self.submit(work);
+            }
         }
         drop(afterwards);
+    }
+
+    /// What the hook is told of its end, if it wants to be.
+    fn end_event(&self, end: End) -> Option<Box<Event>> {
+        let machine = self.machine();
+        let session = machine.session();
+        let is_wanted = session.is_watched(EventKind::End);
+        is_wanted.then(|| Box::new(session.end_event(end)))
+    }
+
+    /// Has the interpreter's thread do work for whose answer nobody waits.
+    fn submit(&self, work: Work) {
+        let (server, hold) = (self.server.id, self.hold.clone());
+        drop(self.server.jobs.submit(server, self.client(), hold, work));
     }
 
     fn permit(&self) -> MutexGuard<'_, Option<Permit>> {
@@ -219,11 +244,11 @@ impl Connection {
         owed.or_else(|| self.server.jobs.take_unlock(self.id))
     }
 
-    /// Ends the session from outside, at once. Gives the lock, and whose it was, if the
-    /// script must unlock. A driver that is at work finds its socket shut.
-    pub(super) fn kill(&self) -> Option<(Client, Lock)> {
+    /// Ends the session from outside, at once. Gives what the interpreter's thread is to do
+    /// then. A driver that is at work finds its socket shut.
+    pub(super) fn kill(&self) -> Vec<(Client, Owed)> {
         if std::mem::replace(&mut *self.left(), true) {
-            return None;
+            return Vec::new();
         }
         self.cut_off();
         let owed = match self.hold.end() {
@@ -231,7 +256,10 @@ impl Connection {
             Ended::Nothing | Ended::UnderWay => None,
         };
         self.log_end(End::Killed);
-        Some((self.client(), owed?))
+        let unlock = owed.map(Owed::Unlock);
+        let told = self.end_event(End::Killed).map(Owed::End);
+        let owed = unlock.into_iter().chain(told);
+        owed.map(|owed| (self.client(), owed)).collect()
     }
 
     /// As log records name it.

@@ -70,6 +70,7 @@ kinds! {
         TooManyLogins: "failed_logins",
         BodyFailed: "unreadable",
         MadeRoom: "made_room",
+        Hook: "hook",
         Closed: "closed",
         Client: "client",
         Broken: "broken",
@@ -126,6 +127,7 @@ impl From<End> for Ending {
             End::Session(EndReason::TooManyLogins) => Self::TooManyLogins,
             End::Session(EndReason::BodyFailed) => Self::BodyFailed,
             End::Session(EndReason::MadeRoom) => Self::MadeRoom,
+            End::Session(EndReason::ByHook) => Self::Hook,
             End::Session(EndReason::Closed) | End::Closed => Self::Closed,
             End::PeerClosed => Self::Client,
             End::Broken(_) => Self::Broken,
@@ -210,6 +212,11 @@ impl Counters {
 
     pub(super) fn login(&self, mechanism: Mechanism, refusal: Option<Refusal>) {
         self.logins[mechanism as usize].add(LoginResult::from(refusal) as usize);
+    }
+
+    /// A login whose credentials are right was refused by the hook.
+    pub(super) fn login_refused_by_hook(&self, mechanism: Mechanism) {
+        self.logins[mechanism as usize].add(LoginResult::Failed as usize);
     }
 
     pub(super) fn handshake(&self, version: &str, resumed: bool) {

@@ -5,7 +5,7 @@
 //! rarely under way is boxed.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{pending, Future};
 use std::io;
 use std::pin::{pin, Pin};
 use std::sync::Arc;
@@ -212,16 +212,29 @@ impl Driver<'_> {
         }
     }
 
-    /// Lets the time pass, unless others end the connection.
+    /// Lets the time pass, unless the client goes, or others end the connection: its
+    /// descriptor is wanted.
     async fn pause(&mut self) {
         self.timer.set(self.connection.machine().deadline());
+        let may_be_given_up = self.connection.machine().may_be_given_up();
         let ended = self.connection.ended_outside.come();
-        let over = first(self.timer.expired(), ended).await;
+        let broken = async {
+            match may_be_given_up {
+                true => self.connection.transport.broken().await,
+                false => pending().await,
+            }
+        };
+        let over = first(self.timer.expired(), first(ended, broken)).await;
         self.now = Instant::now();
         let mut machine = self.connection.machine();
         match over {
             Either::First(()) => machine.handle_timeout(self.now),
-            Either::Second(()) => machine.handle_broken(io::ErrorKind::ConnectionAborted),
+            Either::Second(Either::First(())) => {
+                machine.handle_broken(io::ErrorKind::ConnectionAborted);
+            }
+            Either::Second(Either::Second(())) => {
+                machine.handle_broken(io::ErrorKind::ConnectionReset);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use super::addresses::{AddressList, ClientNet};
 use super::Server;
 use crate::store::access::Answer;
 use crate::store::ids::Client;
+use pop3_proto::hook::Verdict;
 use pop3_proto::sasl::Mechanism;
 use pop3_proto::{AddressFailures, Refusal, Reply, Request};
 
@@ -46,8 +47,8 @@ impl Server {
         })
     }
 
-    /// A login was answered. One that failed by wrong credentials is told by
-    /// [`login_failed`](Self::login_failed).
+    /// A login was answered, and the hook does not decide on it. One that failed by wrong
+    /// credentials is told by [`login_failed`](Self::login_failed).
     pub fn login_answered(
         &self,
         client: impl Fn() -> Client,
@@ -60,6 +61,22 @@ impl Server {
             None => self.failures.forgive(ClientNet::of(peer)),
         }
         self.log.login(client, mechanism, refusal);
+    }
+
+    /// The hook has answered whether a client whose credentials are right is let in; whether
+    /// it is.
+    pub fn login_decided(
+        &self,
+        client: impl Fn() -> Client,
+        (peer, mechanism): (IpAddr, Mechanism),
+        answer: &Reply,
+    ) -> bool {
+        let is_let_in = matches!(answer, Reply::Hook(Verdict::Proceed(_) | Verdict::Reply(_)));
+        match is_let_in {
+            true => self.login_answered(client, (peer, mechanism), None),
+            false => self.log.login_refused_by_hook(client, mechanism),
+        }
+        is_let_in
     }
 
     /// A login failed by wrong credentials. Counts it.

@@ -371,9 +371,27 @@ impl Log {
             Some(Refusal::Credentials) => Event::LoginRefused,
             Some(_) => Event::LoginFailed,
         };
+        self.login_ended(client, event, refusal.map(why));
+    }
+
+    /// The hook has refused a login whose credentials are right.
+    pub(super) fn login_refused_by_hook(
+        &self,
+        client: impl FnOnce() -> Client,
+        mechanism: Mechanism,
+    ) {
+        self.counters.login_refused_by_hook(mechanism);
+        self.login_ended(client, Event::LoginFailed, Some("refused by the hook"));
+    }
+
+    fn login_ended(
+        &self,
+        client: impl FnOnce() -> Client,
+        event: Event,
+        reason: Option<&'static str>,
+    ) {
         self.add(event, || {
             let client = client();
-            let reason = refusal.map(why);
             // The client chose the name: nothing in it may break the line.
             let user = client.user.escape_debug();
             let message = match reason {

@@ -41,7 +41,9 @@ impl Driver<'_> {
                 source
             }
         };
-        self.source = source.map(Box::new);
+        if source.is_some() || !self.connection.machine().session().keeps_body() {
+            self.source = source.map(Box::new);
+        }
     }
 
     async fn ask_elsewhere(&self, request: Request) -> Option<Source> {
@@ -49,6 +51,7 @@ impl Driver<'_> {
         // not take, or says, is met again when they are written.
         let _ = self.write_now();
         let is_login = matches!(request, Request::Login(_));
+        let decided = request.decided_login();
         let mechanism = request.login_mechanism();
         let connection = &*self.connection;
         let peer = connection.peer.ip();
@@ -64,12 +67,27 @@ impl Driver<'_> {
         if is_login && refusal.is_some() {
             connection.release_session();
         }
-        let is_told = is_login || refusal == Some(Refusal::TooManyFailures);
-        if let Some(mechanism) = mechanism.filter(|_| is_told) {
-            let whose = (peer, mechanism);
+        let whose = mechanism.map(|mechanism| (peer, mechanism));
+        let told = is_login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures);
+        if let Some(whose) = whose.filter(|_| told) {
             connection.server.login_answered(client, whose, refusal);
         }
-        self.settle(answer)
+        if let Some(mechanism) = decided {
+            let whose = (peer, mechanism);
+            if !connection
+                .server
+                .login_decided(client, whose, &answer.reply)
+            {
+                connection.release_session();
+            }
+        }
+        let source = self.settle(answer);
+        // Else the hook decides.
+        let is_in = is_login && connection.machine().session().is_authenticated();
+        if let Some(whose) = whose.filter(|_| is_in) {
+            connection.server.login_answered(client, whose, None);
+        }
+        source
     }
 
     /// A login has failed.

@@ -22,9 +22,9 @@ use super::record::{Log, Observer, Refused};
 use super::runtime::LoopSlot;
 use crate::descriptors::Reserve;
 use crate::store::access::Access;
-use crate::store::hold::{Lock, MAX_IDLE_WAIT};
+use crate::store::hold::MAX_IDLE_WAIT;
 use crate::store::ids::{Client, ConnectionId, ServerId};
-use crate::store::jobs::{JobQueue, OwedUnlock};
+use crate::store::jobs::{JobQueue, Owed, OwedUnlock};
 use crate::tls::Tls;
 use pop3_proto::connection::{Connection as Machine, End};
 use pop3_proto::sasl::Mechanism;
@@ -365,20 +365,20 @@ impl Server {
 
     /// Ends everything at once: stops accepting, ends all connections (clients
     /// see the end of the stream) and releases the locks of built-in stores.
-    /// Returns the locks that scripts hold, with their clients: the caller, on the
-    /// interpreter's thread, runs `unlock` directly for each that [is owed](Lock::is_owed)
-    /// by then. Nothing is deleted, and queued
+    /// Returns what the caller, on the interpreter's thread, does for them directly, in this
+    /// order, with their clients: `unlock` for the locks that scripts hold, and telling the
+    /// hook. Nothing is deleted, and queued
     /// jobs of this server are dropped; [`Observer::closed`] is not called.
     ///
     /// A job that is being run at this moment, further up on the caller's stack,
     /// learns of it by [`Job::take_lock`](crate::store::jobs::Job::take_lock) and
     /// [`Job::answer`](crate::store::jobs::Job::answer).
     #[must_use = "the mailboxes stay locked otherwise"]
-    pub fn kill(&self) -> Vec<(Client, Lock)> {
+    pub fn kill(&self) -> Vec<(Client, Owed)> {
         self.dead.store(true, Ordering::Release);
         self.close_listener();
         let connections: Vec<_> = self.connection_map().values().cloned().collect();
-        let mut owed: Vec<_> = connections.iter().filter_map(|c| c.kill()).collect();
+        let mut owed: Vec<_> = connections.iter().flat_map(|c| c.kill()).collect();
         // One that came meanwhile sees that the server is dead.
         self.connection_map().clear();
         let until = Instant::now() + MAX_IDLE_WAIT;

@@ -189,6 +189,7 @@ impl Access {
         let request = match request {
             Request::Login(attempt) => return self.login(hold, attempt, runner).await,
             Request::Keys { user, .. } => return self.keys(hold, user, runner).await,
+            Request::Hook(event) => return verdict(runner.script(hold, Work::Hook(event)).await),
             request => request,
         };
         match hold.view() {
@@ -215,7 +216,7 @@ impl Access {
         buffer: &mut [u8],
     ) -> Option<AnsweredNow> {
         let mailbox = hold.maildrop()?;
-        if self.storage_is_script() {
+        if self.storage_is_script() || matches!(request, Request::Hook(_)) {
             return None;
         }
         let most = match request {
@@ -327,6 +328,14 @@ fn opened(outcome: Result<Outcome, RecvError>) -> Answer {
         Ok(Outcome::Reply(reply @ (Reply::Opened { .. } | Reply::Refused(_)))) => reply.into(),
         Ok(Outcome::Reply(Reply::Failed(failure))) => refused(LoginStep::Server, failure),
         _ => refused(LoginStep::Server, Failure::Temporary),
+    }
+}
+
+/// What the interpreter answered to an event of the hook.
+fn verdict(outcome: Result<Outcome, RecvError>) -> Answer {
+    match outcome {
+        Ok(Outcome::Reply(reply @ (Reply::Hook(_) | Reply::Failed(_)))) => reply.into(),
+        _ => Answer::failed(Failure::Temporary),
     }
 }
 

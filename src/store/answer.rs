@@ -148,7 +148,9 @@ pub(super) fn ask(hold: &Hold, mailbox: &dyn Mailbox, request: &Request) -> Answ
             .get(*number, Wait::While(&is_wanted))
             .map(Answer::from),
         Request::Update { delete } => update(hold, mailbox, delete),
-        Request::Login(_) | Request::Keys { .. } => Ok(Answer::failed(Failure::Temporary)),
+        Request::Login(_) | Request::Keys { .. } | Request::Hook(_) => {
+            Ok(Answer::failed(Failure::Temporary))
+        }
     };
     answer.unwrap_or_else(Answer::from)
 }

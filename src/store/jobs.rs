@@ -15,6 +15,7 @@ use super::hold::{Hold, Lock};
 use super::ids::{Client, ConnectionId, ServerId};
 use super::sync::{Mutex, MutexGuard};
 use super::{Account, Message};
+use pop3_proto::hook::Event;
 use pop3_proto::{Attempt, Reply, Request};
 
 /// Tells messages apart where the storage gives no unique ids.
@@ -50,15 +51,28 @@ pub enum Work {
         mailbox: Arc<str>,
         /// Number of its messages: they are 1 to `count`.
         count: u32,
-        /// Never [`Request::Login`].
+        /// Neither a login nor a question to the hook.
         request: Request,
     },
     /// `unlock` only: the session has ended without QUIT, and does not wait for the answer.
     /// The lock is dropped after the call.
     Release(Lock, Option<Afterwards>),
+    /// What is to come of an event in a session. Answered by [`Reply::Hook`].
+    Hook(Box<Event>),
+    /// The hook is told that the session has ended, which does not wait for the answer.
+    Ended(Box<Event>, Option<Afterwards>),
 }
 
-/// What follows an unlock. It runs when it is dropped: after the job, or with a job that is
+/// What is still to be done for a session of a server that is destroyed.
+#[derive(Debug)]
+pub enum Owed {
+    /// The script's `unlock`, if the lock [is owed](Lock::is_owed) by then.
+    Unlock(Lock),
+    /// The hook is to be told of its end.
+    End(Box<Event>),
+}
+
+/// What follows an unlock, or the end of a session. It runs when it is dropped: after the job, or with a job that is
 /// dropped.
 pub struct Afterwards(Option<Box<dyn FnOnce() + Send>>);
 
@@ -155,13 +169,16 @@ impl Job {
     pub fn is_wanted(&self) -> bool {
         match &self.work {
             Work::Release(lock, _) => lock.is_owed(),
+            Work::Ended(..) => true,
+            // It is no matter of the mailbox.
+            Work::Hook(_) => !self.hold.is_ended(),
             _ => !self.hold.is_ended() && !self.hold.is_lost(),
         }
     }
 
-    /// The session that waits for the answer; none of a [`Work::Release`].
+    /// The session that waits for the answer; none where nobody waits.
     pub fn session(&self) -> Option<Arc<Hold>> {
-        let waits = !matches!(self.work, Work::Release(..));
+        let waits = !matches!(self.work, Work::Release(..) | Work::Ended(..));
         waits.then(|| self.hold.clone())
     }
 
@@ -207,10 +224,11 @@ impl Job {
         let _ = self.waiter.send(outcome);
     }
 
-    /// The lock of a [`Work::Release`], if it must still be released.
-    fn into_owed_lock(self) -> Option<(Client, Lock)> {
+    /// What must be done even though its server is destroyed.
+    fn into_owed(self) -> Option<(Client, Owed)> {
         match self.work {
-            Work::Release(lock, _) if lock.is_owed() => Some((self.client, lock)),
+            Work::Release(lock, _) if lock.is_owed() => Some((self.client, Owed::Unlock(lock))),
+            Work::Ended(event, _) => Some((self.client, Owed::End(event))),
             _ => None,
         }
     }
@@ -218,8 +236,8 @@ impl Job {
 
 /// The queue of jobs to one interpreter's thread.
 ///
-/// Each connection has at most one job under way, and one [`Work::Release`] after its
-/// end. Unwanted jobs are dropped whenever the queue has doubled: clients that come and go
+/// Each connection has at most one job under way, and one [`Work::Release`] and one
+/// [`Work::Ended`] after its end. Unwanted jobs are dropped whenever the queue has doubled: clients that come and go
 /// cannot fill the queue of a busy interpreter.
 pub struct JobQueue {
     queue: Mutex<Queue>,
@@ -319,10 +337,10 @@ impl JobQueue {
         self.len() == 0
     }
 
-    /// Drops the queued jobs of one server, for its destruction. Returns the locks whose
-    /// [`Work::Release`] was queued, with their clients: the caller runs `unlock` for each.
+    /// Drops the queued jobs of one server, for its destruction. Returns what is to be done
+    /// all the same, with the clients.
     #[must_use = "the mailboxes stay locked otherwise"]
-    pub fn forget(&self, server: ServerId) -> Vec<(Client, Lock)> {
+    pub fn forget(&self, server: ServerId) -> Vec<(Client, Owed)> {
         let gone: Vec<Job> = {
             let mut queue = self.queue();
             let all = std::mem::take(&mut queue.jobs);
@@ -330,7 +348,7 @@ impl JobQueue {
             queue.jobs = kept.into();
             gone
         };
-        gone.into_iter().filter_map(Job::into_owed_lock).collect()
+        gone.into_iter().filter_map(Job::into_owed).collect()
     }
 
     /// Takes out the `unlock` that is queued for one connection.

@@ -18,7 +18,7 @@ use tokio::sync::oneshot::{error::TryRecvError, Receiver};
 use super::access::{Access, Route};
 use super::hold::{Ended, Hold, Lock, MAX_IDLE_WAIT};
 use super::ids::{Client, ConnectionId, ServerId};
-use super::jobs::{Afterwards, Job, JobQueue, Outcome, Work};
+use super::jobs::{Afterwards, Job, JobQueue, Outcome, Owed, Work};
 use super::{Mailbox, Message, Storage, StoreError, Wait};
 use pop3_proto::{MsgNo, Reply};
 use sync::{Condvar, Mutex};
@@ -285,7 +285,10 @@ impl Session {
             self.jobs
                 .forget(self.server)
                 .into_iter()
-                .map(|(_, lock)| lock),
+                .filter_map(|(_, owed)| match owed {
+                    Owed::Unlock(lock) => Some(lock),
+                    Owed::End(_) => None,
+                }),
         );
         owed
     }

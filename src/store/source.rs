@@ -10,7 +10,13 @@ use super::{Content, StartedMessage};
 use crate::system::read_in_memory;
 
 /// What is left to send of a message.
-pub struct Source(Content, usize);
+pub struct Source {
+    /// Bytes before `content`, which have been read.
+    begin: Box<[u8]>,
+    content: Content,
+    /// So many bytes of content in memory have been handed over.
+    at: usize,
+}
 
 /// What came of [`Source::feed`].
 pub enum Fed {
@@ -28,18 +34,25 @@ pub enum Fed {
 impl Source {
     /// All of `content`.
     pub fn new(content: Content) -> Self {
-        Self(content, 0)
+        Self {
+            begin: Box::default(),
+            content,
+            at: 0,
+        }
     }
 
     /// Hands the connection the next bytes, if they can be had without waiting.
     /// `buffer` is what a file is read into, and bounds how much.
     pub fn feed(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Fed {
-        match &mut self.0 {
+        if !self.begin.is_empty() {
+            return take(connection, &std::mem::take(&mut self.begin));
+        }
+        match &mut self.content {
             Content::Data(bytes) => {
                 let bytes: Arc<[u8]> = bytes.clone();
-                let end = bytes.len().min(self.1 + buffer.len());
-                let chunk = &bytes[self.1..end];
-                self.1 = end;
+                let end = bytes.len().min(self.at + buffer.len());
+                let chunk = &bytes[self.at..end];
+                self.at = end;
                 take(connection, chunk)
             }
             // The size spares the read that would find the end.
@@ -64,7 +77,7 @@ impl Source {
     /// What the system said, and when the file has shrunk: less can be sent than was
     /// announced.
     pub fn read(&mut self, most: usize) -> io::Result<Vec<u8>> {
-        let Content::File(file, left) = &mut self.0 else {
+        let Content::File(file, left) = &mut self.content else {
             return Ok(Vec::new());
         };
         let mut buffer = vec![0; usize::try_from(*left).map_or(most, |n| n.min(most))];
@@ -110,6 +123,15 @@ impl StartedMessage {
         connection.handle_reply(Reply::Fetching {
             octets: self.octets,
         });
+        let session = connection.session();
+        if session.keeps_body() && !session.sends_body() {
+            // It waits for the hook.
+            let nothing = Content::Data(Arc::default());
+            return Some(Source {
+                begin: buffer[..self.length].into(),
+                ..Source::new(self.rest.unwrap_or(nothing))
+            });
+        }
         match (connection.handle_body(&buffer[..self.length]), self.rest) {
             (Wanted::Nothing, _) => None,
             (Wanted::More, Some(rest)) => Some(Source::new(rest)),

@@ -6,9 +6,11 @@ use std::sync::mpsc::{channel, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
+use pop3_proto::hook::{Detail, EventKind, Verdict};
+use pop3_proto::session::Config;
 use pop3_proto::{Failure, Refusal, Reply, Request, Secret};
 use pop3d::store::access::Route;
-use pop3d::store::jobs::{Job, JobQueue, Outcome, UnlockNow, Work};
+use pop3d::store::jobs::{Job, JobQueue, Outcome, Owed, UnlockNow, Work};
 use pop3d::store::{Account, Content, Message, Storage, Users};
 
 use crate::support::*;
@@ -77,7 +79,7 @@ impl Script {
                 }
                 Reply::Updated
             }
-            Request::Login(_) | Request::Keys { .. } => {
+            Request::Login(_) | Request::Keys { .. } | Request::Hook(_) => {
                 panic!("a login is no question to a mailbox")
             }
         })
@@ -110,6 +112,8 @@ impl Script {
                 self.unlock(&lock.mailbox);
                 Outcome::Reply(Reply::Updated)
             }
+            Work::Hook(_) => Outcome::Reply(Reply::Hook(Verdict::default())),
+            Work::Ended(..) => Outcome::Reply(Reply::Updated),
         };
         job.answer(outcome);
     }
@@ -340,7 +344,10 @@ fn killed_inside_a_job() {
         }
         eventually("both wait", || jobs.len() == 2);
         let running = next("the first");
-        for (client, lock) in bench.server.kill() {
+        for (client, owed) in bench.server.kill() {
+            let Owed::Unlock(lock) = owed else {
+                continue;
+            };
             // Whose it was can still be said.
             assert!(["u1", "u2"].contains(&&*client.user), "{client:?}");
             script.unlock(&lock.mailbox);
@@ -426,6 +433,59 @@ fn the_end_does_not_wait_for_the_script() {
     client.assert_ended();
     tcl.script.gate.open();
     tcl.assert_clean(&bench);
+}
+
+/// The ends of sessions, of which the hook is to be told, wait for a busy interpreter: no
+/// more of them than there may be connections. `kill` gives back those that wait, after the
+/// unlock of their session.
+#[test]
+fn ends_that_wait_are_bounded_and_not_forgotten() {
+    let jobs = Arc::new(JobQueue::new(|| ()));
+    let limits = pop3_proto::limits::Limits {
+        connections: 3,
+        ..limits()
+    };
+    let bench = Bench::with(Route::Script, Route::Script, limits.clone(), jobs.clone());
+    let config = Config::new("h.example", "S", limits);
+    config.hook.set([EventKind::End].into_iter().collect());
+    bench.server.configure(Arc::new(config));
+    for _ in 0..3 {
+        drop(bench.connect());
+    }
+    eventually("three ends wait", || jobs.len() == 3);
+    assert_eq!(bench.server.connection_count(), 0);
+    assert!(bench.connect_raw().line().starts_with("-ERR [SYS/TEMP]"));
+    // The interpreter comes to one of them.
+    let script = Script::default();
+    script.gate.open();
+    script.run(jobs.pop().unwrap());
+    let mut last = bench.connect();
+    last.ask("USER u1");
+    last.send("PASS secret\r\n");
+    eventually("the login waits", || jobs.len() == 3);
+    let owed: Vec<_> = (0..3).map(|_| jobs.pop().unwrap()).collect();
+    assert!(matches!(owed[2].work, Work::Login(_)));
+    owed.into_iter().for_each(|job| script.run(job));
+    assert_eq!(last.line(), "+OK congratulations\r\n");
+    drop(bench.connect());
+    eventually("an end waits", || jobs.len() == 1);
+    let owed: Vec<_> = bench
+        .server
+        .kill()
+        .into_iter()
+        .map(|(_, owed)| owed)
+        .collect();
+    let names: Vec<_> = owed
+        .iter()
+        .map(|owed| match owed {
+            Owed::Unlock(_) => "unlock",
+            Owed::End(event) => match &event.detail {
+                Detail::End { tally, .. } if tally.commands == 2 => "its end",
+                _ => "another end",
+            },
+        })
+        .collect();
+    assert_eq!(names, ["unlock", "its end", "another end"]);
 }
 
 /// A session that has left, and whose `unlock` still waits for the interpreter: whoever closes it

@@ -174,11 +174,16 @@ impl Body {
         self.cut.is_some()
     }
 
+    /// Appends the end of the last line, if it has none: the message is complete.
+    pub fn end_line(&mut self, out: &mut Vec<u8>) {
+        self.stuffer.finish(out);
+    }
+
     /// Appends the end: of the last line, if it has none, and of the answer. Returns the
     /// octets that the former takes, which are the message's.
     pub fn finish(mut self, out: &mut Vec<u8>) -> usize {
         let before = out.len();
-        self.stuffer.finish(out);
+        self.end_line(out);
         let octets = out.len() - before;
         reply::end_of_list(out);
         octets

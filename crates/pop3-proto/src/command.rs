@@ -191,17 +191,28 @@ impl Verb {
     const LONGEST: usize = 40;
 
     fn new(word: &[u8]) -> Self {
-        let shown = word.iter().take(Self::LONGEST).map(|&byte| match byte {
-            0x21..=0x7e => char::from(byte.to_ascii_uppercase()),
-            _ => '?',
-        });
-        Self(shown.collect())
+        Self(printable_verb(word))
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A verb as it may be shown: see [`Verb`].
+pub(crate) fn printable_verb(word: &[u8]) -> Box<str> {
+    let shown = word.iter().take(Verb::LONGEST).map(|&byte| match byte {
+        0x21..=0x7e => char::from(byte.to_ascii_uppercase()),
+        _ => '?',
+    });
+    shown.collect()
+}
+
+/// The words of a line.
+pub(crate) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|&byte| is_blank(byte))
+        .filter(|word| !word.is_empty())
 }
 
 impl Command {

@@ -18,10 +18,14 @@
 //!
 //! [`handle_broken`](Connection::handle_broken) may follow any of them.
 
+mod pace;
+
 use std::fmt;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use pace::Pace;
 
 use super::limits::{LINGER, LINGER_BYTES, OCTETS_PER_TURN};
 use super::sasl::Mechanism;
@@ -142,6 +146,8 @@ pub struct Connection {
     idle_since: Option<Instant>,
     /// When the wait of the last action is over, and what that means.
     timer: Option<(Instant, End)>,
+    /// None: output goes out as the client takes it. Boxed, as it hardly ever does otherwise.
+    pace: Option<Box<Pace>>,
 }
 
 /// How far a connection is.
@@ -151,7 +157,7 @@ enum Stage {
     Talking,
     /// The turn is over; others have theirs before the next begins.
     Yielded,
-    /// The reply to a failed login waits.
+    /// It waits: the reply to a failed login, or what the hook has put off.
     Delayed(Instant),
     /// The session has ended, and nobody knows yet.
     Ended(End),
@@ -174,6 +180,7 @@ impl Connection {
             turn: OCTETS_PER_TURN,
             idle_since: None,
             timer: None,
+            pace: None,
         }
     }
 
@@ -187,9 +194,13 @@ impl Connection {
         self.begun
     }
 
-    /// What is to be written to the client.
+    /// What is to be written to the client now.
     pub fn output(&self) -> &[u8] {
-        self.session.output()
+        let output = self.session.output();
+        match &self.pace {
+            Some(pace) => &output[..output.len().min(pace.earned())],
+            None => output,
+        }
     }
 
     /// When waiting for the socket is over; none: never.
@@ -222,6 +233,12 @@ impl Connection {
         matches!(self.stage, Stage::Delayed(_))
     }
 
+    /// Whether the client's end during [`Action::Pause`] ends the connection. It does not once
+    /// QUIT has come, which is carried out (RFC 1939 §6).
+    pub fn may_be_given_up(&self) -> bool {
+        !self.session.is_quitting()
+    }
+
     /// Does not count so much time against the client: its shell could not go on.
     pub fn forgive(&mut self, time: Duration) {
         self.login_since += time;
@@ -231,6 +248,7 @@ impl Connection {
     /// What the shell does next.
     pub fn next(&mut self, now: Instant) -> Action {
         self.timer = None;
+        self.set_pace(now);
         if self.is_talking() && self.login_is_overdue(now) {
             self.stage = Stage::Ended(End::LoginTimeout);
         }
@@ -245,7 +263,7 @@ impl Connection {
                 self.stage = Stage::Talking;
                 self.talk(now)
             }
-            Stage::Delayed(until) => self.pause(until),
+            Stage::Delayed(until) => self.pause_until(until),
             Stage::Ended(end) => {
                 self.stage = match end {
                     End::Session(_) => Stage::Farewell,
@@ -275,10 +293,13 @@ impl Connection {
     /// up to the end of the turn.
     fn talk(&mut self, now: Instant) -> Action {
         if let Some(delay) = self.session.poll_delay() {
-            self.stage = Stage::Delayed(now + delay);
+            // A wait of ours is none for a command.
+            self.idle_since = None;
             return self.pause(now + delay);
         }
-        if let Some(reason) = self.session.end_reason() {
+        // What goes out slowly is the session's still.
+        let goes_out = self.pace.is_some() && !self.session.output().is_empty();
+        if let Some(reason) = self.session.end_reason().filter(|_| !goes_out) {
             self.stage = Stage::Ended(End::Session(reason));
             return self.next(now);
         }
@@ -305,6 +326,8 @@ impl Connection {
             Action::Feed
         } else if !self.output().is_empty() {
             Action::Write
+        } else if let Some(until) = self.next_of_pace() {
+            self.pause(until)
         } else if self.session.wants_tls() {
             Action::StartTls
         } else {
@@ -317,7 +340,28 @@ impl Connection {
         self.session.begin_turn();
     }
 
+    /// Bounds how fast output goes out, as long as the session says so.
+    fn set_pace(&mut self, now: Instant) {
+        match (self.session.throttle(), &mut self.pace) {
+            (None, pace) => *pace = None,
+            (Some(_), Some(pace)) => pace.refresh(now),
+            (Some(rate), pace) => *pace = Some(Box::new(Pace::new(rate, now))),
+        }
+    }
+
+    /// When more of the output may be written.
+    fn next_of_pace(&self) -> Option<Instant> {
+        let waiting = self.session.output().len();
+        let pace = self.pace.as_ref().filter(|_| waiting > 0)?;
+        Some(pace.next(waiting))
+    }
+
     fn pause(&mut self, until: Instant) -> Action {
+        self.stage = Stage::Delayed(until);
+        self.pause_until(until)
+    }
+
+    fn pause_until(&mut self, until: Instant) -> Action {
         let login = self.login_deadline().filter(|login| *login < until);
         self.timer = Some((login.unwrap_or(until), End::LoginTimeout));
         Action::Pause
@@ -403,6 +447,9 @@ impl Connection {
     /// The first `n` bytes of the output are written.
     pub fn handle_written(&mut self, n: usize) {
         self.turn = self.turn.saturating_sub(n);
+        if let Some(pace) = &mut self.pace {
+            pace.spend(n);
+        }
         self.session.consume_output(n);
     }
 
@@ -480,6 +527,9 @@ impl Connection {
             self.session.handle_body_end();
             return Wanted::Nothing;
         }
+        if self.session.is_over() {
+            return Wanted::Nothing;
+        }
         Wanted::More
     }
 
@@ -496,7 +546,10 @@ impl Connection {
     /// Looks whether [`deadline`](Self::deadline) has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         match (self.stage, self.timer) {
-            (Stage::Delayed(until), _) if until <= now => self.stage = Stage::Talking,
+            (Stage::Delayed(until), _) if until <= now => {
+                self.stage = Stage::Talking;
+                self.session.handle_delay_end();
+            }
             // RFC 1939 §3: the autologout does not enter the UPDATE state.
             (_, Some((at, end))) if at <= now => self.end(end),
             _ => {}

@@ -4,6 +4,7 @@ mod auth;
 pub mod body;
 pub mod command;
 pub mod connection;
+pub mod hook;
 pub mod limits;
 pub mod line;
 pub mod listing;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use hook::{Detail, Event, Verdict};
 pub use reply::{is_capability, is_reply_text, TOO_MANY_CONNECTIONS, TOO_MANY_FAILURES};
 use sasl::scram::ScramKeys;
 use sasl::Mechanism;
@@ -169,6 +171,9 @@ pub enum Request {
         /// The marked messages, in the order of their marking.
         delete: Vec<MsgNo>,
     },
+    /// What is to come of an event. Answered by [`Reply::Hook`]. [`Reply::Failed`] refuses
+    /// it: a policy that cannot be asked must not be evaded.
+    Hook(Box<Event>),
 }
 
 /// In the words of the protocol, for a log: without secrets, of bounded length.
@@ -200,6 +205,7 @@ impl fmt::Display for Request {
             },
             Self::Update { delete } if delete.is_empty() => f.write_str("QUIT"),
             Self::Update { delete } => write!(f, "QUIT, deleting {}", Numbers(delete)),
+            Self::Hook(event) => event.fmt(f),
         }
     }
 }
@@ -231,10 +237,25 @@ impl Request {
         }
     }
 
+    /// The mechanism by which a client has logged in, if the answer lets that in or does not.
+    pub fn decided_login(&self) -> Option<Mechanism> {
+        match self {
+            Self::Hook(event) => match event.detail {
+                Detail::Login { mechanism, .. } => Some(mechanism),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Whether it is carried out even if the client goes meanwhile: RFC 1939 §6, once
     /// UPDATE is entered.
     pub fn is_carried_out(&self) -> bool {
-        matches!(self, Self::Update { .. })
+        match self {
+            Self::Update { .. } => true,
+            Self::Hook(event) => event.is_carried_out(),
+            _ => false,
+        }
     }
 }
 
@@ -272,6 +293,8 @@ pub enum Reply {
     },
     /// Deleted and unlocked.
     Updated,
+    /// What is to come of the event.
+    Hook(Verdict),
     /// The request failed. After `Update` some messages may be left, but the
     /// mailbox is unlocked.
     Failed(Failure),

@@ -35,6 +35,14 @@ pub const LINGER: Duration = Duration::from_secs(2);
 /// closed all the same.
 pub const LINGER_BYTES: usize = 256 * 1024;
 
+/// The longest delay that a hook's verdict may ask for. Clients give up after minutes; what is
+/// longer is a mistake of units.
+pub const LONGEST_HOOK_DELAY: Duration = Duration::from_secs(3600);
+
+/// Bytes of a reply that a hook may give in a server's place: it waits for the client as a
+/// whole. A listing of ten thousand messages has a fifth of it.
+pub const LONGEST_HOOK_REPLY: usize = 1 << 20;
+
 /// What one client, or all of them together, may take from a server.
 ///
 /// Sessions obey the bounds on lines, input, output, errors and logins; drivers

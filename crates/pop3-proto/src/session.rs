@@ -2,8 +2,9 @@
 //!
 //! A driver's turn, repeated while anything happens:
 //!
-//! 1. [`Session::poll_delay`]: wait that long before anything else; if
-//!    [`Session::turn_is_over`]: let others go first, [`Session::begin_turn`];
+//! 1. [`Session::poll_delay`]: wait that long before anything else, then
+//!    [`Session::handle_delay_end`]; if [`Session::turn_is_over`]: let others go first,
+//!    [`Session::begin_turn`];
 //! 2. if [`Session::failed_login`]: count it, [`Session::handle_failure`];
 //!    [`Session::poll_request`]: have it answered, [`Session::handle_reply`];
 //! 3. while [`Session::wants_body`]: [`Session::handle_body`] with the next stored
@@ -14,16 +15,19 @@
 
 mod authenticate;
 mod execute;
+mod halt;
 mod settle;
 mod tally;
 mod view;
 
 use std::mem;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::body::Body;
 use super::command::Command;
+use super::hook::{command_event, Detail, EventKind, WatchedEvents};
 use super::limits::{Limits, SASL_LINE};
 use super::line::{Line, LineReader};
 use super::listing::Listing;
@@ -35,6 +39,8 @@ use super::security::{Peer, Plaintext, TlsFacts, TlsMode};
 use super::{reply, AddressFailures, Reply, Request, Secret, TOO_MANY_CONNECTIONS};
 
 use super::limits::COMMANDS_PER_TURN;
+
+use halt::{Halt, Point};
 
 pub use tally::{CommandCounts, Tally};
 pub use view::{EndReason, Snapshot, StateName};
@@ -56,6 +62,8 @@ pub struct Config {
     pub apop: bool,
     /// Further lines of the answer to CAPA; see [`is_capability`](crate::is_capability).
     pub capabilities: Vec<Box<str>>,
+    /// Which events are asked about.
+    pub hook: Arc<WatchedEvents>,
 }
 
 impl Config {
@@ -69,6 +77,7 @@ impl Config {
             plaintext: Plaintext::default(),
             apop: true,
             capabilities: Vec::new(),
+            hook: Arc::default(),
         }
     }
 }
@@ -114,8 +123,12 @@ pub struct Session {
     phase: Phase,
     /// Asked, and not yet polled by the driver.
     request: Option<Request>,
-    /// A failed login's wait, not yet polled by the driver.
+    /// A wait, after a failed login or by the hook, not yet polled by the driver.
     delay: Option<Duration>,
+    /// Where it stands still for the hook. Boxed, as most sessions never do.
+    halt: Option<Box<Halt>>,
+    /// Octets a second of the message that is being sent, until all of it is.
+    throttle: Option<NonZeroU64>,
     /// Commands that may be executed before others have their turn.
     turn: u32,
     /// Bad commands since the last good one.
@@ -189,8 +202,9 @@ struct Opened {
 
 /// A line of the client.
 enum Input {
-    /// With the row of its verb, if that is known.
-    Command(Command, Option<usize>),
+    /// With the row of its verb, if that is known; and with what the hook is to be told of
+    /// it, if it is.
+    Command(Command, Option<usize>, Option<Detail>),
     LongCommand,
     /// Of a SASL exchange.
     Response(Secret),
@@ -207,7 +221,11 @@ enum Work {
     /// It writes a listing as output drains.
     Listing(Listing),
     /// It sends a message.
-    Body(Body),
+    Body {
+        body: Body,
+        /// The connection ends after so many octets more.
+        cut: Option<u64>,
+    },
 }
 
 impl Session {
@@ -232,6 +250,8 @@ impl Session {
             },
             request: None,
             delay: None,
+            halt: None,
+            throttle: None,
             turn: COMMANDS_PER_TURN,
             errors: 0,
             failed_logins: 0,
@@ -239,9 +259,17 @@ impl Session {
             end: None,
         };
         if !implicit {
-            session.greet();
+            session.begin();
         }
         session
+    }
+
+    /// Greets the client, if the hook lets it.
+    fn begin(&mut self) {
+        match self.is_watched(EventKind::Connect) {
+            true => self.consult(Detail::Connect, Point::Connect),
+            false => self.greet(),
+        }
     }
 
     fn greet(&mut self) {
@@ -269,7 +297,10 @@ impl Session {
     /// waits for is ignored, one of a wrong kind is a failure.
     pub fn handle_reply(&mut self, reply: Reply) {
         if self.end.is_none() && self.request.is_none() {
-            self.settle(reply);
+            match self.halt.take() {
+                Some(halt) => self.settle_halt(*halt, reply),
+                None => self.settle(reply),
+            }
             self.advance();
         }
     }
@@ -302,22 +333,34 @@ impl Session {
         let Phase::Transaction(opened) = &mut self.phase else {
             return;
         };
-        if let Work::Body(body) = &mut opened.work {
+        if let Work::Body { body, cut } = &mut opened.work {
             let out = self.output.writer();
             let before = out.len();
             body.push(chunk, out);
+            let is_cut = cut_off(out, before, cut);
             self.tally.octets += (out.len() - before) as u64;
+            if is_cut {
+                self.finish(EndReason::ByHook);
+            }
         }
     }
 
     /// The message being fetched is complete: ends the answer.
     pub fn handle_body_end(&mut self) {
-        let Some(work @ Work::Body(_)) = self.work_mut() else {
+        let Some(work @ Work::Body { .. }) = self.work_mut() else {
             return;
         };
-        if let Work::Body(body) = mem::replace(work, Work::Idle) {
+        if let Work::Body { mut body, mut cut } = mem::replace(work, Work::Idle) {
+            let out = self.output.writer();
+            let before = out.len();
+            body.end_line(out);
+            let is_cut = cut_off(out, before, &mut cut);
+            self.tally.octets += (out.len() - before) as u64;
+            if is_cut {
+                return self.finish(EndReason::ByHook);
+            }
             self.tally.tops += u64::from(body.is_top());
-            self.tally.octets += body.finish(self.output.writer()) as u64;
+            body.finish(out);
             self.tally.messages += 1;
         }
         self.advance();
@@ -327,7 +370,7 @@ impl Session {
     /// and POP3 has no way to take it back: the session ends without the final
     /// ".", so that the client sees an incomplete message.
     pub fn handle_body_failed(&mut self) {
-        if let Some(Work::Body(_)) = self.work() {
+        if let Some(Work::Body { .. }) = self.work() {
             self.finish(EndReason::BodyFailed);
         }
     }
@@ -356,8 +399,11 @@ impl Session {
     /// Notes that the first `n` bytes of the output are written.
     pub fn consume_output(&mut self, n: usize) {
         // A buffer in steady use keeps its memory, an idle one does not.
-        let keep = matches!(self.work(), Some(Work::Body(_) | Work::Listing(_)));
+        let keep = matches!(self.work(), Some(Work::Body { .. } | Work::Listing(_)));
         self.output.consume(n, keep);
+        if self.output.waiting() == 0 && !self.sends_body() {
+            self.throttle = None;
+        }
         self.advance();
     }
 
@@ -386,13 +432,29 @@ impl Session {
     /// Whether stored bytes are wanted: a message is fetched, TOP has not had
     /// its lines, and output is below its mark.
     pub fn wants_body(&self) -> bool {
-        matches!(self.work(), Some(Work::Body(body)) if !body.is_done())
+        matches!(self.work(), Some(Work::Body { body, .. }) if !body.is_done())
             && self.output.waiting() < self.output_mark()
     }
 
     /// Whether TOP has all it sends, so that `handle_body_end` may follow at once.
     pub fn body_done(&self) -> bool {
-        matches!(self.work(), Some(Work::Body(body)) if body.is_done())
+        matches!(self.work(), Some(Work::Body { body, .. }) if body.is_done())
+    }
+
+    /// Whether a message is being sent.
+    pub fn sends_body(&self) -> bool {
+        matches!(self.work(), Some(Work::Body { .. }))
+    }
+
+    /// Whether the message that was fetched last is needed still: it is being sent, or waits
+    /// for the hook.
+    pub fn keeps_body(&self) -> bool {
+        self.sends_body() || self.is_halted_at_body()
+    }
+
+    /// Octets of output that may be written within a second, if that is bounded.
+    pub fn throttle(&self) -> Option<NonZeroU64> {
+        self.throttle
     }
 
     /// Whether the session has ended: close when its output is written.
@@ -450,7 +512,7 @@ impl Session {
     /// if that is empty. False if the client cannot be told: it is in the middle of a reply of
     /// several lines, or begins TLS. Then nothing is changed, and the connection must be cut.
     pub fn close(&mut self, text: &str) -> bool {
-        let is_inside = matches!(self.work(), Some(Work::Body(_) | Work::Listing(_)));
+        let is_inside = matches!(self.work(), Some(Work::Body { .. } | Work::Listing(_)));
         if is_inside || self.wants_tls() {
             return false;
         }
@@ -497,7 +559,10 @@ impl Session {
             self.tally.count(&input);
             self.turn -= 1;
             match input {
-                Input::Command(command, _) => self.execute(command),
+                Input::Command(command, _, None) => self.execute(command),
+                Input::Command(command, _, Some(event)) => {
+                    self.consult(event, Point::Command(command));
+                }
                 Input::LongCommand => self.respond(reply::Line::TooLong),
                 Input::Response(line) => self.handle_response(line.expose()),
                 Input::LongResponse => self.handle_long_response(),
@@ -508,6 +573,7 @@ impl Session {
     /// The next whole line of the client, if it has arrived.
     fn next_input(&mut self) -> Option<Input> {
         let (in_exchange, longest) = (self.is_in_exchange(), self.longest_line());
+        let is_watched = self.is_watched(EventKind::Command);
         let line = self.lines.next_line(longest)?;
         Some(match (line, in_exchange) {
             (Line::Text(line), true) => Input::Response(Secret::new(line)),
@@ -517,7 +583,8 @@ impl Session {
                 (command, row)
                     if line.len() <= self.config.limits.line || command.may_be_long() =>
                 {
-                    Input::Command(command, row)
+                    let event = is_watched.then(|| command_event(line, &command));
+                    Input::Command(command, row, event)
                 }
                 _ => Input::LongCommand,
             },
@@ -556,7 +623,8 @@ impl Session {
                 !matches!(opened.work, Work::Idle)
             }
         };
-        at_work || self.delay.is_some() || self.output.waiting() >= self.output_mark()
+        let waits = self.delay.is_some() || self.halt.is_some() || self.throttle.is_some();
+        at_work || waits || self.output.waiting() >= self.output_mark()
     }
 
     /// Where output is too much; never 0, at which nothing could go on.
@@ -601,6 +669,11 @@ impl Session {
     fn finish(&mut self, reason: EndReason) {
         self.end = Some(reason);
         self.lines.clear();
+        self.halt = None;
+        if reason != EndReason::ByHook {
+            // A farewell does not wait.
+            self.throttle = None;
+        }
     }
 
     /// Answers a command with a line, and counts bad commands in a row.
@@ -618,4 +691,20 @@ impl Session {
             line.write(self.output.writer());
         }
     }
+}
+
+/// Takes off what the last bytes of the output, from `before` on, have more of a message than
+/// may be sent of it; whether that much is there.
+fn cut_off(out: &mut Vec<u8>, before: usize, cut: &mut Option<u64>) -> bool {
+    let Some(left) = cut else {
+        return false;
+    };
+    let written = (out.len() - before) as u64;
+    if written < *left {
+        *left -= written;
+        return false;
+    }
+    // No more than was written, which fits.
+    out.truncate(before + *left as usize);
+    true
 }

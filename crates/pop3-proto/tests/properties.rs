@@ -4,11 +4,14 @@
 
 mod dialog;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dialog::{extract, unstuff, Mailbox, Play, ID};
 use pop3_proto::body::{Body, OctetCounter};
 use pop3_proto::command::{Command, Mail};
+use pop3_proto::hook::{Detail, EventKind, Rejection, Terms, Verdict};
 use pop3_proto::limits::Limits;
 use pop3_proto::line::{Line, LineReader};
 use pop3_proto::sasl::scram::ScramKeys;
@@ -281,6 +284,24 @@ enum Action {
     CountFailure,
     Consume(usize),
     Tls,
+    Verdict(Verdict),
+    DelayEnd,
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    let terms = (0..2_u64, any::<u8>(), any::<u8>(), any::<u8>());
+    prop_oneof![
+        4 => Just(Verdict::default()),
+        4 => terms.prop_map(|(delay, cut, announce, throttle)| Verdict::Proceed(Terms {
+            delay: Duration::from_secs(delay),
+            cut: (cut < 128).then_some(cut.into()),
+            announce: (announce < 128).then_some(announce.into()),
+            throttle: NonZeroU64::new(u64::from(throttle) / 2),
+        })),
+        2 => Just(Verdict::Reject(Rejection::new("no", Some("SYS/TEMP")).unwrap())),
+        1 => Just(Verdict::Close),
+        1 => vec(any::<u8>(), 0..50).prop_map(|bytes| Verdict::Reply(bytes.into())),
+    ]
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -296,6 +317,8 @@ fn action() -> impl Strategy<Value = Action> {
         4 => Just(Action::CountFailure),
         4 => (0..400_usize).prop_map(Action::Consume),
         1 => Just(Action::Tls),
+        8 => verdict().prop_map(Action::Verdict),
+        2 => Just(Action::DelayEnd),
     ]
 }
 
@@ -331,28 +354,38 @@ fn numbers(request: &Request) -> Vec<MsgNo> {
             vec![*number]
         }
         Request::Update { delete } => delete.clone(),
+        Request::Hook(event) => match &event.detail {
+            Detail::Retrieve { number, .. } | Detail::Delete { number } => vec![*number],
+            Detail::Update { delete } => delete.clone(),
+            _ => vec![],
+        },
         Request::Login { .. } | Request::Keys { .. } | Request::Sizes | Request::Uids => vec![],
     }
 }
 
 proptest! {
     #[test]
-    fn no_driver_upsets_a_session(actions in vec(action(), 0..120)) {
+    fn no_driver_upsets_a_session(actions in vec(action(), 0..120), hook in any::<bool>()) {
         let limits = Limits { line: 60, output_mark: 200, ..Limits::default() };
         let mut config = Config::new("h", "s", limits);
         config.tls = TlsMode::StartTls;
         config.plaintext = Plaintext::Always;
+        if hook {
+            config.hook.set(EventKind::ALL.into_iter().collect());
+        }
         let mut session = Session::new(Arc::new(config), Origin {
             mechanisms: SASL.into_iter().collect(),
             ..Origin::remote(ID)
         });
-        let mut updates = 0;
+        let (mut logins, mut updates) = (0, 0);
         for action in actions {
             let was_over = session.is_over();
             match action {
                 Action::Line(line) => session.handle_input(&[&line[..], b"\r\n"].concat()),
                 Action::Garbage(bytes) => session.handle_input(&bytes),
                 Action::Reply(kind) => session.handle_reply(reply(kind)),
+                Action::Verdict(verdict) => session.handle_reply(Reply::Hook(verdict)),
+                Action::DelayEnd => session.handle_delay_end(),
                 Action::Body(chunk) => session.handle_body(&chunk),
                 Action::BodyEnd => session.handle_body_end(),
                 Action::BodyFailed => session.handle_body_failed(),
@@ -369,9 +402,12 @@ proptest! {
                     let inside = numbers(&request).iter().all(|number| number.get() <= COUNT);
                     prop_assert!(inside, "{:?}", request);
                     updates += usize::from(matches!(request, Request::Update { .. }));
+                    logins += usize::from(request.login_mechanism().is_some());
                 },
             }
-            prop_assert!(updates <= 1);
+            // A login that the hook refuses unlocks the mailbox.
+            let most = if hook { logins } else { 1 };
+            prop_assert!(updates <= most);
             prop_assert!(!was_over || session.is_over());
             prop_assert_eq!(session.is_over(), session.end_reason().is_some());
             if session.is_over() {

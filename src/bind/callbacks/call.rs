@@ -20,6 +20,8 @@ use crate::ffi::Value;
 pub(super) struct Target<'a> {
     pub(super) prefix: Value,
     pub(super) method: Option<&'a str>,
+    /// As what its calls count.
+    pub(super) counted: &'a str,
 }
 
 impl Callbacks<'_> {
@@ -30,49 +32,69 @@ impl Callbacks<'_> {
         }
     }
 
-    /// Calls `unlock`; what tells that it is over, if it has yielded. It goes on whatever
-    /// becomes of its job: a script must be able to end what it has begun to unlock.
+    /// Calls `unlock`; what tells that it is over, if it has yielded.
     pub(super) fn begin_unlock(&self, mailbox: &str) -> Option<oneshot::Receiver<()>> {
+        let target = self.storage_method("unlock");
+        self.begin_last(&target, ("unlock", "unlock"), &[Value::text(mailbox)])
+    }
+
+    /// Calls what comes last in a session, which counts as `counted` and is shown as `what`;
+    /// what tells that it is over, if it has yielded. It goes on whatever becomes of its job: a
+    /// script must be able to end what it has begun.
+    pub(super) fn begin_last(
+        &self,
+        target: &Target<'_>,
+        (counted, what): (&'static str, &'static str),
+        words: &[Value],
+    ) -> Option<oneshot::Receiver<()>> {
         if interp::is_deleted(&self.server.identity.interp) {
             return None;
         }
-        let target = self.storage_method("unlock");
         let since = Instant::now();
-        let begun = self.begin(&self.for_client(None), &target, &[Value::text(mailbox)]);
+        let begun = self.begin(&self.for_client(None), target, words);
         if let Begun::Ended(outcome) = begun {
-            let outcome = self.conclude(&target, outcome);
-            drop(self.server.callbacks.timed("unlock", since));
-            let _logged = outcome.map_err(|raised| self.raised("unlock", &raised));
+            drop(self.server.callbacks.timed(counted, since));
+            let outcome = self.conclude(target, outcome);
+            let _logged = outcome.map_err(|raised| self.raised_by(counted, what, &raised));
             return None;
         }
         let (over, waits) = oneshot::channel();
         let (server, client) = (self.server.clone(), self.client.clone());
-        let prefix = target.prefix.clone();
+        let (prefix, has_method) = (target.prefix.clone(), target.method.is_some());
         self.server.world.spawn(None, async move {
             let callbacks = Callbacks {
                 server: &server,
                 job: None,
                 client: &client,
             };
-            let method = Some("unlock");
-            let _timed = server.callbacks.timed("unlock", since);
-            let said = callbacks.finish(&Target { prefix, method }, begun).await;
-            let _logged = said.map_err(|raised| callbacks.raised("unlock", &raised));
+            let method = has_method.then_some(what);
+            let target = Target {
+                prefix,
+                method,
+                counted,
+            };
+            let _timed = server.callbacks.timed(counted, since);
+            let said = callbacks.finish(&target, begun).await;
+            let _logged = said.map_err(|raised| callbacks.raised_by(counted, what, &raised));
             let _nobody_waits = over.send(());
         });
         Some(waits)
     }
 
     pub(super) fn users_method<'a>(&self, method: &'a str) -> Target<'a> {
-        let prefix = self.server.auth_prefix();
-        let method = Some(method);
-        Target { prefix, method }
+        Target {
+            prefix: self.server.auth_prefix(),
+            method: Some(method),
+            counted: method,
+        }
     }
 
     pub(super) fn storage_method<'a>(&self, method: &'a str) -> Target<'a> {
-        let prefix = self.server.storage_prefix();
-        let method = Some(method);
-        Target { prefix, method }
+        Target {
+            prefix: self.server.storage_prefix(),
+            method: Some(method),
+            counted: method,
+        }
     }
 
     /// A callback for the client.
@@ -91,10 +113,7 @@ impl Callbacks<'_> {
         target: &Target<'_>,
         words: &[Value],
     ) -> Result<Value, Raised> {
-        let _timed = self
-            .server
-            .callbacks
-            .timed(target.counted(), Instant::now());
+        let _timed = self.server.callbacks.timed(target.counted, Instant::now());
         let begun = self.begin(call, target, words);
         self.finish(target, begun).await
     }
@@ -116,10 +135,11 @@ impl Callbacks<'_> {
                 self.server.world.calls.begin(call, prefix)
             }
             None => {
-                let option = match target.method {
-                    None => "-login",
-                    Some("exists" | "lookup") => "-auth",
-                    Some(_) => "-storage",
+                let option = match target.counted {
+                    "login" => "-login",
+                    "hook" => "-hook",
+                    "exists" | "lookup" => "-auth",
+                    _ => "-storage",
                 };
                 let value = shortened(&target.prefix.to_text());
                 let message = format!("bad value \"{value}\" for {option}: expected {PREFIX}");
@@ -138,7 +158,7 @@ impl Callbacks<'_> {
                 if let Some(raised) = error {
                     // Of what it has yielded to: it does not hear of it itself.
                     let line = format!("{}: {}", target.shown(), raised.info());
-                    self.complain(target.counted(), &line, &raised);
+                    self.complain(target.counted, &line, &raised);
                 }
                 if let Some(milliseconds) = self.server.callback_timeout() {
                     rest.limit(milliseconds);
@@ -170,11 +190,6 @@ impl Callbacks<'_> {
 }
 
 impl Target<'_> {
-    /// What its calls and failures count as.
-    fn counted(&self) -> &str {
-        self.method.unwrap_or("login")
-    }
-
     /// As it is called, without arguments and short.
     fn shown(&self) -> String {
         let method = self.method.map(|method| format!(" {method}"));

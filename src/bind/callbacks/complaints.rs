@@ -40,12 +40,17 @@ impl Callbacks<'_> {
     /// A callback raised an error: its stack trace goes to the log, unless the error is
     /// a refusal.
     pub(super) fn raised(&self, method: &str, raised: &Raised) -> Trouble {
-        let raised = explained(method, raised);
-        let text = match is_refusal(method, &raised) {
+        self.raised_by(method, method, raised)
+    }
+
+    /// The same of a callback that is shown otherwise than it counts.
+    pub(super) fn raised_by(&self, counted: &str, shown: &str, raised: &Raised) -> Trouble {
+        let raised = explained(counted, raised);
+        let text = match is_refusal(counted, &raised) {
             true => raised.noted_message(),
             false => raised.info(),
         };
-        self.complain(method, &format!("{method}: {text}"), &raised)
+        self.complain(counted, &format!("{shown}: {text}"), &raised)
     }
 
     /// A callback returned what it should not, which is shown if that may be.
@@ -99,6 +104,7 @@ fn usage(method: &str) -> &'static str {
         "exists" => "-auth is called as: PREFIX exists USER",
         "lookup" => "-auth is called as: PREFIX lookup USER",
         "login" => "-login is called as: PREFIX DICTIONARY",
+        "hook" => "-hook is called as: PREFIX EVENT DICTIONARY",
         "lock" => "-storage is called as: PREFIX lock MAILBOX",
         "stat" => "-storage is called as: PREFIX stat MAILBOX",
         "size" => "-storage is called as: PREFIX size MAILBOX ?NUMBER?",
@@ -121,6 +127,11 @@ const ENDED: [[&str; 3]; 2] = [
     ["POP3D", "CALLBACK", "TIMEOUT"],
 ];
 
+/// Whether something has ended a callback before it returned.
+pub(super) fn is_given_up(raised: &Raised) -> bool {
+    ENDED.iter().any(|code| has_code(raised, code))
+}
+
 fn has_code(raised: &Raised, code: &[&str]) -> bool {
     let words = raised.error_code();
     words.len() >= code.len() && words.iter().zip(code).all(|(word, code)| word == code)
@@ -128,8 +139,7 @@ fn has_code(raised: &Raised, code: &[&str]) -> bool {
 
 /// Whether an error of `lookup` says that it failed, rather than that there is no such user.
 pub(super) fn is_failure(raised: &Raised) -> bool {
-    let ended = ENDED.iter().any(|code| has_code(raised, code));
-    ended || has_code(raised, &UNUSABLE) || has_code(raised, &TEMPORARY)
+    is_given_up(raised) || has_code(raised, &UNUSABLE) || has_code(raised, &TEMPORARY)
 }
 
 /// Whether a script says no in its own words, where a stack trace tells nobody anything:

@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// The methods of `-auth` and `-storage`; `login` is the command prefix of `-login`.
-const METHODS: [&str; 10] = [
-    "exists", "lookup", "login", "lock", "stat", "size", "get", "uidl", "dele", "unlock",
+/// The methods of `-auth` and `-storage`; `login` and `hook` are the command prefixes of
+/// `-login` and `-hook`.
+const METHODS: [&str; 11] = [
+    "exists", "lookup", "login", "lock", "stat", "size", "get", "uidl", "dele", "unlock", "hook",
 ];
 
 /// What is known of the calls of one method.

@@ -36,6 +36,7 @@ impl Callbacks<'_> {
         let target = Target {
             prefix,
             method: None,
+            counted: "login",
         };
         let words = [self.described(attempt, &secret)];
         let checked = self.call(&self.for_client(None), &target, &words).await;

@@ -12,7 +12,7 @@ use super::{with, ChannelSession};
 use crate::ffi::channel::Channel;
 use crate::ffi::notifier::Timer;
 
-/// How often a session that awaits an answer looks whether its client is there still:
+/// How often a session that awaits an answer, or lets time pass, looks whether its client is there still:
 /// no channel event tells of a client that breaks the connection, unless it is read.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -59,9 +59,12 @@ impl ChannelSession {
         let pauses = self.machine.borrow().is_pausing();
         let reading = !writing && !awaits && !pauses;
         self.channel.watch(reading, writing);
-        let deadline = match awaits && !writing {
-            true => Some(Instant::now() + LOOK),
-            false => self.machine.borrow().deadline(),
+        let deadline = self.machine.borrow().deadline();
+        let look = || Instant::now() + LOOK;
+        let deadline = match (awaits, pauses) {
+            (true, _) if !writing => Some(look()),
+            (_, true) => deadline.map(|at| at.min(look())),
+            _ => deadline,
         };
         self.alarm.deadline.set(deadline);
         let sooner = |armed: Instant| deadline.is_some_and(|at| at < armed);
@@ -115,8 +118,18 @@ impl ChannelSession {
                 let mut machine = self.machine.borrow_mut();
                 machine.handle_broken(ErrorKind::ConnectionReset);
             }
-            None => self.machine.borrow_mut().handle_timeout(now),
+            None => self.let_time_pass(now),
         }
         self.advance();
+    }
+    /// The time for which the machine waits is over; or a look is due whether the client of a
+    /// pause is there still.
+    fn let_time_pass(&self, now: Instant) {
+        let mut machine = self.machine.borrow_mut();
+        let is_gone = machine.is_pausing() && machine.may_be_given_up() && self.channel.is_broken();
+        match is_gone {
+            true => machine.handle_broken(ErrorKind::ConnectionReset),
+            false => machine.handle_timeout(now),
+        }
     }
 }

@@ -30,6 +30,8 @@ pub(super) enum Awaited {
         answer: Pin<Box<dyn Future<Output = Answer>>>,
         /// Whether it answers a login.
         is_login: bool,
+        /// See [`Request::decided_login`].
+        decided: Option<Mechanism>,
         /// The mechanism, if it answers a login or a step of one.
         mechanism: Option<Mechanism>,
         /// See [`Request::is_carried_out`].
@@ -68,7 +70,7 @@ impl ChannelSession {
                 }
                 AnsweredNow::Whole(answer) => self.settle(answer),
             };
-            *self.source.borrow_mut() = source.map(Box::new);
+            self.keep_source(source);
             return Step::Again;
         }
         // Replies to earlier commands need not wait for this one.
@@ -81,9 +83,10 @@ impl ChannelSession {
             return Step::Again;
         }
         if is_login && !self.reserve_session() {
-            self.was_answered(Answer::too_few_descriptors(), is_login, mechanism);
+            self.was_answered(Answer::too_few_descriptors(), is_login, (mechanism, None));
             return Step::Again;
         }
+        let decided = request.decided_login();
         let carried_out = request.is_carried_out();
         let (hold, server) = (self.hold.clone(), self.server.clone());
         let client = self.client();
@@ -92,6 +95,7 @@ impl ChannelSession {
         self.hear(Awaited::Answer {
             answer: Box::pin(answer),
             is_login,
+            decided,
             mechanism,
             carried_out,
         })
@@ -135,11 +139,12 @@ impl ChannelSession {
             Awaited::Answer {
                 answer,
                 is_login,
+                decided,
                 mechanism,
                 ..
             } => match answer.as_mut().poll(&mut context) {
                 Poll::Ready(answer) => {
-                    self.was_answered(answer, *is_login, *mechanism);
+                    self.was_answered(answer, *is_login, (*mechanism, *decided));
                     true
                 }
                 Poll::Pending => false,
@@ -159,22 +164,47 @@ impl ChannelSession {
         Step::Again
     }
 
-    fn was_answered(&self, answer: Answer, is_login: bool, mechanism: Option<Mechanism>) {
+    fn was_answered(
+        &self,
+        answer: Answer,
+        is_login: bool,
+        (mechanism, decided): (Option<Mechanism>, Option<Mechanism>),
+    ) {
         if self.left.get() {
             // A callback has ended the session.
             return;
         }
+        let (client, peer) = (|| self.client(), self.peer.ip());
+        let engine = &self.server.engine;
         let refusal = answer.refusal();
         if is_login && refusal.is_some() {
             self.release_session();
         }
-        let is_told = is_login || refusal == Some(Refusal::TooManyFailures);
-        if let Some(mechanism) = mechanism.filter(|_| is_told) {
-            let (client, whose) = (|| self.client(), (self.peer.ip(), mechanism));
-            self.server.engine.login_answered(client, whose, refusal);
+        let whose = mechanism.map(|mechanism| (peer, mechanism));
+        let told = is_login && refusal.is_some() || refusal == Some(Refusal::TooManyFailures);
+        if let Some(whose) = whose.filter(|_| told) {
+            engine.login_answered(client, whose, refusal);
+        }
+        if let Some(mechanism) = decided {
+            let whose = (peer, mechanism);
+            if !engine.login_decided(client, whose, &answer.reply) {
+                self.release_session();
+            }
         }
         let source = self.settle(answer);
-        *self.source.borrow_mut() = source.map(Box::new);
+        // Else the hook decides.
+        let is_in = is_login && self.machine.borrow().session().is_authenticated();
+        if let Some(whose) = whose.filter(|_| is_in) {
+            engine.login_answered(client, whose, None);
+        }
+        self.keep_source(source);
+    }
+
+    /// Keeps what is to be sent, or what waits for the hook.
+    fn keep_source(&self, source: Option<Source>) {
+        if source.is_some() || !self.machine.borrow().session().keeps_body() {
+            *self.source.borrow_mut() = source.map(Box::new);
+        }
     }
 
     /// A login has failed.

@@ -56,6 +56,7 @@ impl ServerObject {
             outcome = self.check_tls().and_then(|()| self.check_listener());
         }
         self.refresh_direct();
+        self.watched.set(self.options.borrow().watched_events());
         if self.state.get() == State::Up {
             self.configure_engine();
         }

@@ -56,11 +56,15 @@ impl ServerObject {
         if call.server != self.id {
             return None;
         }
+        Some(self.connection_name(call.connection))
+    }
+
+    /// How scripts name a connection: on a Tcl channel, by the channel's name.
+    pub fn connection_name(&self, connection: ConnectionId) -> String {
         let channels = self.channels.borrow();
-        let mut sessions = channels.values();
-        let session = sessions.find(|session| session.id == call.connection);
-        let name = || connection_name(call.connection);
-        Some(session.map_or_else(name, |session| session.name.clone()))
+        let session = channels.values().find(|session| session.id == connection);
+        let name = || connection_name(connection);
+        session.map_or_else(name, |session| session.name.clone())
     }
 
     fn connection_state(&self, name: &str) -> Result<ConnectionState, Error> {

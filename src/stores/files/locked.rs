@@ -281,7 +281,9 @@ impl Mailbox for Locked {
                 .map_or(Immediate::WouldBlock, Immediate::Started),
             Request::Update { delete } if !delete.is_empty() => Immediate::WouldBlock,
             // The ids of a large mailbox are worth another thread.
-            Request::Uids | Request::Login(_) | Request::Keys { .. } => Immediate::WouldBlock,
+            Request::Uids => Immediate::WouldBlock,
+            // None of these is asked of a mailbox.
+            Request::Login(_) | Request::Keys { .. } | Request::Hook(_) => Immediate::WouldBlock,
             Request::Sizes | Request::Size(_) | Request::SizesOf(_) => Immediate::Ready,
             Request::Uid(_) | Request::Update { .. } => Immediate::Ready,
         }

@@ -153,7 +153,7 @@ impl Session {
             *step = Step::Nothing;
         }
         if self.config.tls == TlsMode::Implicit {
-            self.greet();
+            self.begin();
         }
     }
 

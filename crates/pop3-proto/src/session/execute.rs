@@ -3,8 +3,10 @@
 use std::mem;
 use std::sync::Arc;
 
+use super::halt::Point;
 use super::{EndReason, Opened, Phase, Session, Step, Work};
 use crate::command::{BadLines, Command, Mail, Number, TopArguments};
+use crate::hook::{Detail, EventKind};
 use crate::maildrop::NoSuchMessage;
 use crate::reply::Line;
 use crate::{Extent, MsgNo, Request};
@@ -31,15 +33,25 @@ impl Session {
             step: Step::Nothing,
         };
         match mem::replace(&mut self.phase, nobody) {
-            Phase::Transaction(mut opened) => {
+            Phase::Transaction(opened) => {
                 let delete = opened.maildrop.marked().to_vec();
-                opened.ask(Request::Update { delete }, &mut self.request);
                 self.phase = Phase::Update(opened);
+                match self.is_watched(EventKind::Update) {
+                    true => self.consult(Detail::Update { delete }, Point::Update),
+                    false => self.update(delete),
+                }
             }
             phase => {
                 self.phase = phase;
                 self.say_goodbye();
             }
+        }
+    }
+
+    /// QUIT: deletes and unlocks.
+    pub(super) fn update(&mut self, delete: Vec<MsgNo>) {
+        if let Phase::Update(opened) = &mut self.phase {
+            opened.ask(Request::Update { delete }, &mut self.request);
         }
     }
 
@@ -62,6 +74,21 @@ impl Session {
         match next {
             Next::Reply(line) => self.respond(line),
             Next::Ask(request) => opened.ask(request, &mut self.request),
+            Next::Mark(number) if self.is_watched(EventKind::Delete) => {
+                self.consult(Detail::Delete { number }, Point::Delete(number));
+            }
+            Next::Mark(number) => self.mark(number),
+        }
+    }
+
+    /// DELE of a message that is there.
+    pub(super) fn mark(&mut self, number: MsgNo) {
+        if let Phase::Transaction(opened) = &mut self.phase {
+            let marked = opened.maildrop.mark(number);
+            self.respond(match marked {
+                Ok(()) => Line::Deleted(number),
+                Err(NoSuchMessage) => Line::NoSuchMessage,
+            });
         }
     }
 }
@@ -72,6 +99,8 @@ enum Next {
     Reply(Line<'static>),
     /// A request.
     Ask(Request),
+    /// DELE of a message that is there.
+    Mark(MsgNo),
 }
 
 impl From<NoSuchMessage> for Next {
@@ -100,7 +129,7 @@ impl Opened {
                 .map(|number| Next::Ask(Request::Uid(number))),
             Mail::Retr(number) => self.live(number).map(|number| fetch(number, Extent::Whole)),
             Mail::Top(arguments) => self.top(arguments),
-            Mail::Dele(number) => self.dele(number),
+            Mail::Dele(number) => self.live(number).map(Next::Mark),
             Mail::Rset => {
                 self.maildrop.unmark_all();
                 let count = self.maildrop.count();
@@ -144,12 +173,6 @@ impl Opened {
             Err(BadLines::Missing) => Next::Reply(Line::LinesMissing),
             Err(BadLines::NotANumber) => Next::Reply(Line::LinesNegative),
         })
-    }
-
-    fn dele(&mut self, number: Number) -> Result<Next, NoSuchMessage> {
-        let number = number?;
-        self.maildrop.mark(number)?;
-        Ok(Next::Reply(Line::Deleted(number)))
     }
 }
 

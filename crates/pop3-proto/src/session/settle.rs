@@ -2,14 +2,18 @@
 
 use std::mem;
 
+use super::halt::{Admitted, Point};
 use super::{EndReason, Opened, Phase, Session, Step, Work};
 use crate::body::Body;
+use crate::hook::{Detail, EventKind, Terms};
 use crate::limits::Limits;
 use crate::listing::{Column, Listing};
 use crate::maildrop::Maildrop;
 use crate::reply::Line;
 use crate::sasl::Mechanism;
-use crate::{AddressFailures, Failure, LoginStep, Refusal, Reply, Request, TOO_MANY_FAILURES};
+use crate::{
+    AddressFailures, Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request, TOO_MANY_FAILURES,
+};
 
 impl Session {
     /// Goes on with the command whose request is answered.
@@ -37,27 +41,20 @@ impl Session {
     }
 
     fn settle_login(&mut self, mechanism: Mechanism, reply: Reply) {
-        let Phase::Authorization { name, .. } = &mut self.phase else {
-            return;
-        };
         match reply {
             Reply::Opened {
                 storage,
                 count,
                 octets,
-            } => {
-                self.phase = Phase::Transaction(Box::new(Opened {
-                    name: mem::take(name),
-                    mechanism,
-                    storage,
-                    maildrop: Maildrop::new(count, octets),
-                    work: Work::Idle,
-                }));
-                self.respond(Line::Welcome);
-            }
+            } => self.settle_opened(Admitted {
+                mechanism,
+                storage,
+                count,
+                octets,
+            }),
             Reply::Refused(Refusal::Credentials) => self.login_failed(mechanism),
             Reply::Refused(Refusal::InUse) => {
-                let name = name.clone();
+                let name: Box<[u8]> = self.user().into();
                 self.respond(Line::InUse { name: &name });
             }
             Reply::Refused(Refusal::TooManyFailures) => {
@@ -75,6 +72,38 @@ impl Session {
                 self.respond(Line::LoginImpossible(LoginStep::Server, failure));
             }
         }
+    }
+
+    /// The mailbox is locked: lets the client in, if the hook does.
+    fn settle_opened(&mut self, admitted: Admitted) {
+        if !self.is_watched(EventKind::Login) {
+            return self.admit(admitted);
+        }
+        if let Phase::Authorization { step, .. } = &mut self.phase {
+            *step = Step::Checking(admitted.mechanism);
+        }
+        let event = Detail::Login {
+            mechanism: admitted.mechanism,
+            storage: admitted.storage.clone(),
+            count: admitted.count,
+            octets: admitted.octets,
+        };
+        self.consult(event, Point::Login(admitted));
+    }
+
+    /// Lets a client in.
+    pub(super) fn admit(&mut self, admitted: Admitted) {
+        let Phase::Authorization { name, .. } = &mut self.phase else {
+            return;
+        };
+        self.phase = Phase::Transaction(Box::new(Opened {
+            name: mem::take(name),
+            mechanism: admitted.mechanism,
+            storage: admitted.storage,
+            maildrop: Maildrop::new(admitted.count, admitted.octets),
+            work: Work::Idle,
+        }));
+        self.respond(Line::Welcome);
     }
 
     pub(super) fn login_failed(&mut self, mechanism: Mechanism) {
@@ -111,9 +140,8 @@ impl Session {
     fn settle_request(&mut self, request: Request, reply: Reply) {
         match (request, reply) {
             (Request::Update { .. }, reply) => self.settle_update(&reply),
-            (Request::Fetch { extent, .. }, Reply::Fetching { octets }) => {
-                self.respond(Line::Message { extent, octets });
-                self.work_on(Work::Body(Body::new(extent)));
+            (Request::Fetch { number, extent }, Reply::Fetching { octets }) => {
+                self.settle_fetched(number, extent, octets);
             }
             (Request::SizesOf(_), Reply::Sizes(sizes)) => self.settle_totals(&sizes),
             (Request::Size(number), Reply::Sizes(sizes)) if sizes.len() == 1 => {
@@ -128,6 +156,38 @@ impl Session {
             (Request::Uids, Reply::Uids(uids)) => self.list(Column::Uids(uids)),
             (request, Reply::Failed(failure)) => self.respond(failed(&request, failure)),
             (request, _) => self.respond(failed(&request, Failure::Temporary)),
+        }
+    }
+
+    /// The message is open: sends it, if the hook lets it.
+    fn settle_fetched(&mut self, number: MsgNo, extent: Extent, octets: u64) {
+        if !self.is_watched(EventKind::Retrieve) {
+            return self.send(extent, octets, Terms::default());
+        }
+        let event = Detail::Retrieve {
+            number,
+            extent,
+            octets,
+        };
+        self.consult(event, Point::Retrieve { extent, octets });
+    }
+
+    /// Begins the answer to RETR or TOP.
+    pub(super) fn send(&mut self, extent: Extent, octets: u64, terms: Terms) {
+        let line = match terms.announce {
+            // By itself TOP announces nothing.
+            Some(octets) => Line::Message {
+                extent: Extent::Whole,
+                octets,
+            },
+            None => Line::Message { extent, octets },
+        };
+        self.respond(line);
+        self.throttle = terms.throttle;
+        let (body, cut) = (Body::new(extent), terms.cut);
+        self.work_on(Work::Body { body, cut });
+        if cut == Some(0) {
+            self.finish(EndReason::ByHook);
         }
     }
 
@@ -200,7 +260,7 @@ fn failed(request: &Request, failure: Failure) -> Line<'static> {
         Request::Uids => Line::UidsFailed(failure),
         Request::Fetch { .. } => Line::MessageFailed(failure),
         Request::Update { .. } => Line::NotRemoved(failure),
-        Request::Login { .. } | Request::Keys { .. } => {
+        Request::Login { .. } | Request::Keys { .. } | Request::Hook(_) => {
             Line::LoginImpossible(LoginStep::Server, failure)
         }
     }

@@ -48,7 +48,7 @@ impl Tally {
     pub(super) fn count(&mut self, input: &Input) {
         self.commands += 1;
         self.by_verb.0[match input {
-            Input::Command(_, row) => row.unwrap_or(CommandCounts::UNKNOWN),
+            Input::Command(_, row, _) => row.unwrap_or(CommandCounts::UNKNOWN),
             Input::LongCommand => CommandCounts::UNKNOWN,
             Input::Response(_) | Input::LongResponse => CommandCounts::RESPONSE,
         }] += 1;

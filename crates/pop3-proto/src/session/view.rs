@@ -61,6 +61,8 @@ pub enum EndReason {
     BodyFailed,
     /// Nobody had logged in, and the server needed the room.
     MadeRoom,
+    /// A verdict of the hook.
+    ByHook,
     /// The server's owner has closed it.
     Closed,
 }
@@ -74,6 +76,7 @@ impl fmt::Display for EndReason {
             Self::TooManyLogins => "too many failed logins",
             Self::BodyFailed => "message unreadable",
             Self::MadeRoom => "made room for a new connection",
+            Self::ByHook => "ended by the hook",
             Self::Closed => "closed by script",
         })
     }

@@ -4,12 +4,14 @@
 // Each test file uses its own part of this.
 #![allow(dead_code)]
 
+pub mod bench;
 pub mod states;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pop3_proto::body::{Cut, OctetCounter};
+use pop3_proto::hook::{Event, EventKind, Verdict};
 use pop3_proto::limits::Limits;
 use pop3_proto::sasl::scram::ScramKeys;
 use pop3_proto::sasl::Mechanisms;
@@ -53,6 +55,8 @@ pub struct Mailbox {
     pub storage: String,
     pub messages: Vec<Vec<u8>>,
     pub fault: Fault,
+    /// What the hook says; nothing of other events.
+    pub verdicts: Vec<(EventKind, Verdict)>,
 }
 
 impl Mailbox {
@@ -64,7 +68,14 @@ impl Mailbox {
             storage: "box".into(),
             messages: messages.iter().map(|m| m.as_bytes().to_vec()).collect(),
             fault: Fault::None,
+            verdicts: Vec::new(),
         }
+    }
+
+    fn verdict(&self, event: &Event) -> Verdict {
+        let mut verdicts = self.verdicts.iter();
+        let found = verdicts.find(|(kind, _)| *kind == event.kind());
+        found.map_or_else(Verdict::default, |(_, verdict)| verdict.clone())
     }
 
     pub fn octets(&self, number: MsgNo) -> u64 {
@@ -95,6 +106,7 @@ impl Mailbox {
     /// The answer to a request.
     pub fn answer(&self, request: &Request) -> Reply {
         match (self.fault, request) {
+            (_, Request::Hook(event)) => Reply::Hook(self.verdict(event)),
             (fault, Request::Login(Attempt { user, proof, .. })) => {
                 let known = **user == *self.user;
                 if !known || !proof.matches(&Secret::new(&*self.password)) {
@@ -196,6 +208,7 @@ impl Play {
             if let Some(delay) = self.session.poll_delay() {
                 assert!(!self.session.wants_input() || !self.session.output().is_empty());
                 self.delays.push(delay);
+                self.session.handle_delay_end();
             } else if self.session.failed_login().is_some() {
                 self.session.handle_failure(self.address);
             } else if self.session.turn_is_over() {
