@@ -34,7 +34,16 @@ if {[info commands ::pop3d_native] eq {}} {
 	}
     }
     # Tcl would guess the prefix "Pop".
-    load $library Pop3d
+    if {[catch {load $library Pop3d} message options]} {
+	# What the library itself refuses says why.
+	if {[regexp {^(couldn't load|couldn't find procedure|cannot find symbol)} $message]} {
+	    append message "; expected a pop3d library for $::tcl_platform(os)\
+		$::tcl_platform(machine): take the package for that, or in a checkout run\
+		\"cargo build --release\""
+	    set options {-code error -errorcode {POP3D LIBRARY}}
+	}
+	return -options $options $message
+    }
 }
 
 # Scripts rely on Tcllib's log and mime being there with any of the packages.

@@ -468,7 +468,7 @@ fn a_maildir_that_is_half_there() {
     // Whether or not it was whole when it was locked before.
     for _ in 0..2 {
         let error = boxes.lock("m", Wait::UNTIL_DONE).map(drop).unwrap_err();
-        assert!(matches!(&error, StoreError::Missing(text) if text == "\"m\" is not a Maildir"));
+        assert!(matches!(&error, StoreError::Missing(text, _) if text == "\"m\" is not a Maildir"));
         fs::create_dir(m.join("cur")).unwrap();
         drop(boxes.lock("m", Wait::UNTIL_DONE).unwrap());
         fs::remove_dir(m.join("cur")).unwrap();
@@ -507,7 +507,7 @@ fn a_link_in_the_place_of_a_directory() {
         session.unlock();
         let want = "\"m\" is not a Maildir, its new or cur is a link";
         let refused = || match boxes.lock("m", Wait::UNTIL_DONE).map(drop) {
-            Err(StoreError::Missing(text)) => text,
+            Err(StoreError::Missing(text, _)) => text,
             other => panic!("{other:?}"),
         };
         assert_eq!(refused(), want);

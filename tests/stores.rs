@@ -155,7 +155,7 @@ fn no_name_leads_out() {
         let storage: &dyn Storage = &inner;
         assert!(matches!(
             storage.lock(name, Wait::UNTIL_DONE),
-            Err(StoreError::Missing(_))
+            Err(StoreError::Missing(..))
         ));
     }
     assert_eq!(
@@ -730,7 +730,7 @@ fn removing_and_locking_at_once() {
                     assert!(boxes.exists("m").unwrap());
                     session.unlock();
                 }
-                Err(StoreError::InUse(_) | StoreError::Missing(_)) => {}
+                Err(StoreError::InUse(_) | StoreError::Missing(..)) => {}
                 Err(error) => panic!("{error}"),
             }
         }

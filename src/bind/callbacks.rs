@@ -22,6 +22,7 @@ use std::rc::Rc;
 
 use self::complaints::Asked;
 pub use self::counts::{CallbackCount, CallbackCounts};
+use super::escape::shortened;
 use super::message::{self, Fetching, Got};
 use super::server::ServerObject;
 use super::step::Turn;
@@ -35,6 +36,9 @@ use crate::store::{Message, Wait};
 use crate::text;
 use pop3_proto::hook::Event;
 use pop3_proto::{Attempt, Extent, Failure, LoginStep, MsgNo, Refusal, Reply, Request};
+
+/// What `get` may return.
+const MESSAGE: &str = "a mime token, \"file PATH\", \"data BYTES\" or \"text TEXT\"";
 
 /// A callback that did not do its part. It has been logged already.
 pub struct Trouble(Failure);
@@ -313,7 +317,12 @@ impl Callbacks<'_> {
         let is_wanted = || self.check_wanted().is_ok();
         let wait = Wait::While(&is_wanted);
         message::from_value(interp, &got, fetching, finalize, wait).map_err(|error| match error {
-            message::Error::Script(raised) => self.raised("get", &raised),
+            message::Error::Script(raised) => {
+                let said = shortened(&got.to_text());
+                let returned = format!("get returned \"{said}\", taken for a mime token");
+                let note = format!("{returned}; expected {MESSAGE}");
+                self.raised("get", &raised.with_note(&note))
+            }
             message::Error::Unreadable(path, error) => {
                 let (path, reason) = (text::shown(path.as_os_str()), Reason(&error));
                 wrong(&format!("readable: {path}: {reason}"))
@@ -321,9 +330,7 @@ impl Callbacks<'_> {
             message::Error::NoBytes => {
                 wrong("bytes, as one character is above 255; text is returned as \"text TEXT\"")
             }
-            message::Error::Form => {
-                wrong("a mime token, \"file PATH\", \"data BYTES\" or \"text TEXT\"")
-            }
+            message::Error::Form => wrong(MESSAGE),
         })
     }
 

@@ -18,6 +18,9 @@ use pop3_proto::Failure;
 /// A file with holes may be as large as its owner likes.
 const MOST_FETCHED: u64 = i32::MAX as u64;
 
+/// Where scripts find unique ids.
+const UIDS: &str = "the method \"messages\" tells the unique ids that there are";
+
 const DELIVER: &str = "deliver mbox -data bytes|-file path|-channel chan ?-uid id?";
 
 /// Runs `method` of the object `identity` if it is one of these; `None` if it is not.
@@ -73,7 +76,8 @@ fn deliver(
         "-data" => {
             let bytes = value.to_bytes().ok_or_else(|| {
                 let message = "the message has a character above 255: -data is bytes";
-                Error::new(message, &["SOURCE"])
+                let error = Error::new(message, &["SOURCE"]);
+                error.with_note("encode text first, as by \"encoding convertto utf-8\"")
             })?;
             store.deliver(&mailbox, &mut &bytes[..], uid.as_ref())
         }
@@ -160,7 +164,8 @@ fn read_whole(file: File, size: u64) -> io::Result<Vec<u8>> {
 fn expunge(store: &dyn MessageStore, mailbox: &Value, uids: &Value) -> Result<Value, Error> {
     let list = uids.to_list().ok_or_else(|| {
         let message = format!("\"{}\" is no list of unique ids", uids.to_text());
-        Error::new(message, &["MAILBOX", "MESSAGE"])
+        let error = Error::new(message, &["MAILBOX", "MESSAGE"]);
+        error.with_note(UIDS)
     })?;
     let uids: Vec<Box<str>> = list.iter().map(|uid| uid.to_text().into()).collect();
     store.expunge(&mailbox.to_text(), &uids)?;
@@ -175,7 +180,7 @@ impl From<StoreError> for Error {
             error if error.failure() == Failure::Permanent => &["MAILBOX", "UNUSABLE"],
             _ => &["MAILBOX"],
         };
-        Self::new(error.to_string(), code)
+        Self::new(error.to_string(), code).with_advice(error.advice())
     }
 }
 
@@ -189,7 +194,8 @@ impl From<DeliverError> for Error {
                 Self::new(message, &["MAILBOX", "UID", "UNFIT", &uid])
             }
             DeliverError::UsedUid { uid, .. } => {
-                Self::new(message, &["MAILBOX", "UID", "USED", &uid])
+                let error = Self::new(message, &["MAILBOX", "UID", "USED", &uid]);
+                error.with_note("take another -uid, or leave it out")
             }
             DeliverError::Source(_) => Self::new(message, &["SOURCE"]),
         }
@@ -201,7 +207,9 @@ impl From<FetchError> for Error {
         let message = error.to_string();
         match error {
             FetchError::Store(error) => error.into(),
-            FetchError::Unknown { uid, .. } => Self::new(message, &["MAILBOX", "MESSAGE", &uid]),
+            FetchError::Unknown { uid, .. } => {
+                Self::new(message, &["MAILBOX", "MESSAGE", &uid]).with_note(UIDS)
+            }
         }
     }
 }
@@ -214,7 +222,7 @@ impl From<ExpungeError> for Error {
             ExpungeError::Unknown { uids, .. } => {
                 let uids = uids.iter().map(|uid| &**uid);
                 let code: Vec<&str> = ["MAILBOX", "MESSAGE"].into_iter().chain(uids).collect();
-                Self::new(message, &code)
+                Self::new(message, &code).with_note(UIDS)
             }
         }
     }

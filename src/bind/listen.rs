@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::channel::AcceptCommand;
+use super::options::{bad_value, PREFIX};
 use super::server::ServerObject;
 use crate::ffi::command::{self, Error, Token};
 use crate::ffi::descriptor;
@@ -126,8 +127,7 @@ fn open_channel(
     let interp = &server.identity.interp;
     check_channel(server, socket)?;
     let Some(mut words) = socket.to_list() else {
-        let message = format!("-socket \"{}\" is not a list", socket.to_text());
-        return Err(Error::new(message, &["OPTION", "-socket"]));
+        return Err(bad_value("-socket", socket, PREFIX));
     };
     let accept = server.identity.variable("accept");
     let command = Rc::new(AcceptCommand(Rc::downgrade(server)));
@@ -141,7 +141,9 @@ fn open_channel(
         Ok((channel, true_port)) => Ok((Listener::Channel(channel, token), true_port)),
         Err(raised) => {
             token.delete();
-            Err(raised.into())
+            let called = "-socket is called as: PREFIX -server COMMAND PORT";
+            let returned = "and returns a channel that listens";
+            Err(raised.with_note(&format!("{called}, {returned}")).into())
         }
     }
 }
@@ -206,7 +208,12 @@ fn port_by_tcl(interp: &Interp, socket: &Value, port: &Value) -> Result<u16, Err
     }}";
     let mut words = Value::text(script).to_list().unwrap_or_default();
     words.extend([socket.clone(), port.clone()]);
-    let number = interp::call(interp, &words)?;
+    let expected = "expected a port from 0 to 65535, or the name of a service";
+    let number = interp::call(interp, &words);
+    let number = number.map_err(|raised| {
+        let port = port.to_text();
+        raised.with_note(&format!("looking for port \"{port}\": {expected}"))
+    })?;
     let number = number.to_int().and_then(|n| u16::try_from(n).ok());
     number.ok_or_else(|| {
         let tried = format!("looking for port \"{}\"", port.to_text());
@@ -215,13 +222,37 @@ fn port_by_tcl(interp: &Interp, socket: &Value, port: &Value) -> Result<u16, Err
 }
 
 /// The error that Tcl's `socket` raises for what the system said. Scripts compare its
-/// message, so what was tried stands in its `-errorinfo`.
+/// message, so what was tried and what to do stand in its `-errorinfo`.
 fn socket_error(error: &io::Error, tried: &str) -> Error {
-    let reason = crate::store::reason::Reason(error).to_string();
+    let said = error.to_string();
+    // Tcl shows what getaddrinfo(3) says, Rust tells whom it has asked.
+    let reason = match said.strip_prefix("failed to lookup address information: ") {
+        Some(reason) => reason.to_owned(),
+        None => crate::store::reason::Reason(error).to_string(),
+    };
     let message = format!("couldn't open socket: {reason}");
     let code = error.raw_os_error().map(errno_name);
-    let code = code.map(|name| vec!["POSIX", name, &reason]);
-    Raised::noted(&message, &code.unwrap_or_default(), tried).into()
+    let code = code.map_or(vec!["NONE"], |name| vec!["POSIX", name, &reason]);
+    let note = match advice(error) {
+        Some(advice) => format!("{tried}: {advice}"),
+        None => tried.to_owned(),
+    };
+    Raised::noted(&message, &code, &note).into()
+}
+
+/// What to do about a socket that cannot listen.
+fn advice(error: &io::Error) -> Option<&'static str> {
+    match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => {
+            Some("a port below 1024 needs root or CAP_NET_BIND_SERVICE; or take another -port")
+        }
+        Some(libc::EADDRINUSE) => Some("something listens there; end it, or take another -port"),
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT) | None => {
+            Some("expected an address of this machine as -myaddr of -socket")
+        }
+        Some(libc::EMFILE | libc::ENFILE) => Some("raise the limit of open files"),
+        Some(_) => None,
+    }
 }
 
 /// The names of the errors that binding a socket may meet.

@@ -114,7 +114,11 @@ fn write(server: &ServerObject, record: &Record) -> bool {
         vec![Value::text("::log::log"), level, text]
     };
     if let Err(raised) = interp::call(interp, &words) {
-        server.report(&raised);
+        let called = "-log is called as: PREFIX LEVEL TEXT FIELDS";
+        server.report(&match prefix.is_empty() {
+            true => raised,
+            false => raised.with_note(called),
+        });
     }
     true
 }

@@ -13,7 +13,7 @@ use crate::ffi::command::{Command, Error};
 use crate::ffi::interp;
 use crate::ffi::value::learn_system_encoding;
 use crate::ffi::{Interp, Value};
-use crate::stores::files::mailbox_error::MailboxError;
+use crate::stores::files::mailbox_error::{MailboxError, NUMBERS};
 use crate::stores::files::mailboxes::{Links, Mailboxes, Octets};
 use crate::stores::mailbox_store::MailboxStore;
 use crate::stores::{dbox, maildir};
@@ -22,12 +22,15 @@ use crate::text::shown;
 const METHODS: &str = "add, base, dele, destroy, exists, get, list, lock, locked, move, remove, \
                        size, stat, or unlock";
 
+const MORE: &str = "cget, configure, deliver, expunge, fetch, messages, and uidl";
+
 const DBOX: Kind = Kind {
     prefix: "p3dbox",
     noun: "mailbox database",
     namespace: "::pop3d::dbox::dbox",
     constructor: "::pop3d::dbox::new",
     methods: METHODS,
+    more: MORE,
 };
 
 const MAILDIR: Kind = Kind {
@@ -36,6 +39,7 @@ const MAILDIR: Kind = Kind {
     namespace: "::pop3d::maildir::maildir",
     constructor: "::pop3d::maildir::new",
     methods: METHODS,
+    more: MORE,
 };
 
 /// Makes the commands of `pop3d::dbox`.
@@ -276,10 +280,11 @@ pub fn number(id: &Value) -> Result<i64, Error> {
 
 fn bad_id(id: &Value) -> Error {
     let id = id.to_text();
-    Error::new(
+    let error = Error::new(
         format!("id \"{id}\" out of range"),
         &["MAILBOX", "MESSAGE", &id],
-    )
+    );
+    error.with_note(NUMBERS)
 }
 
 impl From<MailboxError> for Error {
@@ -289,6 +294,6 @@ impl From<MailboxError> for Error {
             true => &["MAILBOX", "UNUSABLE"],
             false => &["MAILBOX"],
         };
-        Error::new(error.to_string(), code)
+        Error::new(error.to_string(), code).with_advice(error.advice())
     }
 }

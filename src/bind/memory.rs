@@ -21,6 +21,7 @@ const KIND: Kind = Kind {
     constructor: "::pop3d::memory::new",
     methods: "add, dele, deliver, destroy, exists, expunge, fetch, get, list, lock, locked, \
               messages, move, remove, size, stat, uidl, or unlock",
+    more: "",
 };
 
 /// Makes the commands of the package.

@@ -18,8 +18,10 @@ pub struct Kind {
     pub namespace: &'static str,
     /// The command that makes one.
     pub constructor: &'static str,
-    /// What `bad option` says that there is.
+    /// What `bad option` says that there is, in Tcllib's words where Tcllib has the object.
     pub methods: &'static str,
+    /// The methods that Tcllib's words leave out.
+    pub more: &'static str,
 }
 
 /// The Tcl side of one object: its command, its name and its namespace, which
@@ -47,7 +49,8 @@ impl Identity {
         if command::exists(&world.interp, &format!("::{name}")) {
             let noun = kind.noun;
             let message = format!("command \"{name}\" already exists, unable to create {noun}");
-            return Err(Error::new(message, &["EXISTS", &name]));
+            let error = Error::new(message, &["EXISTS", &name]);
+            return Err(error.with_note("take another name, or none"));
         }
         Ok(Self {
             name,
@@ -112,7 +115,11 @@ impl Identity {
     /// The error for a method that there is not.
     pub fn bad_method(&self, method: &str) -> Error {
         let message = format!("bad option \"{method}\": must be {}", self.kind.methods);
-        Error::new(message, &["METHOD", method])
+        let error = Error::new(message, &["METHOD", method]);
+        match self.kind.more {
+            "" => error,
+            more => error.with_note(&format!("there are also {more}")),
+        }
     }
 
     /// The error for a wrong number of arguments.

@@ -384,7 +384,7 @@ impl Field {
             Self::Size(field, range) => *field(all) = size(value, range)?,
             Self::Time(field, least) => *field(all) = time(value, *least)?,
             Self::Prefix(field) => {
-                value.to_list().ok_or("a command prefix, which is a list")?;
+                value.to_list().ok_or(PREFIX)?;
                 *field(all) = value.clone();
             }
             Self::Choice(words, (_, choose)) => {
@@ -479,7 +479,11 @@ fn one_of(words: &[&str]) -> String {
     }
 }
 
-fn bad_value(name: &str, value: &Value, expected: &str) -> Error {
+/// What is expected of a value that is called as a command.
+pub const PREFIX: &str = "a command prefix, which is a list";
+
+/// The error for a value that an option cannot have.
+pub fn bad_value(name: &str, value: &Value, expected: &str) -> Error {
     let value = value.to_text();
     let message = format!("bad value \"{value}\" for {name}: expected {expected}");
     Error::new(message, &["OPTION", name, &value])
@@ -494,10 +498,11 @@ fn time(value: &Value, least: Duration) -> Result<Duration, String> {
     /// A year is enough for any time-out, and no sum with it overflows.
     const MOST: u64 = 31_536_000_000;
     let number = value.to_int().and_then(|n| u64::try_from(n).ok());
-    let time = number
-        .filter(|n| *n <= MOST)
-        .map(Duration::from_millis)
-        .ok_or("milliseconds, 0 for none")?;
+    let number = number.ok_or("milliseconds, 0 for none")?;
+    if number > MOST {
+        return Err(format!("at most {MOST} milliseconds, 0 for none"));
+    }
+    let time = Duration::from_millis(number);
     if !time.is_zero() && time < least {
         let least = least.as_millis();
         return Err(format!("0 or at least {least} (RFC 1939: ten minutes)"));

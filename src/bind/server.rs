@@ -41,6 +41,7 @@ const KIND: Kind = Kind {
     constructor: "::pop3d::new",
     // Tcllib's list, which leaves `conn` out.
     methods: "cget, configure, destroy, down, or up",
+    more: "conn, options, reload, and stats",
 };
 
 /// What clients and tests look for in the greeting.

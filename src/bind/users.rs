@@ -20,6 +20,7 @@ const KIND: Kind = Kind {
     namespace: "::pop3d::udb::udb",
     constructor: "::pop3d::udb::new",
     methods: "add, destroy, exists, lookup, read, remove, rename, save, or who",
+    more: "addhash, and hash",
 };
 
 /// Makes the commands of the package.
@@ -56,7 +57,8 @@ impl Command for UsersObject {
             ("addhash", _) => Err(self.identity.usage("addhash user hash storage")),
             ("hash", [password, scheme @ ..]) if scheme.len() < 2 => {
                 let scheme = scheme.first().map(Value::to_text);
-                let hash = hash(&password.to_text(), scheme.as_deref())?;
+                let hashed = hash(&password.to_text(), scheme.as_deref());
+                let hash = hashed.map_err(|error| bad_scheme(error, scheme.as_deref()))?;
                 Ok(Value::text(hash.text()))
             }
             ("hash", _) => Err(self.identity.usage("hash password ?scheme?")),
@@ -141,6 +143,11 @@ impl UsersObject {
                         if {[clock seconds] >= [interp limit $safe time -seconds]} {
                             set said \"couldn't read \\\"$file\\\": it takes longer than 10 seconds\"
                             set options {-code error -errorcode {POP3D USER FILE}}
+                        } elseif {[regexp {.*\\(file \"[^\n]*\" line (\\d+)\\)} [dict get $options -errorinfo] all line]} {
+                            set note \"line $line of \\\"$file\\\": expected add USER PASSWORD MAILBOX,\"
+                            append note { or addhash USER HASH MAILBOX}
+                            dict set options -errorinfo \"$said\\n    ($note)\"
+                            dict set options -errorstack {}
                         }
                         return -options $options $said
                     }
@@ -158,9 +165,13 @@ impl UsersObject {
         for entry in entries.chunks_exact(4) {
             let [command, user, password, storage] = [0, 1, 2, 3].map(|at| entry[at].to_text());
             match &*command {
-                "addhash" => read.add_hash(&user, &password, &storage)?,
-                _ => read.add(&user, &password, &storage)?,
+                "addhash" => read.add_hash(&user, &password, &storage),
+                _ => read.add(&user, &password, &storage),
             }
+            .map_err(|error| {
+                let entry = format!("entry of user \"{user}\" in \"{}\"", file.to_text());
+                Error::from(error).with_note(&entry)
+            })?;
         }
         self.users.replace_all(read);
         self.identity.set("lastfile", file);
@@ -175,6 +186,13 @@ fn path(file: &Value) -> Result<std::path::PathBuf, Error> {
     })
 }
 
+/// The error of `hash`, with the scheme that there is not.
+fn bad_scheme(error: UserError, scheme: Option<&str>) -> Error {
+    let scheme = scheme.filter(|_| matches!(error, UserError::Hash(HashError::Scheme)));
+    let note = scheme.map(|scheme| format!("the scheme given is \"{scheme}\""));
+    Error::from(error).with_advice(note.as_deref())
+}
+
 impl From<UserError> for Error {
     fn from(error: UserError) -> Self {
         let word = match error {
@@ -186,6 +204,6 @@ impl From<UserError> for Error {
             UserError::Hashed(_) => "HASHED",
             UserError::NoFileToSave | UserError::NoFileToRead | UserError::Save { .. } => "FILE",
         };
-        Error::new(error.to_string(), &["USER", word])
+        Error::new(error.to_string(), &["USER", word]).with_advice(error.advice())
     }
 }

@@ -204,7 +204,10 @@ impl Command for Native {
             "mime" => mime::register(&self.0.interp),
             other => {
                 let message = format!("unknown package \"{other}\"");
-                return Err(Error::new(message, &["PACKAGE", other]));
+                let version = env!("CARGO_PKG_VERSION");
+                let note =
+                    format!("the library is of version {version}, and pkgIndex.tcl of another");
+                return Err(Error::new(message, &["PACKAGE", other]).with_note(&note));
             }
         }
         Ok(Value::text(""))

@@ -43,6 +43,28 @@ impl Error {
         }
     }
 
+    /// The same with a note in its stack trace ([`Raised::with_note`]).
+    #[must_use]
+    pub fn with_note(self, note: &str) -> Self {
+        let raised = match self {
+            Self::New { message, code } => {
+                let code: Vec<&str> = code.iter().map(String::as_str).collect();
+                Raised::new(&message, &code)
+            }
+            Self::Raised(raised) => raised,
+        };
+        Self::Raised(raised.with_note(note))
+    }
+
+    /// The same with a note, if there is one.
+    #[must_use]
+    pub fn with_advice(self, note: Option<&str>) -> Self {
+        match note {
+            Some(note) => self.with_note(note),
+            None => self,
+        }
+    }
+
     /// `wrong # args: should be "…"`, as Tcl words it.
     pub fn wrong_args(usage: &str) -> Self {
         Self::New {

@@ -30,8 +30,37 @@ impl Raised {
 
     /// An error of ours whose stack trace tells more than its message.
     pub fn noted(message: &str, code: &[&str], note: &str) -> Self {
-        let info = Value::text(&format!("{message}\n    ({note})"));
-        Self::with_options(message, code, [("-errorinfo", info)])
+        Self::new(message, code).with_note(note)
+    }
+
+    /// The same with a note in its stack trace, right after the message: scripts compare
+    /// messages, so there is the place for what to do.
+    #[must_use]
+    pub fn with_note(self, note: &str) -> Self {
+        if self.code != ERROR {
+            return self;
+        }
+        let message = self.message.to_text();
+        let trace = self
+            .trace()
+            .map_or_else(String::new, |trace| trace.to_text());
+        let info = Value::text(&format!("{message}\n    ({note}){trace}"));
+        let code = self.error_code();
+        let code: Vec<&str> = code.iter().map(String::as_str).collect();
+        Self::with_options(&message, &code, [("-errorinfo", info)])
+    }
+
+    /// The message, with the note after it if there is one, for a log.
+    pub fn noted_message(&self) -> String {
+        let message = self.message();
+        let trace = self
+            .trace()
+            .map_or_else(String::new, |trace| trace.to_text());
+        let first = trace.trim_start_matches('\n').lines().next();
+        match first.map(str::trim) {
+            Some(note) if note.starts_with('(') => format!("{message} {note}"),
+            _ => message,
+        }
     }
 
     fn with_options<const N: usize>(
@@ -93,6 +122,8 @@ impl Raised {
 
     /// Puts it back into the interpreter, as the outcome of the running command.
     pub(super) fn put_back(&self, interp: &Interp) -> c_int {
+        // Else the trace would be added to the one that Tcl has of the error.
+        reset(interp);
         // SAFETY: live values; Tcl takes references of its own.
         unsafe {
             clib::Tcl_SetObjResult(interp.as_ptr(), self.message.as_ptr());

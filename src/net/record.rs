@@ -411,7 +411,13 @@ impl Log {
     /// A built-in store failed.
     pub fn store_failed(&self, client: impl FnOnce() -> Client, error: &StoreError) {
         self.counters.store_failed();
-        self.add_of(client, Event::StoreFailed, format_args!("storage: {error}"));
+        match error.advice() {
+            Some(advice) => {
+                let text = format_args!("storage: {error} ({advice})");
+                self.add_of(client, Event::StoreFailed, text);
+            }
+            None => self.add_of(client, Event::StoreFailed, format_args!("storage: {error}")),
+        }
     }
 
     /// A message could not be read to its end.

@@ -24,7 +24,7 @@ use std::io;
 use std::sync::Arc;
 
 use pop3_proto::{Failure, MsgNo, Request};
-use reason::{is_permanent, Reason};
+use reason::{advice_on, is_permanent, Reason};
 
 pub use users::{Account, Check, Users, Verdict};
 
@@ -162,9 +162,9 @@ pub enum StoreError {
     /// Another session has the mailbox.
     #[error("mailbox \"{0}\" is locked")]
     InUse(String),
-    /// There is no such mailbox, or it cannot be used.
+    /// There is no such mailbox, or it cannot be used: what is wrong, and what to do.
     #[error("{0}")]
-    Missing(String),
+    Missing(String, Option<&'static str>),
     /// The session's lock has ended, by `unlock` from elsewhere.
     #[error("mailbox \"{0}\" is not locked")]
     NotLocked(String),
@@ -193,10 +193,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What to do about it, where the text does not say.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing(_, advice) => *advice,
+            Self::Io { source, .. } | Self::Message { source, .. } => advice_on(source),
+            Self::InUse(_) | Self::NotLocked(_) | Self::NoMessage(_) | Self::WouldBlock => None,
+        }
+    }
+
     /// What the client is told of it.
     pub fn failure(&self) -> Failure {
         match self {
-            Self::Missing(_) => Failure::Permanent,
+            Self::Missing(..) => Failure::Permanent,
             Self::Io { source, .. } | Self::Message { source, .. } if is_permanent(source) => {
                 Failure::Permanent
             }

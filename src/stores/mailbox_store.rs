@@ -169,7 +169,7 @@ pub(super) fn of_store(error: StoreError) -> MailboxError {
             MailboxError::Io { what, source }
         }
         StoreError::WouldBlock => MailboxError::WouldBlock,
-        StoreError::Missing(text) => MailboxError::Io {
+        StoreError::Missing(text, _) => MailboxError::Io {
             what: text,
             source: io::ErrorKind::NotFound.into(),
         },

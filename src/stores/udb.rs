@@ -11,7 +11,7 @@ use self::entries::{Credential, Entries, Entry};
 use self::file::replace_file;
 use super::password::{Hash, HashError, Scheme};
 use super::tcl_list::push_element;
-use crate::store::reason::Reason;
+use crate::store::reason::{advice_on, Reason};
 use crate::store::{Account, Users, Verdict};
 use crate::text::{characters, shown};
 use pop3_proto::sasl::scram::ScramKeys;
@@ -64,6 +64,22 @@ pub enum UserError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl UserError {
+    /// What to do about it, where the text does not say.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::NoUser => Some("expected the name of a user that is not empty"),
+            Self::NoPassword => Some("expected a password that is not empty"),
+            Self::NoStorage => Some("expected a mailbox whose name is not empty"),
+            Self::Unknown(_) => Some("the method \"who\" tells the users that there are"),
+            Self::Known(_) => Some("take another name, or remove that user first"),
+            Self::NoFileToSave | Self::NoFileToRead => Some("expected the name of a file"),
+            Self::Save { source, .. } => advice_on(source),
+            Self::Hash(_) | Self::Hashed(_) => None,
+        }
+    }
 }
 
 impl UserDb {

@@ -79,6 +79,33 @@ pub enum Error {
     Library(#[from] rustls::Error),
 }
 
+impl Error {
+    /// What to do about it, where the text does not say.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("the user of this process needs the right to read it")
+            }
+            Self::BadPem { .. } => {
+                Some("expected sections from \"-----BEGIN ...-----\" to \"-----END ...-----\"")
+            }
+            Self::NoCertificate { .. } => Some("expected \"-----BEGIN CERTIFICATE-----\" in it"),
+            Self::NoKey { .. } => Some("expected \"-----BEGIN PRIVATE KEY-----\" in it"),
+            Self::EncryptedKey { .. } => {
+                Some("decrypt it, as by \"openssl pkey -in FILE -out NEW\"")
+            }
+            Self::KeyDoesNotFit { .. } => {
+                Some("the server's own certificate comes first in its file; take the key of that")
+            }
+            Self::NoPair
+            | Self::Unreadable { .. }
+            | Self::BadCertificate { .. }
+            | Self::BadKey { .. }
+            | Self::Library(_) => None,
+        }
+    }
+}
+
 /// A file as scripts know it.
 fn name(file: &Path) -> String {
     shown(file.as_os_str())

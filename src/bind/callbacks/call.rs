@@ -11,6 +11,7 @@ use super::Callbacks;
 use crate::bind::calls::{Begun, Call};
 use crate::bind::escape::shortened;
 use crate::bind::message::Fetching;
+use crate::bind::options::PREFIX;
 use crate::ffi::coroutine::Failure;
 use crate::ffi::interp::{self, Raised};
 use crate::ffi::Value;
@@ -133,8 +134,18 @@ impl Callbacks<'_> {
                 prefix.extend_from_slice(words);
                 self.server.world.calls.begin(call, prefix)
             }
-            // Let Tcl say what is wrong with the list.
-            None => failed(&[Value::text("llength"), target.prefix.clone()]),
+            None => {
+                let option = match target.counted {
+                    "login" => "-login",
+                    "hook" => "-hook",
+                    "exists" | "lookup" => "-auth",
+                    _ => "-storage",
+                };
+                let value = shortened(&target.prefix.to_text());
+                let message = format!("bad value \"{value}\" for {option}: expected {PREFIX}");
+                let raised = Raised::new(&message, &["POP3D", "CALLBACK"]);
+                Begun::Ended(Err(Failure::Raised(raised)))
+            }
         }
     }
 

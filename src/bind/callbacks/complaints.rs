@@ -45,11 +45,12 @@ impl Callbacks<'_> {
 
     /// The same of a callback that is shown otherwise than it counts.
     pub(super) fn raised_by(&self, counted: &str, shown: &str, raised: &Raised) -> Trouble {
-        let text = match is_refusal(counted, raised) {
-            true => raised.message(),
+        let raised = explained(counted, raised);
+        let text = match is_refusal(counted, &raised) {
+            true => raised.noted_message(),
             false => raised.info(),
         };
-        self.complain(counted, &format!("{shown}: {text}"), raised)
+        self.complain(counted, &format!("{shown}: {text}"), &raised)
     }
 
     /// A callback returned what it should not, which is shown if that may be.
@@ -83,6 +84,34 @@ impl Callbacks<'_> {
     /// Logs a failure; whether anybody takes the line.
     pub(super) fn log(&self, message: &str) -> bool {
         self.server.log_failure(self.client.clone(), message)
+    }
+}
+
+/// The error, with how the method is called if it may be that there is no such command, or
+/// that it takes other arguments.
+pub(super) fn explained(method: &str, raised: &Raised) -> Raised {
+    let is_miscalled =
+        has_code(raised, &["TCL", "LOOKUP", "COMMAND"]) || has_code(raised, &["TCL", "WRONGARGS"]);
+    match is_miscalled {
+        true => raised.clone().with_note(usage(method)),
+        false => raised.clone(),
+    }
+}
+
+/// How a method of a command prefix is called.
+fn usage(method: &str) -> &'static str {
+    match method {
+        "exists" => "-auth is called as: PREFIX exists USER",
+        "lookup" => "-auth is called as: PREFIX lookup USER",
+        "login" => "-login is called as: PREFIX DICTIONARY",
+        "hook" => "-hook is called as: PREFIX EVENT DICTIONARY",
+        "lock" => "-storage is called as: PREFIX lock MAILBOX",
+        "stat" => "-storage is called as: PREFIX stat MAILBOX",
+        "size" => "-storage is called as: PREFIX size MAILBOX ?NUMBER?",
+        "get" => "-storage is called as: PREFIX get MAILBOX NUMBER",
+        "uidl" => "-storage is called as: PREFIX uidl MAILBOX ?NUMBER?",
+        "dele" => "-storage is called as: PREFIX dele MAILBOX NUMBERS",
+        _ => "-storage is called as: PREFIX unlock MAILBOX",
     }
 }
 

@@ -42,9 +42,9 @@ impl Callbacks<'_> {
         let checked = self.call(&self.for_client(None), &target, &words).await;
         let checked = checked.map_err(|raised| {
             // Tcl shows the call in its stack traces, and the secret is in the call.
-            let raised = redact::without(&raised, &secret);
+            let raised = complaints::explained("login", &redact::without(&raised, &secret));
             interp::replace_last_error(&self.server.identity.interp, &raised);
-            let line = format!("login: {}", raised.message());
+            let line = format!("login: {}", raised.noted_message());
             self.complain("login", &line, &raised)
         })?;
         let storage = checked.to_text();

@@ -116,6 +116,6 @@ fn path(file: &Value) -> Result<PathBuf, Error> {
 
 impl From<tls::Error> for Error {
     fn from(error: tls::Error) -> Self {
-        Self::new(error.to_string(), &["TLS", "FILE"])
+        Self::new(error.to_string(), &["TLS", "FILE"]).with_advice(error.advice())
     }
 }

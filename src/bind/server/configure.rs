@@ -107,5 +107,6 @@ impl ServerObject {
 
 fn unknown_option(name: &str, known: &str) -> Error {
     let message = format!("Unknown option \"{name}\": Expected {known}");
-    Error::new(message, &["OPTION", name])
+    let error = Error::new(message, &["OPTION", name]);
+    error.with_note("there are also those that the method \"options\" tells")
 }

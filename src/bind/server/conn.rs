@@ -44,7 +44,8 @@ impl ServerObject {
             (method, _) => {
                 // Tcllib's list.
                 let message = format!("bad option \"{method}\": must be list, or state");
-                Err(Error::new(message, &["METHOD", method]))
+                let error = Error::new(message, &["METHOD", method]);
+                Err(error.with_note("there are also close, and info"))
             }
         }
     }
@@ -155,7 +156,8 @@ fn connection_id(name: &str) -> Option<ConnectionId> {
 
 fn no_connection(name: &str) -> Error {
     let message = format!("connection \"{name}\" does not exist");
-    Error::new(message, &["CONNECTION", name])
+    let error = Error::new(message, &["CONNECTION", name]);
+    error.with_note("\"conn list\" tells those that there are")
 }
 
 /// How scripts name a connection of the network driver.

@@ -181,7 +181,7 @@ fn not_there(error: MailboxError) -> DeliverError {
     match error {
         MailboxError::Unusable {
             mailbox,
-            fault: Fault::Missing,
+            fault: Fault::Missing | Fault::Outside,
         } => DeliverError::NoMailbox(mailbox),
         error => DeliverError::Store(error.into()),
     }

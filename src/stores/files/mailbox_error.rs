@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{access, Access};
 use rustix::io::Errno;
 
-use crate::store::reason::{is_permanent, Reason};
+use crate::store::reason::{advice_on, is_permanent, Reason};
 use crate::store::StoreError;
 
 /// Why an operation on mailboxes was refused.
@@ -97,6 +97,34 @@ pub enum MailboxError {
 }
 
 impl MailboxError {
+    /// What to do about it, where the message does not say: scripts compare that.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::NoDirectory => Some("expected the directory that holds the mailboxes"),
+            Self::Base { fault, .. } => Some(match fault {
+                Fault::Missing => "make the directory first, or name another",
+                fault => fault.advice(),
+            }),
+            Self::NoBase => Some("call the method \"base\" with a directory first"),
+            Self::AddExisting(_) | Self::MoveExisting { .. } => {
+                Some("take another name, or remove that mailbox first")
+            }
+            Self::AddOutside(_) | Self::MoveOutside { .. } => Some(NAME),
+            Self::RemoveMissing(_) | Self::MoveMissing(_) => {
+                Some("the method \"list\" tells the mailboxes that there are")
+            }
+            Self::RemoveLocked(_) | Self::MoveLocked(_) | Self::Locked(_) => {
+                Some("a session or a script has it: try again when that has ended")
+            }
+            Self::Unusable { fault, .. } => Some(fault.advice()),
+            Self::NotLocked(_) => Some("call the method \"lock\" first"),
+            Self::OutOfRange(_) => Some(NUMBERS),
+            Self::NothingToDelete => Some("expected a list of message numbers"),
+            Self::Io { source, .. } => advice_on(source),
+            Self::WouldBlock => None,
+        }
+    }
+
     /// Whether trying again is of no use until an administrator has acted.
     pub fn is_permanent(&self) -> bool {
         match self {
@@ -107,11 +135,19 @@ impl MailboxError {
     }
 }
 
+/// Which numbers messages have.
+pub const NUMBERS: &str = "after \"lock\", numbers are from 1 to what \"stat\" tells";
+
+/// Which names mailboxes have.
+const NAME: &str = "expected a path from the base directory, without \"..\"";
+
 /// Why a directory cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// There is none of that name, or the name leads out of the base directory.
+    /// There is none of that name.
     Missing,
+    /// The name leads out of the base directory, or is none.
+    Outside,
     /// It is something else.
     NotDirectory,
     /// Without read access.
@@ -151,6 +187,22 @@ impl Fault {
         Ok(None)
     }
 
+    /// What to do about it.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Missing => "make it by the method \"add\"",
+            Self::Outside => NAME,
+            Self::NotDirectory => "expected a directory",
+            Self::NotReadable | Self::NotWritable | Self::NotAccessible => {
+                "the user of this process needs the rights to read, write and enter it"
+            }
+            Self::NotMailbox => {
+                "expected the directories tmp, new and cur in it; the method \"add\" makes them"
+            }
+            Self::LinkedPlace => "put a directory in its place",
+        }
+    }
+
     /// The fault of what cannot be looked at.
     ///
     /// # Errors
@@ -169,7 +221,7 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Missing => "does not exist",
+            Self::Missing | Self::Outside => "does not exist",
             Self::NotDirectory => "not a directory",
             Self::NotReadable => "not readable",
             Self::NotWritable => "not writable",
@@ -186,7 +238,7 @@ struct FaultClause(Fault);
 impl fmt::Display for FaultClause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Fault::Missing => self.0.fmt(f),
+            Fault::Missing | Fault::Outside => self.0.fmt(f),
             fault => write!(f, "is {fault}"),
         }
     }
@@ -202,7 +254,7 @@ impl From<MailboxError> for StoreError {
             MailboxError::OutOfRange(number) => {
                 Self::NoMessage(u32::try_from(number).unwrap_or_default())
             }
-            error => Self::Missing(error.to_string()),
+            error => Self::Missing(error.to_string(), error.advice()),
         }
     }
 }

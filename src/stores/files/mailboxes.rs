@@ -135,7 +135,7 @@ impl Mailboxes {
         };
         let dir = self
             .find(mailbox)?
-            .ok_or_else(|| unusable(Fault::Missing))?;
+            .ok_or_else(|| unusable(Fault::Outside))?;
         match self.fault(&dir) {
             Ok(None) => Ok(dir),
             Ok(Some(fault)) => Err(unusable(fault)),
@@ -157,7 +157,7 @@ impl Mailboxes {
         let Some(dir) = path_within(&base.path, mailbox) else {
             return Err(MailboxError::Unusable {
                 mailbox: mailbox.into(),
-                fault: Fault::Missing,
+                fault: Fault::Outside,
             });
         };
         if self.registry.has(&dir) {
