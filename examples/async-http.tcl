@@ -38,7 +38,7 @@ proc users {method name} {
 }
 
 # One mail for everybody, which stays.
-set mail "Subject: Welcome\n\nA slow service knows you.\n"
+set mail "Subject: Welcome\r\n\r\nA slow service knows you.\r\n"
 proc storage {method args} {
     switch -- $method {
 	lock - stat {return 1}

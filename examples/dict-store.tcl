@@ -15,8 +15,8 @@ package require pop3d 1.10
 
 namespace eval store {
     variable mail		;# mailbox -> unique id -> message
-    dict set mail alice 1 "From: bob@example.org\nSubject: one\n\nThe first.\n"
-    dict set mail alice 2 "From: bob@example.org\nSubject: two\n\nThe second.\n"
+    dict set mail alice 1 "From: bob@example.org\r\nSubject: one\r\n\r\nThe first.\r\n"
+    dict set mail alice 2 "From: bob@example.org\r\nSubject: two\r\n\r\nThe second.\r\n"
     # mailbox -> the ids that its session numbers from 1. What is added to `mail`
     # meanwhile waits for the next session.
     variable locked {}

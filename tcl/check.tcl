@@ -66,9 +66,10 @@ proc ::pop3d::check::auth {prefix user args} {
 	    lappend found "lookup: returns an empty storage reference for \"$user\""
 	}
     }
-    lassign [Call {*}$prefix lookup $stranger] code
-    if {!$code} {
-	lappend found "lookup: returns something for \"$stranger\", whose name was made up; expected an error"
+    # An empty list is no user, too.
+    lassign [Call {*}$prefix lookup $stranger] code result
+    if {!$code && $result ne {}} {
+	lappend found "lookup: returns something for \"$stranger\", whose name was made up; expected an error, or an empty list"
     }
     return $found
 }

@@ -48,6 +48,8 @@ proc manual::build {markdown doc} {
 	}
 	write $doc/man/$name.3tcl $text
 	dtplite -o $markdown/$name.md markdown $page
+	# Its table of contents leads to an anchor that is not there.
+	write $markdown/$name.md [string map {(#section1) (#description)} [read $markdown/$name.md]]
     }
     dtplite -style $here/style.css -o $doc/html html $here
     file delete {*}[glob -nocomplain -directory $doc/html .*doc]

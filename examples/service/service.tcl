@@ -167,9 +167,12 @@ proc service::Reload {} {
 	{*}[expr {[dict exists $options -certificates] ? [lmap server $servers {list $server reload}] : {}}] \
     ] {
 	# What cannot be used leaves the old in use.
-	if {[catch $script message]} {Log error "reload: $message"}
+	if {[catch $script message]} {
+	    Log error "reload: $message"
+	    incr failed
+	}
     }
-    Log notice reloaded
+    Log notice [expr {[info exists failed] ? "reloaded but for what failed" : "reloaded"}]
 }
 
 proc service::Stop {} {
