@@ -42,7 +42,11 @@ fn rename_after_look(from: &Path, to: &Path) -> io::Result<()> {
     if from.symlink_metadata()?.is_dir() {
         return match to.symlink_metadata() {
             Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-            Err(_) => fs::rename(from, to),
+            // Another process was faster, if a directory that is not empty is there now.
+            Err(_) => fs::rename(from, to).map_err(|error| match error.kind() {
+                io::ErrorKind::DirectoryNotEmpty => io::ErrorKind::AlreadyExists.into(),
+                _ => error,
+            }),
         };
     }
     match fs::hard_link(from, to) {
