@@ -301,7 +301,7 @@ impl ServerObject {
         let me = self.world.remove_server(self.id);
         // The callbacks that wait are not waited for any more: their coroutines go. So none goes
         // on when its mailbox is unlocked.
-        self.world.tasks.drop_of(self.id);
+        self.world.end_jobs_of(self.id);
         let channels = self.channels.take();
         for session in channels.values() {
             session.kill();

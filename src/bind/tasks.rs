@@ -2,7 +2,7 @@
 //! driven on its interpreter's thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,6 +40,11 @@ pub struct Owner {
 }
 
 impl Task {
+    fn belongs_to(&self, server: ServerId) -> bool {
+        let owner = self.owner.as_ref();
+        owner.is_some_and(|owner| owner.server == server)
+    }
+
     fn is_abandoned(&self) -> bool {
         let session = self.owner.as_ref().and_then(|owner| owner.session.as_ref());
         session.is_some_and(|session| session.is_ended())
@@ -71,27 +76,32 @@ impl Tasks {
         self.waiting.borrow_mut().insert(number, task);
         let count = self.waiting.borrow().len();
         if count >= self.clear_at.get() {
-            self.drop_those(Task::is_abandoned);
+            // One that was woken may have a lock to release.
+            let woken: HashSet<_> = self.woken.all().into_iter().collect();
+            self.drop_those(|number, task| task.is_abandoned() && !woken.contains(&number));
             let kept = self.waiting.borrow().len();
             self.clear_at.set((2 * kept).max(WORTH_CLEARING));
         }
     }
 
-    /// Drops the jobs of a server.
-    pub fn drop_of(&self, server: ServerId) {
-        let is_of = |owner: &Owner| owner.server == server;
-        self.drop_those(|task| task.owner.as_ref().is_some_and(is_of));
+    fn is_of(&self, number: u64, server: ServerId) -> bool {
+        let waiting = self.waiting.borrow();
+        waiting
+            .get(&number)
+            .is_some_and(|task| task.belongs_to(server))
     }
 
     /// Drops all.
     pub fn clear(&self) {
-        self.drop_those(|_| true);
+        self.drop_those(|_, _| true);
     }
 
-    fn drop_those(&self, chosen: impl Fn(&Task) -> bool) {
+    fn drop_those(&self, chosen: impl Fn(u64, &Task) -> bool) {
         let chosen: Vec<_> = {
             let mut waiting = self.waiting.borrow_mut();
-            waiting.extract_if(|_, task| chosen(task)).collect()
+            waiting
+                .extract_if(|number, task| chosen(*number, task))
+                .collect()
         };
         // Nothing is borrowed: this deletes coroutines, and traces of these are scripts.
         drop(chosen);
@@ -110,6 +120,17 @@ impl World {
             future: Box::pin(job),
         };
         self.drive(number, task);
+    }
+
+    /// Ends the jobs of a server that is destroyed. Those whose callback has returned hear of
+    /// that first: after a `lock` that returned true they call `unlock`. The others are dropped.
+    pub fn end_jobs_of(&self, server: ServerId) {
+        for number in self.tasks.woken.all() {
+            if self.tasks.is_of(number, server) {
+                self.resume(number);
+            }
+        }
+        self.tasks.drop_those(|_, task| task.belongs_to(server));
     }
 
     /// Goes on with a job that was woken, unless it has been dropped.

@@ -48,6 +48,11 @@ impl<T: Clone + Send + Sync + 'static> Wakes<T> {
         self.woken().push_back(sleeper);
     }
 
+    /// All that were woken, in this order; they stay.
+    pub fn all(&self) -> Vec<T> {
+        self.woken().iter().cloned().collect()
+    }
+
     /// Takes out the one that was woken first.
     pub fn pop(&self) -> Option<T> {
         self.woken().pop_front()
