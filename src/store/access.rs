@@ -290,6 +290,8 @@ impl Access {
             }
             .into(),
             Route::Script => opened(runner.script(hold, Work::Open { mailbox }).await),
+            // A callback of this login has ended the session: nobody may find the mailbox locked.
+            Route::Direct(_) if hold.is_ended() => refused(LoginStep::Server, Failure::Temporary),
             Route::Direct(storage) => {
                 let answer = lock(hold, &*storage, &mailbox, Wait::No);
                 if !matches!(answer.trouble, Some(StoreError::WouldBlock)) {
